@@ -1,0 +1,258 @@
+#include "engine/base/options.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+namespace ray_engine {
+namespace {
+
+constexpr std::uint8_t kLauncher = static_cast<std::uint8_t>(Program::kLauncher);
+constexpr std::uint8_t kEngine = static_cast<std::uint8_t>(Program::kEngine);
+
+bool IsNameCharacter(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'; }
+
+std::string CheckName(std::string_view name) {
+  if (name.empty() || name.size() > 48) return "a name has 1 to 48 characters";
+  if (!std::all_of(name.begin(), name.end(), IsNameCharacter)) return "a name consists of letters, digits, '.', '-' and '_'";
+  return "";
+}
+
+std::string CheckStoreSize(std::string_view text) {
+  constexpr std::uint64_t kLeast = 1 << 20;
+  return ParseBytes(text).value_or(0) < kLeast ? "the object store needs at least 1 MiB" : "";
+}
+
+std::string CheckCustomResources(std::string_view text) {
+  for (const auto& [name, amount] : *ParsePairs(text)) {
+    if (name == "CPU" || name == "GPU" || name == "memory" || name == "object_store_memory") {
+      return fmt::format("{} has an option of its own", name);
+    }
+  }
+  return "";
+}
+
+constexpr OptionSpec kTable[] = {
+    {"num-cpus", OptionType::kNumber, "", "N", kBothPrograms,
+     "CPUs that tasks of this rank's workers may use (default: this rank's part of the allocation)"},
+    {"num-gpus", OptionType::kNumber, "", "N", kBothPrograms, "GPUs of this rank (default: those visible)"},
+    {"memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
+     "memory that tasks may ask for (default: the node's memory without the object store)"},
+    {"object-store-memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
+     "size of the node's object store (default: 30 % of the node's memory)", CheckStoreSize},
+    {"resources", OptionType::kAmounts, "", "NAME=N,..", kBothPrograms, "custom resources of this rank's node", CheckCustomResources},
+    {"labels", OptionType::kLabels, "", "KEY=VALUE,..", kBothPrograms, "labels of this rank's node"},
+    {"node-name", OptionType::kText, "", "NAME", kBothPrograms, "name of this rank's node (default: the host name)"},
+    {"virtual-nodes", OptionType::kFlag, "false", "", kLauncher, "every rank is a node of its own, also on one machine"},
+    {"session-name", OptionType::kText, "", "NAME", kLauncher, "name by which others find the session (default: from the job id)",
+     CheckName},
+    {"python", OptionType::kText, "python3", "FILE", kLauncher, "interpreter of driver and workers"},
+    {"log-dir", OptionType::kText, "", "DIR", kBothPrograms, "write one log file per node there (default: no log files)"},
+    {"exit-file", OptionType::kText, "", "FILE", kLauncher, "write the driver's exit code there at the end"},
+    {"config", OptionType::kText, "", "FILE", kLauncher, "read options from this file, one 'name = value' a line"},
+    {"join", OptionType::kText, "", "ADDRESS", kBothPrograms, "with 'node': the session to join, as 'start' prints it"},
+    // What our processes tell each other.
+    {"solo", OptionType::kFlag, "false", "", kLauncher, ""},
+    {"driver-fd", OptionType::kInteger, "", "FD", kBothPrograms, ""},
+    {"control-fd", OptionType::kInteger, "", "FD", kEngine, ""},
+    {"forkserver-fd", OptionType::kInteger, "", "FD", kEngine, ""},
+    {"head", OptionType::kFlag, "false", "", kEngine, ""},
+    {"virtual", OptionType::kFlag, "false", "", kEngine, ""},       // other nodes share this machine
+    {"fabric", OptionType::kFlag, "false", "", kEngine, ""},        // there are other nodes from the start
+    {"session", OptionType::kText, "", "NAME", kEngine, "", CheckName},
+    {"socket", OptionType::kText, "", "NAME", kEngine, ""},         // abstract name to listen at
+    {"python-path", OptionType::kText, "", "PATHS", kEngine, ""},
+};
+
+std::string_view Trim(std::string_view text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) text.remove_prefix(1);
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
+  return text;
+}
+
+absl::Status Invalid(std::string_view what, std::string_view value) {
+  return absl::InvalidArgumentError(fmt::format("'{}' is not {}", value, what));
+}
+
+absl::Status CheckAmounts(std::string_view text) {
+  const auto pairs = ParsePairs(text);
+  if (!pairs.ok()) return pairs.status();
+  for (const auto& [name, amount] : *pairs) {
+    if (!ParseNumber(amount).ok()) return Invalid(fmt::format("an amount of '{}' (a number, 0 or more)", name), amount);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckType(OptionType type, std::string_view value) {
+  switch (type) {
+    case OptionType::kFlag:
+      return value == "true" || value == "false" ? absl::OkStatus() : Invalid("'true' or 'false'", value);
+    case OptionType::kText:
+      return value.empty() ? absl::InvalidArgumentError("the value is empty") : absl::OkStatus();
+    case OptionType::kInteger: {
+      const auto number = ParseNumber(value);
+      return number.ok() && *number == std::floor(*number) ? absl::OkStatus() : Invalid("a whole number, 0 or more", value);
+    }
+    case OptionType::kNumber:
+      return ParseNumber(value).ok() ? absl::OkStatus() : Invalid("a number, 0 or more", value);
+    case OptionType::kBytes:
+      return ParseBytes(value).status();
+    case OptionType::kAmounts:
+      return CheckAmounts(value);
+    case OptionType::kLabels:
+      return ParsePairs(value).status();
+  }
+  return absl::OkStatus();
+}
+
+// Other spellings of flags, as environments and files have them.
+std::string Canonical(OptionType type, std::string_view value) {
+  std::string text(Trim(value));
+  if (type != OptionType::kFlag) return text;
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (text == "1" || text == "yes" || text == "on") return "true";
+  if (text == "0" || text == "no" || text == "off") return "false";
+  return text;
+}
+
+std::size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, changed}));
+    }
+  }
+  return row[b.size()];
+}
+
+std::string_view NearestOption(std::string_view name, Program program) {
+  std::string_view nearest;
+  std::size_t best = std::max<std::size_t>(2, name.size() / 2) + 1;
+  for (const OptionSpec& spec : kTable) {
+    if (!spec.IsFor(program) || spec.help.empty()) continue;
+    const std::size_t distance = EditDistance(name, spec.name);
+    if (distance < best) {
+      best = distance;
+      nearest = spec.name;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace
+
+absl::Span<const OptionSpec> OptionTable() { return kTable; }
+
+const OptionSpec* FindOption(std::string_view name, Program program) {
+  for (const OptionSpec& spec : kTable) {
+    if (spec.name == name && spec.IsFor(program)) return &spec;
+  }
+  return nullptr;
+}
+
+absl::Status UnknownOption(std::string_view name, std::string_view origin, Program program) {
+  const std::string_view nearest = NearestOption(name, program);
+  const std::string hint = nearest.empty() ? "see ray-engine --help" : fmt::format("did you mean '{}'?", nearest);
+  return absl::InvalidArgumentError(fmt::format("unknown option {}; {}", origin, hint));
+}
+
+absl::Status Options::Set(const OptionSpec& spec, std::string_view value, Source source, std::string_view origin) {
+  std::string text = Canonical(spec.type, value);
+  if (absl::Status status = CheckType(spec.type, text); !status.ok()) {
+    return absl::InvalidArgumentError(fmt::format("{}: {}", origin, std::string(status.message())));
+  }
+  if (spec.check != nullptr) {
+    if (std::string reason = spec.check(text); !reason.empty()) {
+      return absl::InvalidArgumentError(fmt::format("{}: cannot use '{}': {}", origin, text, reason));
+    }
+  }
+  const auto found = values_.find(spec.name);
+  if (found == values_.end() || found->second.source <= source) {
+    values_.insert_or_assign(std::string(spec.name), Value{std::move(text), source});
+  }
+  return absl::OkStatus();
+}
+
+std::string Options::Text(std::string_view name) const {
+  if (const auto found = values_.find(name); found != values_.end()) return found->second.text;
+  for (const OptionSpec& spec : kTable) {
+    if (spec.name == name) return std::string(spec.default_value);
+  }
+  return "";
+}
+
+std::int64_t Options::Integer(std::string_view name) const { return std::llround(Number(name)); }
+double Options::Number(std::string_view name) const { return ParseNumber(Text(name)).value_or(0); }
+std::uint64_t Options::Bytes(std::string_view name) const { return ParseBytes(Text(name)).value_or(0); }
+
+ResourceSet Options::Amounts(std::string_view name) const {
+  ResourceSet amounts;
+  for (const auto& [resource, amount] : Labels(name)) {
+    amounts.Set(resource, ResourceSet::FromDouble(ParseNumber(amount).value_or(0)));
+  }
+  return amounts;
+}
+
+std::vector<std::pair<std::string, std::string>> Options::Labels(std::string_view name) const {
+  return ParsePairs(Text(name)).value_or(std::vector<std::pair<std::string, std::string>>());
+}
+
+absl::StatusOr<double> ParseNumber(std::string_view text) {
+  text = Trim(text);
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  if (!whole || !std::isfinite(number) || number < 0) return Invalid("a number, 0 or more", text);
+  return number;
+}
+
+absl::StatusOr<std::uint64_t> ParseBytes(std::string_view text) {
+  constexpr std::string_view kUnits = "KMGTP";
+  std::string_view digits = Trim(text);
+  const auto drop_suffix = [&digits](char c) {
+    if (!digits.empty() && std::tolower(static_cast<unsigned char>(digits.back())) == c) digits.remove_suffix(1);
+  };
+  drop_suffix('b');
+  drop_suffix('i');
+  std::size_t unit = std::string_view::npos;
+  if (!digits.empty()) unit = kUnits.find(static_cast<char>(std::toupper(static_cast<unsigned char>(digits.back()))));
+  if (unit != std::string_view::npos) digits.remove_suffix(1);
+  const absl::StatusOr<double> number = ParseNumber(digits);
+  if (!number.ok()) return Invalid("a number of bytes (such as 4096, 512M or 2G)", text);
+  const double bytes = *number * std::pow(1024.0, unit == std::string_view::npos ? 0 : static_cast<double>(unit) + 1);
+  if (bytes >= 9.2e18) return Invalid("a possible number of bytes", text);
+  return static_cast<std::uint64_t>(bytes);
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParsePairs(std::string_view text) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  while (!text.empty()) {
+    const std::string_view item = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), item.size() + 1));
+    const std::size_t equals = item.find('=');
+    const std::string_view name = Trim(item.substr(0, equals));
+    if (equals == std::string_view::npos || name.empty()) return Invalid("of the form name=value", item);
+    pairs.emplace_back(name, Trim(item.substr(equals + 1)));
+  }
+  return pairs;
+}
+
+std::string OptionHelp(Program program) {
+  std::string help;
+  for (const OptionSpec& spec : kTable) {
+    if (!spec.IsFor(program) || spec.help.empty()) continue;
+    const std::string left = fmt::format("  --{} {}", spec.name, spec.placeholder);
+    const bool shown_default = !spec.default_value.empty() && spec.type != OptionType::kFlag;
+    help += fmt::format("{:<34} {}{}\n", left, spec.help, shown_default ? fmt::format(" (default: {})", spec.default_value) : "");
+  }
+  return help;
+}
+
+}  // namespace ray_engine

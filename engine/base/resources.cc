@@ -1,0 +1,56 @@
+#include "engine/base/resources.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace ray_engine {
+namespace {
+
+template <class Entries>
+auto Find(Entries& entries, const std::string& name) {
+  return std::lower_bound(entries.begin(), entries.end(), name,
+                          [](const ResourceSet::Entry& entry, const std::string& key) { return entry.first < key; });
+}
+
+}  // namespace
+
+ResourceSet::Amount ResourceSet::Get(const std::string& name) const {
+  const auto it = Find(entries_, name);
+  return it != entries_.end() && it->first == name ? it->second : 0;
+}
+
+void ResourceSet::Set(const std::string& name, Amount amount) {
+  const auto it = Find(entries_, name);
+  const bool present = it != entries_.end() && it->first == name;
+  if (amount == 0) {
+    if (present) entries_.erase(it);
+  } else if (present) {
+    it->second = amount;
+  } else {
+    entries_.insert(it, {name, amount});
+  }
+}
+
+void ResourceSet::Add(const ResourceSet& other) {
+  for (const auto& [name, amount] : other.entries_) Set(name, Get(name) + amount);
+}
+
+void ResourceSet::Subtract(const ResourceSet& other) {
+  for (const auto& [name, amount] : other.entries_) Set(name, Get(name) - amount);
+}
+
+bool ResourceSet::Covers(const ResourceSet& asked) const {
+  return std::all_of(asked.entries_.begin(), asked.entries_.end(),
+                     [&](const Entry& entry) { return Get(entry.first) >= entry.second; });
+}
+
+std::string ResourceSet::ToString() const {
+  std::string text = "{";
+  for (const auto& [name, amount] : entries_) {
+    text += fmt::format("{}{}: {:g}", text.size() > 1 ? ", " : "", name, ToDouble(amount));
+  }
+  return text + "}";
+}
+
+}  // namespace ray_engine

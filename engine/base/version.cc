@@ -1,0 +1,11 @@
+#include "engine/base/version.h"
+
+#include "version_info.h"
+
+namespace ray_engine {
+
+std::string_view Version() { return RAY_ENGINE_VERSION; }
+std::string_view Commit() { return RAY_ENGINE_COMMIT; }
+std::string_view BuildId() { return RAY_ENGINE_VERSION "+" RAY_ENGINE_COMMIT "." RAY_ENGINE_BUILD_HASH; }
+
+}  // namespace ray_engine

@@ -1,0 +1,173 @@
+#include "engine/core/actor_submitter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ray_engine {
+
+ActorLine* ActorSubmitter::Line(const ActorId& actor) {
+  auto& line = lines_[actor];
+  if (line == nullptr) {
+    line = std::make_unique<ActorLine>();
+    line->actor = actor;
+  }
+  return line.get();
+}
+
+void ActorSubmitter::Create(TaskRecord* record, ActorSpec spec, std::uint64_t token, ObjectEntry* handle) {
+  ActorLine* line = Line(spec.actor);
+  line->handle = handle;
+  by_handle_.emplace(handle->id, line);
+  record->actor = line;
+  ownership_->Hold(handle);  // until the head knows the actor
+  tasks_->ResolveArgs(record, [this, line, token, handle, spec = std::move(spec)](TaskRecord* ready,
+                                                                                  const ObjectEntry* failed) mutable {
+    if (failed != nullptr) {
+      FailCreation(line, failed);
+      tasks_->Finish(ready, {});
+      ownership_->Drop(handle);
+      return;
+    }
+    spec.creation_task = ready->payload;
+    line->creation_holds = std::exchange(ready->holds, {});
+    sender_->SendToHead(ActorCreate{token, std::move(spec)});
+    Watch(line);
+    tasks_->Finish(ready, {});
+    ownership_->Drop(handle);
+  });
+}
+
+// An argument of the constructor is an error: the actor never comes to be.
+void ActorSubmitter::FailCreation(ActorLine* line, const ObjectEntry* failed) {
+  line->last.state = ActorState::kDead;
+  line->last.cause = "an argument of the actor's constructor could not be computed";
+  line->last.init_error = failed->kind == WireValue::kInline ? failed->bytes : std::string();
+  FailAll(line);
+}
+
+void ActorSubmitter::Watch(ActorLine* line) {
+  if (std::exchange(line->watching, true)) return;
+  sender_->SendToHead(ActorWatch{line->actor});
+}
+
+void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
+  ActorLine* line = Line(actor);
+  record->actor = line;
+  if (line->last.state == ActorState::kDead) {
+    tasks_->FinishWithError(record, DeathError(*line));
+    return;
+  }
+  if (record->unresolved.empty() && line->waiting.empty() && line->channel != nullptr) {  // the fast path
+    tasks_->BeginAttempt(record);
+    line->sent.push_back(record);
+    line->channel->Send(MessageType::kPushTask, record->payload, false);
+    return;
+  }
+  line->waiting.push_back(record);
+  Watch(line);
+  if (record->unresolved.empty()) return SendReady(line);
+  tasks_->ResolveArgs(record, [this, line](TaskRecord* ready, const ObjectEntry* failed) {
+    if (failed != nullptr) {
+      line->waiting.erase(std::find(line->waiting.begin(), line->waiting.end(), ready));
+      tasks_->FinishWithErrorOf(ready, failed);
+    }
+    SendReady(line);
+  });
+}
+
+void ActorSubmitter::SendReady(ActorLine* line) {
+  while (line->channel != nullptr && !line->waiting.empty() && line->waiting.front()->unresolved.empty()) {
+    TaskRecord* record = line->waiting.front();
+    line->waiting.pop_front();
+    tasks_->BeginAttempt(record);
+    line->sent.push_back(record);
+    line->channel->Send(MessageType::kPushTask, record->payload, false);
+  }
+}
+
+void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values) {
+  ActorLine* line = record->actor;
+  const auto it = std::find(line->sent.begin(), line->sent.end(), record);
+  if (it != line->sent.end()) line->sent.erase(it);
+  if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
+      !record->cancelled) {
+    if (record->retries_left > 0) --record->retries_left;
+    line->waiting.push_back(record);
+    SendReady(line);
+    return;
+  }
+  tasks_->Finish(record, std::move(values));
+}
+
+void ActorSubmitter::On(const ActorUpdate& message) {
+  ActorLine* line = Line(message.actor);
+  if (line->last.state == ActorState::kDead || message.incarnation < line->last.incarnation) return;
+  const bool new_process = message.process != line->last.process;
+  line->last = message;
+  if (message.state == ActorState::kAlive) {
+    if (new_process) ResendOrFail(line);
+    line->channel = sender_->To(message.process);
+    SendReady(line);
+  } else if (message.state == ActorState::kRestarting) {
+    line->channel = nullptr;
+    ResendOrFail(line);
+  } else if (message.state == ActorState::kDead) {
+    line->channel = nullptr;
+    FailAll(line);
+  }
+}
+
+// Calls that were in flight when the actor's process died: again if they may be retried, in order, before those that wait.
+void ActorSubmitter::ResendOrFail(ActorLine* line) {
+  const std::deque<TaskRecord*> lost = std::exchange(line->sent, {});
+  for (auto it = lost.rbegin(); it != lost.rend(); ++it) {
+    TaskRecord* record = *it;
+    if (record->retries_left == 0) {
+      tasks_->FinishWithError(record, SystemError("ActorUnavailableError", line->last.cause, line->actor.Binary()));
+    } else {
+      if (record->retries_left > 0) --record->retries_left;
+      line->waiting.push_front(record);
+    }
+  }
+}
+
+void ActorSubmitter::FailAll(ActorLine* line) {
+  const WireValue error = DeathError(*line);
+  for (TaskRecord* record : std::exchange(line->sent, {})) tasks_->FinishWithError(record, error);
+  for (TaskRecord* record : std::exchange(line->waiting, {})) tasks_->FinishWithError(record, error);
+  for (ObjectEntry* entry : std::exchange(line->creation_holds, {})) ownership_->Drop(entry);
+}
+
+WireValue ActorSubmitter::DeathError(const ActorLine& line) const {
+  std::string detail(line.actor.Binary());
+  return SystemError("ActorDiedError", line.last.cause, detail + line.last.init_error);
+}
+
+void ActorSubmitter::OnProcessGone(ProcessId process) {
+  for (auto& [id, line] : lines_) {
+    if (line->channel != nullptr && line->channel->peer() == process) line->channel = nullptr;
+  }
+}
+
+void ActorSubmitter::OnHandleFreed(const ObjectId& object) {
+  const auto it = by_handle_.find(object);
+  if (it == by_handle_.end()) return;
+  ActorLine* line = it->second;
+  by_handle_.erase(it);
+  line->handle = nullptr;
+  sender_->SendToHead(ActorOutOfScope{line->actor});
+}
+
+void ActorSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
+  record->cancelled = true;
+  ActorLine* line = record->actor;
+  const auto it = std::find(line->waiting.begin(), line->waiting.end(), record);
+  if (it != line->waiting.end()) {
+    line->waiting.erase(it);
+    tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+  } else if (line->channel != nullptr) {
+    line->channel->Send(MessageType::kCancelTask, Encode(CancelTask{record->id, force, recursive}), true);
+  }
+}
+
+}  // namespace ray_engine

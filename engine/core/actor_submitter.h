@@ -1,0 +1,71 @@
+// ActorSubmitter: actors as their callers see them.
+//
+// Calls go from caller to actor directly, in submission order per caller: a call whose arguments are not there yet holds
+// back those behind it. Until the actor is alive they wait here. The head tells every state change (ActorUpdate). The
+// process that created an actor also keeps what its constructor needs, and tells the head when the last handle is gone.
+//
+// Pure state machine. Thread-compatible (the runtime's lock).
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+
+#include "engine/core/task_table.h"
+
+namespace ray_engine {
+
+struct ActorLine {
+  ActorId actor;
+  ActorUpdate last;                 // state kPending until the head has spoken
+  bool watching = false;
+  Channel* channel = nullptr;       // kAlive
+  std::deque<TaskRecord*> waiting;  // not sent: actor not alive, or arguments missing in front
+  std::deque<TaskRecord*> sent;     // in order, not ended
+  ObjectEntry* handle = nullptr;    // counts the handles; not held here
+  std::vector<ObjectEntry*> creation_holds;  // what the constructor's arguments mention; creator only
+};
+
+class ActorSubmitter {
+ public:
+  ActorSubmitter(Sender* sender, Ownership* ownership, TaskTable* tasks)
+      : sender_(sender), ownership_(ownership), tasks_(tasks) {}
+
+  ActorLine* Line(const ActorId& actor);
+  // Resolves the constructor's arguments (record: kind kActorCreation, no returns), then asks the head to create it.
+  void Create(TaskRecord* record, ActorSpec spec, std::uint64_t token, ObjectEntry* handle);
+  void Submit(TaskRecord* record, const ActorId& actor);
+  void Cancel(TaskRecord* record, bool force, bool recursive);
+  // Asks the head for the actor's state, once.
+  void Watch(ActorLine* line);
+
+  void On(const ActorUpdate& message);
+  // Frees the record.
+  void OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
+  // The process an actor lived in is gone; what becomes of the actor the head tells later.
+  void OnProcessGone(ProcessId process);
+  // An object was freed: if it counted the handles of an actor of ours, the actor may end.
+  void OnHandleFreed(const ObjectId& object);
+  // The actor was refused: its handle counts nothing.
+  void ForgetHandle(const ObjectId& object) { by_handle_.erase(object); }
+
+ private:
+  void SendReady(ActorLine* line);
+  void FailCreation(ActorLine* line, const ObjectEntry* failed);
+  void FailAll(ActorLine* line);
+  void ResendOrFail(ActorLine* line);
+  WireValue DeathError(const ActorLine& line) const;
+
+  Sender* sender_;
+  Ownership* ownership_;
+  TaskTable* tasks_;
+  absl::flat_hash_map<ActorId, std::unique_ptr<ActorLine>> lines_;
+  absl::flat_hash_map<ObjectId, ActorLine*> by_handle_;
+};
+
+}  // namespace ray_engine

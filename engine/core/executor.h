@@ -1,0 +1,75 @@
+// Executor: the tasks a worker has been given and what it is running.
+//
+// Tasks run in the order they arrived. A worker that blocks, or whose task takes longer than expected, gives back the normal
+// tasks behind it (TasksReturned): they have not started and cost no retry. Actor methods are never given back.
+//
+// Pure state machine: which thread runs a task is the runtime's business. Thread-compatible (the runtime's lock).
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/object_entry.h"
+#include "engine/core/sender.h"
+#include "engine/core/task_submitter.h"
+#include "engine/wire/task_spec.h"
+
+namespace ray_engine {
+
+struct ExecTask {
+  ProcessId owner;
+  TaskHeader header;
+  std::string payload;             // the whole spec
+  std::optional<StartActor> actor; // kActorCreation
+  Nanoseconds started_at{0};
+  bool cancelled = false;          // while it was running
+  bool interruptible = true;       // until its user code has returned
+};
+
+class Executor {
+ public:
+  static constexpr Nanoseconds kOverrun{std::chrono::milliseconds(10)};
+
+  explicit Executor(Sender* sender) : sender_(sender) {}
+
+  void OnPushTask(ProcessId owner, std::string_view payload);
+  void On(const StartActor& message);
+  void OnProcessGone(ProcessId process);  // nobody waits for its queued tasks any more
+
+  bool HasWork() const { return !queue_.empty(); }
+  // Moves the first task to the running ones. REQUIRES: HasWork(). The pointer is good until Finished().
+  ExecTask* Start(Nanoseconds now);
+  void Finished(ExecTask* task);
+
+  // Gives back every normal task that has not started.
+  void GiveBack();
+  // The same if the running one has taken longer than kOverrun.
+  void GiveBackIfOverrun(Nanoseconds now);
+  bool NeedsTick() const { return !queue_.empty() && !running_.empty(); }
+
+  // Cancels a queued task at once (its owner is told) and returns nullptr; returns a running one, marked; nullptr if the
+  // task is not here.
+  ExecTask* Cancel(const TaskId& task);
+  bool IsRunning(const TaskId& task) const;
+  const std::deque<std::unique_ptr<ExecTask>>& running() const { return running_; }
+  // The lease under which a task of this worker runs.
+  LeaseId LeaseOf(const ExecTask& task) const { return task.header.kind == TaskKind::kNormal ? task.header.lease : actor_lease_; }
+
+ private:
+
+
+  Sender* sender_;
+  LeaseId actor_lease_{};
+  std::deque<std::unique_ptr<ExecTask>> queue_;
+  std::deque<std::unique_ptr<ExecTask>> running_;
+  std::vector<std::unique_ptr<ExecTask>> pool_;
+};
+
+}  // namespace ray_engine

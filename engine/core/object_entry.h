@@ -1,0 +1,71 @@
+// ObjectEntry: what this process knows of one object, its own or a borrowed one.
+//
+// An entry lives while something here holds it (references of the program, arguments of pending tasks, values that contain
+// it) or, for an own object, while another process borrows it. Ownership (ownership.h) is the only one to create and delete
+// entries; see docs/design.md for the protocol.
+//
+// Thread-compatible (the runtime's lock).
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/wire/messages.h"
+
+namespace ray_engine {
+
+// A stored object that this process has mapped; released with the last view of it.
+struct Pin {
+  ObjectId object;
+  const char* data = nullptr;
+  std::uint64_t size = 0;
+  std::function<void(const ObjectId&)> release;
+  Pin() = default;
+  Pin(const Pin&) = delete;
+  Pin& operator=(const Pin&) = delete;
+  ~Pin() {
+    if (release) release(object);
+  }
+};
+
+struct ObjectEntry {
+  ObjectId id;
+  ProcessId owner;
+  std::uint32_t holds = 0;
+  bool in_table = false;   // other processes may name it
+  bool ready = false;      // the value (or error) below is there
+  bool is_error = false;
+  bool requested = false;  // borrowed: the owner has been asked for the value
+  WireValue::Kind kind = WireValue::kInline;
+  std::uint32_t node = 0;   // kStored
+  std::uint64_t size = 0;   // kStored
+  std::string bytes;
+  std::vector<ObjectEntry*> contained;  // references inside the value, held by it
+
+  struct Rare {
+    std::vector<std::pair<ProcessId, std::uint32_t>> borrowers;  // own: processes and how many counts each was given
+    std::vector<ProcessId> waiting;                              // own: to be told when ready
+    std::vector<std::uint32_t> copies;                           // own: nodes with a copy beside the primary
+    std::uint32_t grants = 0;                                    // borrowed: counts the owner holds for this process
+    std::vector<std::function<void(ObjectEntry*)>> on_ready;
+    std::weak_ptr<Pin> pin;
+    bool pin_requested = false;
+  };
+  std::unique_ptr<Rare> rare;
+
+  Rare& Extra() {
+    if (rare == nullptr) rare = std::make_unique<Rare>();
+    return *rare;
+  }
+};
+
+// An error that the engine itself raises: the Python class to use, a text, and optional bytes (a pickled cause).
+std::string SystemErrorBytes(std::string_view kind, std::string_view text, std::string_view detail = {});
+WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
+
+}  // namespace ray_engine

@@ -1,0 +1,369 @@
+#include "engine/core/ownership.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ray_engine {
+namespace {
+
+constexpr std::size_t kRemovalBatch = 64;
+
+}  // namespace
+
+std::string SystemErrorBytes(std::string_view kind, std::string_view text, std::string_view detail) {
+  std::string bytes(kind);
+  bytes.push_back('\0');
+  bytes.append(text);
+  bytes.push_back('\0');
+  bytes.append(detail);
+  return bytes;
+}
+
+WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail) {
+  WireValue value;
+  value.kind = WireValue::kSystemError;
+  value.is_error = true;
+  value.bytes = SystemErrorBytes(kind, text, detail);
+  return value;
+}
+
+Ownership::~Ownership() {
+  for (auto& [id, entry] : table_) delete entry;
+}
+
+// ---- local ---------------------------------------------------------------------------------------------------------------
+
+ObjectEntry* Ownership::Create(const ObjectId& id, ProcessId owner) {
+  auto* entry = new ObjectEntry;
+  entry->id = id;
+  entry->owner = owner;
+  entry->holds = 1;
+  ++entries_;
+  return entry;
+}
+
+ObjectEntry* Ownership::NewOwned(const ObjectId& id) { return Create(id, sender_->self()); }
+
+ObjectEntry* Ownership::Find(const ObjectId& id) const {
+  const auto it = table_.find(id);
+  return it == table_.end() ? nullptr : it->second;
+}
+
+void Ownership::Drop(ObjectEntry* entry) {
+  if (--entry->holds != 0) return;
+  to_release_.push_back(entry);
+  if (releasing_) return;
+  releasing_ = true;
+  while (!to_release_.empty()) {
+    ObjectEntry* next = to_release_.back();
+    to_release_.pop_back();
+    if (next->holds == 0) Release(next);
+  }
+  releasing_ = false;
+}
+
+void Ownership::Release(ObjectEntry* entry) {
+  entry->owner == sender_->self() ? ReleaseOwned(entry) : ReleaseBorrowed(entry);
+}
+
+void Ownership::ReleaseOwned(ObjectEntry* entry) {
+  if (entry->rare != nullptr && !entry->rare->borrowers.empty()) return;
+  if (entry->ready && entry->kind == WireValue::kStored) {
+    const StoreFree message{{entry->id}};
+    sender_->Send(ProcessId{entry->node, 0}, message);
+    if (entry->rare != nullptr) {
+      for (const std::uint32_t node : entry->rare->copies) sender_->Send(ProcessId{node, 0}, message);
+    }
+  }
+  DropContained(entry);
+  listener_->OnObjectFreed(entry->id);
+  Delete(entry);
+}
+
+void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
+  // What was read from this object loses its custodian: register it first, the release waits for the acknowledgements.
+  for (ObjectEntry* child : entry->contained) {
+    if (child->holds > 1) Register(child);
+  }
+  DropContained(entry);
+  const std::uint32_t grants = entry->rare == nullptr ? 0 : entry->rare->grants;
+  if (grants > 0 && !gone_.contains(entry->owner)) {
+    BorrowRemove& removal = removals_[entry->owner];
+    removal.objects.push_back(entry->id);
+    removal.counts.push_back(grants);
+    if (++removal_count_ >= kRemovalBatch) Flush();
+  }
+  Delete(entry);
+}
+
+void Ownership::Delete(ObjectEntry* entry) {
+  if (entry->in_table) table_.erase(entry->id);
+  --entries_;
+  delete entry;
+}
+
+void Ownership::DropContained(ObjectEntry* entry) {
+  const std::vector<ObjectEntry*> contained = std::move(entry->contained);
+  entry->contained.clear();
+  for (ObjectEntry* child : contained) Drop(child);
+}
+
+void Ownership::SetValue(ObjectEntry* entry, WireValue value) {
+  std::vector<ObjectEntry*> contained;
+  contained.reserve(value.refs.size());
+  for (std::size_t i = 0; i < value.refs.size(); ++i) {
+    contained.push_back(Receive(value.refs[i], i < value.granted.size() && value.granted[i] != 0));
+  }
+  SetLocalValue(entry, std::move(value), std::move(contained));
+}
+
+void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<ObjectEntry*> contained) {
+  if (entry->ready) {
+    for (ObjectEntry* child : contained) Drop(child);
+    return;
+  }
+  entry->ready = true;
+  entry->kind = value.kind;
+  entry->is_error = value.is_error;
+  entry->bytes = std::move(value.bytes);
+  entry->node = value.node;
+  entry->size = value.size;
+  entry->contained = std::move(contained);
+  Announce(entry);
+}
+
+void Ownership::Announce(ObjectEntry* entry) {
+  if (entry->rare != nullptr) {
+    for (const ProcessId process : std::exchange(entry->rare->waiting, {})) {
+      sender_->Send(process, ValueReply{entry->id, ValueOf(entry)});
+    }
+    for (auto& callback : std::exchange(entry->rare->on_ready, {})) callback(entry);
+  }
+  listener_->OnObjectReady(entry);
+}
+
+void Ownership::RequestValue(ObjectEntry* entry) {
+  if (entry->requested || entry->ready || entry->owner == sender_->self()) return;
+  entry->requested = true;
+  if (gone_.contains(entry->owner)) {
+    SetValue(entry, SystemError("OwnerDiedError", "the process that owned the object has ended"));
+    return;
+  }
+  WatchOnce(entry->owner);
+  sender_->Send(entry->owner, ValueRequest{entry->id});
+}
+
+// ---- references in messages ------------------------------------------------------------------------------------------------
+
+WireRef Ownership::Export(ObjectEntry* entry) {
+  if (!entry->in_table) {
+    entry->in_table = true;
+    table_.emplace(entry->id, entry);
+  }
+  return {entry->id, entry->owner};
+}
+
+ObjectEntry* Ownership::Receive(const WireRef& ref, bool granted) {
+  ObjectEntry* entry = Find(ref.object);
+  if (entry != nullptr) {
+    ++entry->holds;
+  } else {
+    entry = Create(ref.object, ref.owner);
+    Export(entry);
+    if (ref.owner == sender_->self()) {
+      SetValue(entry, SystemError("ObjectLostError", "the object was freed before this reference to it arrived"));
+    }
+  }
+  if (granted && ref.owner != sender_->self()) ++entry->Extra().grants;
+  return entry;
+}
+
+WireValue Ownership::ValueOf(const ObjectEntry* entry) {
+  WireValue value;
+  value.kind = entry->kind;
+  value.is_error = entry->is_error;
+  value.bytes = entry->bytes;
+  value.node = entry->node;
+  value.size = entry->size;
+  value.refs.reserve(entry->contained.size());
+  for (ObjectEntry* child : entry->contained) value.refs.push_back(Export(child));
+  return value;
+}
+
+void Ownership::GrantContained(const std::vector<ObjectEntry*>& contained, ProcessId receiver, WireValue* value) {
+  for (ObjectEntry* child : contained) {
+    value->refs.push_back(Export(child));
+    value->granted.push_back(child->owner != receiver);
+    if (child->owner == receiver) continue;
+    if (child->owner == sender_->self()) {
+      AddBorrower(child, receiver, 1);
+    } else {
+      SendBorrowAdd(child, receiver);
+    }
+  }
+}
+
+void Ownership::CloseScope(const std::vector<ObjectEntry*>& received) {
+  for (ObjectEntry* entry : received) {
+    if (entry->holds > 1) Register(entry);
+  }
+  for (ObjectEntry* entry : received) Drop(entry);
+}
+
+void Ownership::Register(ObjectEntry* entry) {
+  if (entry->owner == sender_->self() || (entry->rare != nullptr && entry->rare->grants > 0)) return;
+  ++entry->Extra().grants;
+  SendBorrowAdd(entry, sender_->self());
+}
+
+std::uint64_t Ownership::SendBorrowAdd(ObjectEntry* entry, ProcessId borrower) {
+  if (gone_.contains(entry->owner)) return 0;
+  WatchOnce(entry->owner);
+  const std::uint64_t token = next_token_++;
+  unacknowledged_.emplace(token, entry->owner);
+  sender_->Send(entry->owner, BorrowAdd{{entry->id}, borrower, token});
+  return token;
+}
+
+bool Ownership::BlockedBy(ProcessId to, std::uint64_t barrier) const {
+  for (const auto& [token, owner] : unacknowledged_) {
+    if (token >= barrier) return false;
+    if (owner != to) return true;
+  }
+  return false;
+}
+
+void Ownership::SendGuarded(ProcessId to, MessageType type, std::string payload, bool prompt) {
+  const auto queue = guarded_.find(to);
+  if (queue == guarded_.end() && (unacknowledged_.empty() || !BlockedBy(to, next_token_))) {
+    sender_->To(to)->Send(type, payload, prompt);
+    return;
+  }
+  guarded_[to].push_back({next_token_, type, std::move(payload), prompt});
+  ++guarded_count_;
+}
+
+void Ownership::SendUnblocked() {
+  for (auto it = guarded_.begin(); it != guarded_.end();) {
+    std::deque<Guarded>& queue = it->second;
+    while (!queue.empty() && !BlockedBy(it->first, queue.front().barrier)) {
+      sender_->To(it->first)->Send(queue.front().type, queue.front().payload, queue.front().prompt);
+      queue.pop_front();
+      --guarded_count_;
+    }
+    const auto current = it++;
+    if (queue.empty()) guarded_.erase(current);
+  }
+}
+
+// ---- events --------------------------------------------------------------------------------------------------------------
+
+void Ownership::AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count) {
+  if (gone_.contains(borrower)) return;
+  WatchOnce(borrower);
+  auto& borrowers = entry->Extra().borrowers;
+  const auto it = std::find_if(borrowers.begin(), borrowers.end(), [&](const auto& item) { return item.first == borrower; });
+  it == borrowers.end() ? void(borrowers.emplace_back(borrower, count)) : void(it->second += count);
+}
+
+bool Ownership::RemoveBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count) {
+  if (entry->rare == nullptr) return false;
+  auto& borrowers = entry->rare->borrowers;
+  const auto it = std::find_if(borrowers.begin(), borrowers.end(), [&](const auto& item) { return item.first == borrower; });
+  if (it == borrowers.end()) return false;
+  if (it->second > count) {
+    it->second -= count;
+    return false;
+  }
+  borrowers.erase(it);
+  return borrowers.empty() && entry->holds == 0;
+}
+
+void Ownership::On(ProcessId from, const BorrowAdd& message) {
+  for (const ObjectId& object : message.objects) {
+    ObjectEntry* entry = Find(object);
+    if (entry != nullptr && entry->owner == sender_->self()) AddBorrower(entry, message.borrower, 1);
+  }
+  if (message.token != 0) sender_->Send(from, BorrowAck{message.token});
+}
+
+void Ownership::On(const BorrowAck& message) {
+  if (unacknowledged_.erase(message.token) != 0) SendUnblocked();
+}
+
+void Ownership::On(ProcessId from, const BorrowRemove& message) {
+  for (std::size_t i = 0; i < message.objects.size() && i < message.counts.size(); ++i) {
+    ObjectEntry* entry = Find(message.objects[i]);
+    if (entry == nullptr || !RemoveBorrower(entry, from, message.counts[i])) continue;
+    ++entry->holds;
+    Drop(entry);
+  }
+}
+
+void Ownership::On(ProcessId from, const ValueRequest& message) {
+  ObjectEntry* entry = Find(message.object);
+  if (entry == nullptr) {
+    sender_->Send(from, ValueReply{message.object, SystemError("ObjectLostError", "the object was freed by its owner")});
+  } else if (entry->ready) {
+    sender_->Send(from, ValueReply{message.object, ValueOf(entry)});
+  } else {
+    WatchOnce(from);
+    entry->Extra().waiting.push_back(from);
+  }
+}
+
+void Ownership::On(const ValueReply& message) {
+  ObjectEntry* entry = Find(message.object);
+  if (entry != nullptr && entry->owner != sender_->self()) SetValue(entry, message.value);
+}
+
+void Ownership::On(const CopyAdded& message) {
+  ObjectEntry* entry = Find(message.object);
+  if (entry == nullptr) {
+    sender_->Send(ProcessId{message.node, 0}, StoreFree{{message.object}});
+  } else if (message.node != entry->node) {
+    auto& copies = entry->Extra().copies;
+    if (std::find(copies.begin(), copies.end(), message.node) == copies.end()) copies.push_back(message.node);
+  }
+}
+
+void Ownership::WatchOnce(ProcessId process) {
+  if (process == sender_->self() || process.IsEngine() || !watched_.insert(process).second) return;
+  sender_->SendToEngine(Watch{process});
+}
+
+void Ownership::OnProcessGone(ProcessId process, const std::string& cause) {
+  if (!gone_.insert(process).second) return;
+  watched_.erase(process);
+  removals_.erase(process);
+  for (auto it = unacknowledged_.begin(); it != unacknowledged_.end();) {
+    it = it->second == process ? unacknowledged_.erase(it) : std::next(it);
+  }
+  if (const auto it = guarded_.find(process); it != guarded_.end()) {
+    guarded_count_ -= it->second.size();
+    guarded_.erase(it);
+  }
+  std::vector<ObjectEntry*> affected;  // held during the walk, so that none disappears under it
+  for (auto& [id, entry] : table_) {
+    ++entry->holds;
+    affected.push_back(entry);
+  }
+  for (ObjectEntry* entry : affected) {
+    if (entry->owner == sender_->self()) {
+      RemoveBorrower(entry, process, ~0u);
+    } else if (entry->owner == process && entry->requested) {
+      SetValue(entry, SystemError("OwnerDiedError", cause));
+    }
+  }
+  for (ObjectEntry* entry : affected) Drop(entry);
+  SendUnblocked();
+}
+
+void Ownership::Flush() {
+  for (auto& [owner, removal] : std::exchange(removals_, {})) {
+    SendGuarded(owner, MessageType::kBorrowRemove, Encode(removal), false);
+  }
+  removal_count_ = 0;
+}
+
+}  // namespace ray_engine

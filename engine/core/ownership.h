@@ -1,0 +1,139 @@
+// Ownership: which objects this process owns or borrows, and who must know when a reference comes or goes.
+//
+// The protocol, in full in docs/design.md:
+//   1. The owner of an object counts, per borrowing process, how many grants it has given. An object is freed when nothing
+//      here holds it and all grants have come back.
+//   2. A reference that arrives inside a message is safe as long as its custodian keeps it: the submitter of the task
+//      whose argument it came in, or the object it was read from. Nothing is sent for it.
+//   3. Before a custodian lets go (the task's reply, or the release of the outer object), a process that still holds the
+//      reference registers with the owner (BorrowAdd) and has the acknowledgement, unless custodian and owner are the same
+//      process: then the order of frames says as much.
+//   4. A reference inside a result has no custodian at the receiver: the sender grants it to the receiver first (its own
+//      count, or BorrowAdd on the receiver's behalf, acknowledged before the reply leaves).
+//   5. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way is
+//      never lost.
+// Everything about a dead process is forgotten when ProcessGone arrives.
+//
+// Pure state machine: speaks only through its Sender and Listener. Thread-compatible (the runtime's lock).
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+
+#include "engine/core/object_entry.h"
+#include "engine/core/sender.h"
+
+namespace ray_engine {
+
+class Ownership {
+ public:
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnObjectReady(ObjectEntry* entry) = 0;
+    // An own object was freed. For the actor whose handles it counts.
+    virtual void OnObjectFreed(const ObjectId& object) = 0;
+  };
+
+  Ownership(Sender* sender, Listener* listener) : sender_(sender), listener_(listener) {}
+  ~Ownership();
+  Ownership(const Ownership&) = delete;
+
+  // ---- local -----------------------------------------------------------------------------------------------------------
+
+  // A new own object without a value, held once.
+  ObjectEntry* NewOwned(const ObjectId& id);
+  ObjectEntry* Find(const ObjectId& id) const;
+  void Hold(ObjectEntry* entry) { ++entry->holds; }
+  void Drop(ObjectEntry* entry);
+  // The object's value has arrived or been made. Consumes `value`; its references become contained entries.
+  // Does nothing if there is a value already.
+  void SetValue(ObjectEntry* entry, WireValue value);
+  // The same for a value made here, whose contained entries are at hand (their holds are taken over).
+  void SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<ObjectEntry*> contained);
+  // Asks the owner for the value of a borrowed object, once.
+  void RequestValue(ObjectEntry* entry);
+
+  // ---- references in messages ------------------------------------------------------------------------------------------
+
+  // The form in which a reference travels.
+  WireRef Export(ObjectEntry* entry);
+  // A reference has arrived: its entry, held once for the caller.
+  ObjectEntry* Receive(const WireRef& ref, bool granted);
+  // The value as it is sent to a process that holds the object (rule 2).
+  WireValue ValueOf(const ObjectEntry* entry);
+  // Grants what is inside a result to its receiver (rule 4). Fills value->refs and value->granted.
+  void GrantContained(const std::vector<ObjectEntry*>& contained, ProcessId receiver, WireValue* value);
+  // Drops the holds a task had on the references that came with its arguments, and registers what is still held (rule 3).
+  void CloseScope(const std::vector<ObjectEntry*>& received);
+  // Registers a reference that has no custodian (it was pickled outside of the protocol).
+  void RegisterNow(ObjectEntry* entry) { Register(entry); }
+  // Sends after every registration made so far is acknowledged (rule 3), in order per receiver.
+  void SendGuarded(ProcessId to, MessageType type, std::string payload, bool prompt);
+
+  // ---- events ----------------------------------------------------------------------------------------------------------
+
+  void On(ProcessId from, const BorrowAdd& message);
+  void On(const BorrowAck& message);
+  void On(ProcessId from, const BorrowRemove& message);
+  void On(ProcessId from, const ValueRequest& message);
+  void On(const ValueReply& message);
+  void On(const CopyAdded& message);
+  void OnProcessGone(ProcessId process, const std::string& cause);
+  // Sends what was collected. Call about every 10 ms while NeedsFlush().
+  void Flush();
+  bool NeedsFlush() const { return !removals_.empty(); }
+
+  struct Counts {
+    std::size_t table = 0, entries = 0, unacknowledged = 0, guarded = 0;
+  };
+  Counts Stats() const { return {table_.size(), entries_, unacknowledged_.size(), guarded_count_}; }
+
+ private:
+  struct Guarded {
+    std::uint64_t barrier;  // wait for the tokens below it
+    MessageType type;
+    std::string payload;
+    bool prompt;
+  };
+
+  ObjectEntry* Create(const ObjectId& id, ProcessId owner);
+  void Release(ObjectEntry* entry);                        // nothing here holds it any more
+  void ReleaseOwned(ObjectEntry* entry);
+  void ReleaseBorrowed(ObjectEntry* entry);
+  void Delete(ObjectEntry* entry);
+  void DropContained(ObjectEntry* entry);
+  void Announce(ObjectEntry* entry);
+  void Register(ObjectEntry* entry);                       // rule 3
+  std::uint64_t SendBorrowAdd(ObjectEntry* entry, ProcessId borrower);
+  void AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
+  bool RemoveBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
+  void WatchOnce(ProcessId process);
+  bool BlockedBy(ProcessId to, std::uint64_t barrier) const;
+  void SendUnblocked();
+
+  Sender* sender_;
+  Listener* listener_;
+  absl::flat_hash_map<ObjectId, ObjectEntry*> table_;
+  std::size_t entries_ = 0;
+  std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
+  bool releasing_ = false;
+  std::uint64_t next_token_ = 1;
+  std::map<std::uint64_t, ProcessId> unacknowledged_;  // BorrowAdd tokens, to whom
+  absl::flat_hash_map<ProcessId, std::deque<Guarded>> guarded_;
+  std::size_t guarded_count_ = 0;
+  absl::flat_hash_map<ProcessId, BorrowRemove> removals_;
+  std::size_t removal_count_ = 0;
+  absl::flat_hash_set<ProcessId> watched_;
+  absl::flat_hash_set<ProcessId> gone_;
+};
+
+}  // namespace ray_engine

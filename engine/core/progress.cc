@@ -1,0 +1,346 @@
+// How a process makes progress: the role of the one thread that drains the rings, waiting, and the I/O thread.
+// hot-path rules: spin 100 us with yields, then sleep; never ring who is awake; one consumer at a time.
+
+#include <immintrin.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/base/clock.h"
+#include "engine/core/runtime.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr std::int64_t kSpinNs = 100'000;
+constexpr std::int64_t kMoveApartAfterNs = 20'000;
+constexpr std::int64_t kMoveApartEveryNs = 5'000'000;
+constexpr std::int64_t kBlockedAfterNs = 1'000'000;
+constexpr std::int64_t kTickNs = 10'000'000;
+constexpr std::int64_t kIdleNapNs = 10'000'000'000;
+constexpr std::int64_t kCheckSignalsNs = 100'000'000;
+
+}  // namespace
+
+WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns) {
+  while (true) {
+    if (ready()) return WaitResult::kReady;
+    if (ended_) return WaitResult::kDisconnected;
+    if (!progressing_) {
+      progressing_ = true;
+      const WaitResult result = Progress(lock, ready, deadline_ns);
+      LeaveProgress();
+      progressing_ = false;
+      if (waiters_ > 0) waiters_cv_.notify_all();
+      return result;
+    }
+    const std::int64_t now = NowNs();
+    if (now >= deadline_ns) return WaitResult::kTimeout;
+    ++waiters_;
+    const std::int64_t nap = std::min(kCheckSignalsNs, deadline_ns - now);
+    const bool woken = waiters_cv_.wait_for(lock, std::chrono::nanoseconds(nap)) == std::cv_status::no_timeout;
+    --waiters_;
+    if (!woken && !ready()) return NowNs() >= deadline_ns ? WaitResult::kTimeout : WaitResult::kInterrupted;
+  }
+}
+
+WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns) {
+  sleeper_.SetPolling();
+  sleeper_.block()->cpu.store(sched_getcpu(), std::memory_order_relaxed);
+  submitter_->FlushDemands();
+  std::int64_t idle_since = 0;  // 0: not idle yet; the clock is read only when there was nothing to do
+  std::int64_t waiting_since = 0;
+  bool told_blocked = false;
+  const bool idle_worker = worker_ && Context().task == nullptr;
+  WaitResult result = WaitResult::kReady;
+  while (true) {
+    const int drained = Drain();
+    if (ready()) break;
+    if (ended_) {
+      result = WaitResult::kDisconnected;
+      break;
+    }
+    if (drained > 0) {
+      idle_since = 0;
+      continue;
+    }
+    const std::int64_t now = NowNs();
+    if (idle_since == 0) idle_since = now;
+    if (waiting_since == 0) waiting_since = now;
+    if (now >= deadline_ns) {
+      result = WaitResult::kTimeout;
+      break;
+    }
+    const bool may_block = !told_blocked && Context().task != nullptr;
+    if (may_block && now - waiting_since >= kBlockedAfterNs) {
+      TellBlocked();
+      told_blocked = true;
+    }
+    if (now - idle_since < kSpinNs) {
+      if (now - idle_since > kMoveApartAfterNs) MoveApart();
+      Spin(lock);
+      continue;
+    }
+    const std::int64_t wake_at = may_block ? waiting_since + kBlockedAfterNs : now + (idle_worker ? kIdleNapNs : kCheckSignalsNs);
+    if (Sleep(lock, std::min(deadline_ns, wake_at)) || may_block) continue;
+    if (EngineGone()) End("the engine is gone");
+    result = ready() ? WaitResult::kReady : WaitResult::kInterrupted;
+    break;
+  }
+  if (told_blocked) TellUnblocked();
+  return result;
+}
+
+// About a microsecond of looking at the rings without the lock. Only the thread that makes progress changes the set of
+// links, so it may look at them alone.
+void Runtime::Spin(std::unique_lock<std::mutex>& lock) {
+  lock.unlock();
+  for (int i = 0; i < 16 && !peers_->Readable(); ++i) _mm_pause();
+  if (!peers_->Readable()) sched_yield();
+  lock.lock();
+}
+
+// Returns false if it was ended by a signal or by the time limit.
+bool Runtime::Sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns) {
+  sleeper_.DeclareAsleep();
+  if (peers_->Readable()) {
+    sleeper_.SetPolling();
+    return true;
+  }
+  lock.unlock();
+  sleeper_.Sleep(std::max<std::int64_t>(until_ns - NowNs(), 1000));
+  lock.lock();
+  const bool rung = sleeper_.block()->attention.load() != Attention::kAsleep;
+  sleeper_.SetPolling();
+  return rung;
+}
+
+// From now on only prompt frames ring; what came until now is handled.
+void Runtime::LeaveProgress() {
+  sleeper_.DeclareBusy();
+  if (peers_->Readable()) Drain();
+}
+
+int Runtime::Drain() {
+  return peers_->Drain([this](const FrameHeader& header, std::string_view payload) {
+    joiner_.Add(header, payload, [this](const FrameHeader& whole, std::string_view message) { Dispatch(whole, message); });
+  });
+}
+
+// Kernels like to pack two talking processes on one CPU, where each round trip costs a switch. If the peer was last seen on
+// this CPU, move away once.
+void Runtime::MoveApart() {
+  ProcessBlock* peer = peers_->last_peer();
+  const int cpu = sched_getcpu();
+  sleeper_.block()->cpu.store(cpu, std::memory_order_relaxed);
+  if (peer == nullptr || peer->cpu.load(std::memory_order_relaxed) != cpu) return;
+  const std::int64_t now = NowNs();
+  if (now - cpu_moved_at_ < kMoveApartEveryNs) return;
+  cpu_moved_at_ = now;
+  cpu_set_t all, others;
+  if (sched_getaffinity(0, sizeof all, &all) != 0) return;
+  others = all;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  sched_setaffinity(0, sizeof others, &others);
+  sched_setaffinity(0, sizeof all, &all);
+  sleeper_.block()->cpu.store(sched_getcpu(), std::memory_order_relaxed);
+}
+
+void Runtime::IoLoop() {
+  std::unique_lock lock(mutex_);
+  while (!ended_ || !upcalls_.empty()) {
+    sleeper_.ClearPrompt();
+    if (!progressing_ && !ended_) {
+      Drain();
+      if (waiters_ > 0) waiters_cv_.notify_all();
+    }
+    const std::int64_t now = NowNs();
+    if (now - last_tick_ >= kTickNs) Tick(now);
+    while (!upcalls_.empty()) {
+      const auto call = std::move(upcalls_.front());
+      upcalls_.pop_front();
+      lock.unlock();
+      call();
+      lock.lock();
+    }
+    if (ended_) break;
+    parked_ = !NeedsTick();
+    const std::int64_t nap = parked_ ? -1 : kTickNs;
+    lock.unlock();
+    sleeper_.SleepUntilPrompt(nap);
+    lock.lock();
+  }
+}
+
+void Runtime::Tick(std::int64_t now) {
+  last_tick_ = now;
+  submitter_->Tick(Nanoseconds(now));
+  executor_->GiveBackIfOverrun(Nanoseconds(now));
+  ownership_->Flush();
+}
+
+bool Runtime::NeedsTick() const {
+  return submitter_->NeedsTick() || executor_->NeedsTick() || ownership_->NeedsFlush() || peers_->HasOverflow();
+}
+
+void Runtime::Unpark() {
+  if (!parked_ || !NeedsTick()) return;
+  parked_ = false;
+  Nudge(sleeper_.block());
+}
+
+void Runtime::Upcall(std::function<void()> call) {
+  upcalls_.push_back(std::move(call));
+  parked_ = false;
+  Nudge(sleeper_.block());
+}
+
+void Runtime::UpdateWantsReplies() {
+  sleeper_.block()->wants_replies.store(tasks_->HasDependants() || callbacks_ > 0 ? 1 : 0, std::memory_order_relaxed);
+}
+
+void Runtime::TellBlocked() {
+  if (blocked_tasks_++ > 0) return;
+  executor_->GiveBack();
+  peers_->SendToHead(Blocked{executor_->LeaseOf(*Context().task)});
+}
+
+void Runtime::TellUnblocked() {
+  if (--blocked_tasks_ == 0) peers_->SendToHead(Unblocked{executor_->LeaseOf(*Context().task)});
+}
+
+// ---- frames --------------------------------------------------------------------------------------------------------------
+
+void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
+  const ProcessId from = header.from;
+  const auto with = [payload](auto message, auto&& handle) {
+    if (Decode(payload, &message)) handle(message);
+  };
+  const Nanoseconds now(header.type == MessageType::kPushTask || header.type == MessageType::kTaskDone ? 0 : NowNs());
+  switch (header.type) {
+    case MessageType::kPushTask: return executor_->OnPushTask(from, payload);
+    case MessageType::kTaskDone: return OnTaskDone(from, payload);
+    case MessageType::kLinkGrant: return with(LinkGrant{}, [&](const auto& m) { peers_->OnLinkGrant(m); });
+    case MessageType::kProcessGone: return with(ProcessGone{}, [&](const auto& m) { OnProcessGone(m); });
+    case MessageType::kTasksReturned: return with(TasksReturned{}, [&](const auto& m) { submitter_->On(from, m, now); });
+    case MessageType::kCancelTask: return with(CancelTask{}, [&](const auto& m) { OnCancel(from, m); });
+    case MessageType::kReturnYourQueue: return executor_->GiveBack();
+    case MessageType::kValueRequest: return with(ValueRequest{}, [&](const auto& m) { ownership_->On(from, m); });
+    case MessageType::kValueReply: return with(ValueReply{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kBorrowAdd: return with(BorrowAdd{}, [&](const auto& m) { ownership_->On(from, m); });
+    case MessageType::kBorrowAck: return with(BorrowAck{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kBorrowRemove: return with(BorrowRemove{}, [&](const auto& m) { ownership_->On(from, m); });
+    case MessageType::kCopyAdded: return with(CopyAdded{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kLeaseGrant: return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
+    case MessageType::kLeaseReclaim: return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
+    case MessageType::kLeaseFailed: return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
+    case MessageType::kStartActor: return with(StartActor{}, [&](const auto& m) { executor_->On(m); });
+    case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { actors_->On(m); });
+    case MessageType::kStoreCreated: return with(StoreCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kStorePinned: return with(StorePinned{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kActorCreated: return with(ActorCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kActorFound: return with(ActorFound{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kKvReply: return with(KvReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kClusterReply: return with(ClusterReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kJobStarted: return with(JobStarted{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kDriverLine:
+      return with(DriverLine{}, [&](const DriverLine& m) { Upcall([this, m] { hooks_.driver_line(m); }); });
+    case MessageType::kShutdown: return with(Shutdown{}, [&](const Shutdown& m) { OnShutdown(m); });
+    default: return;  // not for a process: dropped
+  }
+}
+
+void Runtime::OnTaskDone(ProcessId from, std::string_view payload) {
+  Reader reader(payload);
+  const std::string_view plain = reader.Take(sizeof(DoneHeader));
+  if (!reader.ok()) return;
+  DoneHeader done;
+  std::memcpy(static_cast<void*>(&done), plain.data(), sizeof done);
+  TaskRecord* record = tasks_->Get(done.slot);
+  if (record == nullptr || record->attempt != done.attempt) return;  // an attempt that was given up
+  std::vector<WireValue> values(std::min<std::size_t>(done.num_returns, record->returns.size()));
+  for (WireValue& value : values) reader(value);
+  if (!reader.ok()) return;
+  if (record->actor != nullptr) {
+    actors_->OnDone(record, done, std::move(values));
+  } else if (record->worker != nullptr && record->worker->channel->peer() == from) {
+    submitter_->OnDone(record, done, std::move(values), Nanoseconds(NowNs()));
+  }
+}
+
+void Runtime::OnProcessGone(const ProcessGone& message) {
+  peers_->DrainFrom(message.process, [this](const FrameHeader& header, std::string_view payload) {
+    joiner_.Add(header, payload, [this](const FrameHeader& whole, std::string_view m) { Dispatch(whole, m); });
+  });
+  joiner_.Forget(message.process);
+  peers_->OnGone(message.process);
+  submitter_->OnProcessGone(message.process, message.cause, Nanoseconds(NowNs()));
+  actors_->OnProcessGone(message.process);
+  executor_->OnProcessGone(message.process);
+  ownership_->OnProcessGone(message.process, message.cause);
+}
+
+// The engine ends a worker that it no longer needs, or everything.
+void Runtime::OnShutdown(const Shutdown& message) {
+  const bool idle_only = message.reason == "idle";
+  const bool needed = executor_->HasWork() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
+  if (idle_only && needed) return peers_->SendToEngine(Ready{static_cast<std::uint32_t>(getpid())});
+  End(message.reason);
+}
+
+void Runtime::End(const std::string& reason) {
+  ended_ = true;
+  end_reason_ = reason;
+  waiters_cv_.notify_all();
+  Nudge(sleeper_.block());
+}
+
+// The engine never writes on the hand-shake's socket again, so the only thing to read there is its end.
+bool Runtime::EngineGone() const {
+  char byte;
+  return recv(socket_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+void Runtime::OnCancel(ProcessId from, const CancelTask& message) {
+  ExecTask* running = executor_->Cancel(message.task);
+  if (running == nullptr) {
+    // A borrower of one of our tasks' results asks.
+    TaskRecord* record = tasks_->FindById(message.task);
+    if (record != nullptr && from != self()) CancelRecord(record, message.force, message.recursive);
+    return;
+  }
+  if (message.recursive) CancelChildren(message.task, message.force);
+  if (message.force) _exit(1);
+  if (running->header.kind == TaskKind::kNormal && running->interruptible) pthread_kill(main_thread_, SIGINT);
+}
+
+void Runtime::CancelRecord(TaskRecord* record, bool force, bool recursive) {
+  record->actor != nullptr ? actors_->Cancel(record, force, recursive) : submitter_->Cancel(record, force, recursive);
+}
+
+void Runtime::CancelChildren(const TaskId& parent, bool force) {
+  tasks_->ForEach([&](TaskRecord* record) {
+    if (record->parent == parent) CancelRecord(record, force, true);
+  });
+}
+
+void Runtime::CompleteReply(std::uint64_t token, std::string_view payload) {
+  const auto it = replies_.find(token);
+  if (it == replies_.end()) return;
+  it->second->payload.assign(payload);
+  it->second->done = true;
+  if (waiters_ > 0) waiters_cv_.notify_all();
+}
+
+void Runtime::OnObjectReady(ObjectEntry*) {
+  if (waiters_ > 0) waiters_cv_.notify_all();
+}
+
+void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(object); }
+
+}  // namespace ray_engine

@@ -1,0 +1,461 @@
+#include "engine/core/runtime.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/version.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr std::chrono::milliseconds kHandShake(30'000);
+
+template <class T>
+void Append(std::string* key, const T& value) {
+  AppendPlain(key, value);
+}
+
+std::string KeyOf(const CallOptions& options) {
+  std::string key = Encode(options.lease_class);
+  Append(&key, options.kind);
+  Append(&key, options.function);
+  Append(&key, options.num_returns);
+  Append(&key, options.max_retries);
+  Append(&key, options.retry_exceptions);
+  return key + options.name;
+}
+
+}  // namespace
+
+// ---- values --------------------------------------------------------------------------------------------------------------
+
+std::size_t ValuePieces::Size() const {
+  std::size_t size = head.size();
+  for (const auto& [data, bytes] : buffers) size = Align(size) + bytes;
+  return size;
+}
+
+void ValuePieces::CopyTo(char* out) const {
+  std::memcpy(out, head.data(), head.size());
+  std::size_t at = head.size();
+  for (const auto& [data, bytes] : buffers) {
+    const std::size_t start = Align(at);
+    std::memset(out + at, 0, start - at);
+    std::memcpy(out + start, data, bytes);
+    at = start + bytes;
+  }
+}
+
+void CallArgs::Begin(std::string_view name) {
+  payload.assign(sizeof(TaskHeader), '\0');
+  name = name.substr(0, 255);
+  payload.push_back(static_cast<char>(name.size()));
+  payload.append(name);
+}
+
+// ---- birth and death -----------------------------------------------------------------------------------------------------
+
+absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Join(UniqueFd fd, bool worker, Hooks hooks) {
+  ControlSocket socket(std::move(fd));
+  absl::StatusOr<ControlPacket> packet = socket.WaitReceive(kHandShake);
+  if (!packet.ok()) return packet.status();
+  Refused refused;
+  if (packet->As(&refused)) return absl::FailedPreconditionError(refused.reason);
+  Welcome welcome;
+  if (!packet->As(&welcome) || packet->fds.size() != 3) return absl::InternalError("the engine's hand-shake is malformed");
+  if (welcome.build != BuildId()) {
+    return absl::FailedPreconditionError(
+        fmt::format("the engine is another build than this process: {} against {}", welcome.build, BuildId()));
+  }
+  absl::StatusOr<LinkSegment> segment = LinkSegment::Attach(packet->fds[0].Release(), welcome.link_segment_bytes);
+  if (!segment.ok()) return segment.status();
+  absl::StatusOr<StoreClient> store = StoreClient::Map(packet->fds[1].Release(), welcome.store_segment_bytes);
+  if (!store.ok()) return store.status();
+  std::unique_ptr<Runtime> runtime(new Runtime(std::move(welcome), std::move(socket), worker, std::move(hooks)));
+  runtime->Open(*std::move(segment), *std::move(store), std::move(packet->fds[2]));
+  return runtime;
+}
+
+Runtime::Runtime(Welcome welcome, ControlSocket socket, bool worker, Hooks hooks)
+    : welcome_(std::move(welcome)), socket_(std::move(socket)), worker_(worker), hooks_(std::move(hooks)), sleeper_(nullptr) {}
+
+void Runtime::Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd) {
+  engine_eventfd_ = std::move(engine_eventfd);
+  segment_ = std::move(segment);
+  store_ = std::make_shared<StoreClient>(std::move(store));
+  pin_owner_ = std::make_shared<PinOwner>();
+  pin_owner_->runtime = this;
+  sleeper_ = Sleeper(segment_.block(segment_.link(welcome_.engine_link)->slots[1]));
+  sleeper_.DeclareBusy();
+  peers_ = std::make_unique<Peers>(&segment_, self(), welcome_.engine_link, engine_eventfd_.get());
+  ownership_ = std::make_unique<Ownership>(peers_.get(), static_cast<Ownership::Listener*>(this));
+  tasks_ = std::make_unique<TaskTable>(ownership_.get());
+  submitter_ = std::make_unique<TaskSubmitter>(peers_.get(), tasks_.get());
+  actors_ = std::make_unique<ActorSubmitter>(peers_.get(), ownership_.get(), tasks_.get());
+  executor_ = std::make_unique<Executor>(peers_.get());
+  [[maybe_unused]] const ssize_t n = getrandom(&random_base_, sizeof random_base_, 0);
+  process_task_ = NewTaskId();
+  const std::unique_lock lock(mutex_);
+  peers_->SendToEngine(Ready{static_cast<std::uint32_t>(getpid())});
+  io_thread_ = std::thread([this] { IoLoop(); });
+}
+
+Runtime::~Runtime() { Close(); }
+
+void Runtime::Close() {
+  if (!io_thread_.joinable()) return;
+  {
+    const std::lock_guard lock(pin_owner_->mutex);
+    pin_owner_->runtime = nullptr;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    ownership_->Flush();
+    ended_ = true;
+    if (end_reason_.empty()) end_reason_ = "the session was shut down";
+    waiters_cv_.notify_all();
+    Nudge(sleeper_.block());
+    WakeSleeper(sleeper_.block());
+  }
+  io_thread_.join();
+}
+
+JobId Runtime::job() const { return job_; }
+
+void Runtime::set_job(const JobId& job) {
+  const std::lock_guard lock(mutex_);
+  job_ = job;
+  process_task_ = NewTaskId();
+}
+
+TaskContext& Runtime::Context() {
+  static thread_local TaskContext context;
+  return context;
+}
+
+// 8 bytes of a counter, the process's address (so no two processes make the same id), the job.
+TaskId Runtime::NewTaskId() {
+  TaskId id;
+  const std::uint64_t count = ++task_count_;
+  std::memcpy(id.data(), &count, 8);
+  std::memcpy(id.data() + 8, &welcome_.process, 8);
+  std::memcpy(id.data() + 20, job_.data(), JobId::kSize);
+  return id;
+}
+
+ActorId Runtime::NewActorId() {
+  const std::lock_guard lock(mutex_);
+  ActorId id;
+  const std::uint32_t count = ++actor_count_;
+  std::memcpy(id.data(), &welcome_.process, 8);
+  std::memcpy(id.data() + 8, &count, 4);
+  std::memcpy(id.data() + 12, job_.data(), JobId::kSize);
+  return id;
+}
+
+// ---- objects -------------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,
+                                             const ValuePieces& pieces) {
+  WireValue value;
+  value.is_error = pieces.is_error;
+  const std::size_t size = pieces.Size();
+  if (size <= kMaxInlineValue) {
+    if (pieces.is_system_error) value.kind = WireValue::kSystemError;
+    value.bytes.resize(size);
+    pieces.CopyTo(value.bytes.data());
+    return value;
+  }
+  lock.unlock();
+  const absl::StatusOr<StoreCreated> created = Call<StoreCreated>(self().Engine(), StoreCreate{0, object, owner, size});
+  absl::Status status = created.status();
+  if (status.ok() && !created->error.empty()) status = absl::ResourceExhaustedError(created->error);
+  if (status.ok()) {
+    char* place = store_->ForWriting(created->offset, size);
+    if (place == nullptr) status = absl::InternalError("the engine granted memory outside the store");
+    else pieces.CopyTo(place);
+  }
+  lock.lock();
+  if (!status.ok()) return status;
+  peers_->SendToEngine(StoreSeal{object});
+  value.kind = WireValue::kStored;
+  value.node = welcome_.node_index;
+  value.size = size;
+  return value;
+}
+
+absl::StatusOr<ObjectEntry*> Runtime::Put(ValuePieces pieces) {
+  std::unique_lock lock(mutex_);
+  if (++put_count_ == 0) process_task_ = NewTaskId();
+  const ObjectId id = ReturnObjectId(process_task_, put_count_);
+  absl::StatusOr<WireValue> value = MakeValue(lock, id, self(), pieces);
+  if (!value.ok()) {
+    for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
+    return value.status();
+  }
+  ObjectEntry* entry = ownership_->NewOwned(id);
+  ownership_->SetLocalValue(entry, *std::move(value), std::move(pieces.contained));
+  Unpark();
+  return entry;
+}
+
+void Runtime::Hold(ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  ownership_->Hold(entry);
+}
+
+void Runtime::Drop(ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  ownership_->Drop(entry);
+  Unpark();
+}
+
+WireRef Runtime::Export(ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  return ownership_->Export(entry);
+}
+
+ObjectEntry* Runtime::Adopt(const WireRef& ref) {
+  const std::lock_guard lock(mutex_);
+  ObjectEntry* entry = ownership_->Receive(ref, false);
+  ownership_->RegisterNow(entry);
+  return entry;
+}
+
+bool Runtime::IsReady(ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  return entry->ready;
+}
+
+WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
+                                bool stop_at_error) {
+  std::unique_lock lock(mutex_);
+  for (ObjectEntry* entry : entries) {
+    if (!entry->ready) ownership_->RequestValue(entry);
+  }
+  std::size_t first = 0;  // entries before it are ready
+  return WaitFor(
+      lock,
+      [&] {
+        while (first < entries.size() && entries[first]->ready) {
+          if (stop_at_error && entries[first]->is_error) return true;
+          ++first;
+        }
+        if (first >= count) return true;
+        if (count == entries.size() && !stop_at_error) return false;
+        std::size_t ready = first;
+        for (std::size_t i = first; i < entries.size() && ready < count; ++i) {
+          if (!entries[i]->ready) continue;
+          if (stop_at_error && entries[i]->is_error) return true;
+          ++ready;
+        }
+        return ready >= count;
+      },
+      deadline_ns);
+}
+
+WaitResult Runtime::PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns,
+                               std::vector<std::shared_ptr<Pin>>* pins, std::string* error) {
+  std::unique_lock lock(mutex_);
+  std::vector<std::pair<std::size_t, std::shared_ptr<PendingReply>>> asked;
+  pins->assign(entries.size(), nullptr);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    ObjectEntry* entry = entries[i];
+    if (std::shared_ptr<Pin> pin = entry->rare == nullptr ? nullptr : entry->rare->pin.lock()) {
+      (*pins)[i] = std::move(pin);
+      continue;
+    }
+    const std::uint64_t token = next_token_++;
+    auto reply = replies_.emplace(token, std::make_shared<PendingReply>()).first->second;
+    peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size});
+    asked.emplace_back(i, reply);
+  }
+  const auto all_there = [&] { return std::all_of(asked.begin(), asked.end(), [](const auto& ask) { return ask.second->done; }); };
+  WaitResult result = WaitFor(lock, all_there, deadline_ns);
+  while (result == WaitResult::kInterrupted) result = WaitFor(lock, all_there, deadline_ns);
+  for (auto& [i, reply] : asked) {
+    StorePinned pinned;
+    if (!reply->done || !Decode(reply->payload, &pinned)) continue;
+    replies_.erase(pinned.token);
+    const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
+    if (data == nullptr) {
+      *error = pinned.error;
+      continue;
+    }
+    auto pin = std::make_shared<Pin>();
+    pin->object = entries[i]->id;
+    pin->data = data;
+    pin->size = pinned.size;
+    pin->release = [owner = pin_owner_, store = store_](const ObjectId& object) {
+      const std::lock_guard guard(owner->mutex);
+      if (owner->runtime != nullptr) owner->runtime->Unpin(object);
+    };
+    entries[i]->Extra().pin = pin;
+    (*pins)[i] = std::move(pin);
+  }
+  return result;
+}
+
+void Runtime::Unpin(const ObjectId& object) {
+  const std::lock_guard lock(mutex_);
+  if (!ended_) peers_->SendToEngine(StoreUnpin{{object}}, false);
+}
+
+void Runtime::OnReady(ObjectEntry* entry, std::function<void()> callback) {
+  const std::lock_guard lock(mutex_);
+  if (entry->ready) return Upcall(std::move(callback));
+  entry->Extra().on_ready.push_back([this, callback = std::move(callback)](ObjectEntry*) {
+    --callbacks_;
+    Upcall(callback);
+  });
+  ++callbacks_;
+  ownership_->RequestValue(entry);
+  UpdateWantsReplies();
+}
+
+// ---- calls ---------------------------------------------------------------------------------------------------------------
+
+CallOptions* Runtime::Intern(const CallOptions& options) {
+  const std::lock_guard lock(mutex_);
+  auto& interned = options_[KeyOf(options)];
+  if (interned == nullptr) interned = std::make_unique<CallOptions>(options);
+  return interned.get();
+}
+
+TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, std::vector<ObjectEntry*>* returns) {
+  TaskRecord* record = tasks_->New(id, options);
+  record->payload.swap(args->payload);
+  record->holds.swap(args->holds);
+  record->unresolved.swap(args->unresolved);
+  record->parent = Context().id;
+  TaskHeader header;
+  header.task = id;
+  header.function = options->function;
+  header.slot = record->slot;
+  header.num_returns = options->num_returns;
+  header.arg_count = args->count;
+  header.keyword_count = args->keywords;
+  header.kind = options->kind;
+  header.retry_exceptions = options->retry_exceptions;
+  std::memcpy(record->payload.data(), &header, sizeof header);
+  for (ObjectEntry* entry : record->returns) {
+    ownership_->Hold(entry);
+    returns->push_back(entry);
+  }
+  args->Clear();
+  return record;
+}
+
+void Runtime::Submit(CallOptions* options, CallArgs* args, std::vector<ObjectEntry*>* returns) {
+  const std::lock_guard lock(mutex_);
+  submitter_->Submit(NewRecord(options, args, NewTaskId(), returns), Nanoseconds(0));
+  AfterSubmit();
+}
+
+void Runtime::SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEntry* handle, CallArgs* args,
+                           std::vector<ObjectEntry*>* returns) {
+  const std::lock_guard lock(mutex_);
+  TaskId id;
+  const std::uint64_t unique = random_base_ + ++task_count_;
+  std::memcpy(id.data(), &unique, 8);
+  std::memcpy(id.data() + 8, actor.data(), ActorId::kSize);
+  if (handle != nullptr) {
+    ownership_->Hold(handle);
+    args->holds.push_back(handle);
+  }
+  actors_->Submit(NewRecord(options, args, id, returns), actor);
+  AfterSubmit();
+}
+
+// A program that submits in a loop must take in the replies, or its workers' rings fill up.
+void Runtime::AfterSubmit() {
+  if (++submitted_ % 32 == 0 && !progressing_) {
+    progressing_ = true;
+    Drain();
+    progressing_ = false;
+  }
+  UpdateWantsReplies();
+  Unpark();
+}
+
+absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs* args, ActorSpec spec) {
+  std::unique_lock lock(mutex_);
+  const std::uint64_t token = next_token_++;
+  const bool named = !spec.name.empty();
+  auto reply = std::make_shared<PendingReply>();
+  if (named) replies_.emplace(token, reply);
+  std::vector<ObjectEntry*> none;
+  TaskId id;
+  std::memcpy(id.data() + 8, spec.actor.data(), ActorId::kSize);
+  spec.creator = self();
+  ObjectEntry* handle = ownership_->NewOwned(ReturnObjectId(id, 1));
+  ownership_->SetLocalValue(handle, WireValue{}, {});
+  if (spec.detached) {
+    ownership_->Hold(handle);  // a detached actor does not end with its handles
+  }
+  actors_->Create(NewRecord(options, args, id, &none), std::move(spec), named ? token : 0, handle);
+  UpdateWantsReplies();
+  Unpark();
+  if (!named) return handle;
+  WaitResult result = WaitResult::kInterrupted;
+  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return reply->done; }, kNever);
+  replies_.erase(token);
+  ActorCreated created;
+  if (result == WaitResult::kReady && Decode(reply->payload, &created) && created.error.empty()) return handle;
+  actors_->ForgetHandle(handle->id);
+  ownership_->Drop(handle);
+  return absl::AlreadyExistsError(created.error);
+}
+
+void Runtime::Cancel(ObjectEntry* entry, bool force, bool recursive) {
+  const std::lock_guard lock(mutex_);
+  if (entry->ready) return;
+  const TaskId task = TaskOf(entry->id);
+  if (entry->owner != self()) {
+    peers_->Send(entry->owner, CancelTask{task, force, recursive});
+  } else if (TaskRecord* record = tasks_->FindById(task)) {
+    CancelRecord(record, force, recursive);
+  }
+}
+
+void Runtime::KillActor(const ActorId& actor, bool no_restart) {
+  Post(kHead, ActorKill{actor, no_restart, ""});
+}
+
+ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {
+  const std::lock_guard lock(mutex_);
+  ActorLine* line = actors_->Line(actor);
+  actors_->Watch(line);
+  return line->last;
+}
+
+absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
+                                             const std::function<std::string(std::uint64_t)>& encode) {
+  std::unique_lock lock(mutex_);
+  if (ended_) return absl::UnavailableError(end_reason_);
+  const std::uint64_t token = next_token_++;
+  auto reply = std::make_shared<PendingReply>();
+  replies_.emplace(token, reply);
+  peers_->To(to)->Send(type, encode(token), true);
+  WaitResult result = WaitResult::kInterrupted;
+  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return reply->done; }, kNever);
+  replies_.erase(token);
+  if (result != WaitResult::kReady) return absl::UnavailableError(end_reason_);
+  return std::move(reply->payload);
+}
+
+std::string Runtime::StatsText() {
+  const std::lock_guard lock(mutex_);
+  const auto objects = ownership_->Stats();
+  const auto leases = submitter_->Stats();
+  return fmt::format("objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {}", objects.entries, objects.table,
+                     objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases, leases.queued);
+}
+
+}  // namespace ray_engine

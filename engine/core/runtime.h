@@ -1,0 +1,271 @@
+// Runtime: what a driver or worker process holds of the engine.
+//
+// Owns the links, the store mapping, the state machines (ownership, tasks, actors, executor) and one I/O thread. Any thread
+// of the program may call it. One thread at a time makes progress (drains the rings): a thread that waits takes that role,
+// spins for 100 us and then sleeps on the process's doorbell; while none waits, the I/O thread takes it for prompt frames
+// and every 10 ms. The language above is not known here: values are bytes, and what must run in its interpreter comes
+// back through Hooks, without the lock held.
+//
+// Thread-safe. See docs/task_journey.md and docs/design.md.
+
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/function_ref.h>
+#include <absl/status/statusor.h>
+
+#include "engine/core/actor_submitter.h"
+#include "engine/core/executor.h"
+#include "engine/core/ownership.h"
+#include "engine/core/peers.h"
+#include "engine/core/task_submitter.h"
+#include "engine/core/task_table.h"
+#include "engine/transport/doorbell.h"
+#include "engine/transport/link_segment.h"
+#include "engine/wire/control_socket.h"
+#include "objectstore/store_client.h"
+
+namespace ray_engine {
+
+// A value about to be put: a head and buffers that follow it, each at a multiple of 64 bytes.
+struct ValuePieces {
+  std::string head;
+  std::vector<std::pair<const void*, std::size_t>> buffers;
+  bool is_error = false;
+  bool is_system_error = false;         // the head is SystemErrorBytes()
+  std::vector<ObjectEntry*> contained;  // references inside; holds are handed over
+
+  static std::size_t Align(std::size_t at) { return (at + 63) / 64 * 64; }
+  std::size_t Size() const;
+  void CopyTo(char* out) const;
+};
+
+// The arguments of one call, encoded as they travel. Reused from call to call.
+struct CallArgs {
+  std::string payload;  // starts with room for the TaskHeader and with the name
+  std::uint16_t count = 0, keywords = 0;
+  std::vector<ObjectEntry*> holds;
+  std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;
+  void Begin(std::string_view name);
+  void Clear() { holds.clear(), unresolved.clear(), count = keywords = 0; }
+};
+
+enum class WaitResult { kReady, kTimeout, kInterrupted, kDisconnected };
+
+// What a thread of this process is running; empty for a driver.
+struct TaskContext {
+  ExecTask* task = nullptr;
+  TaskId id;
+  std::uint32_t children = 0;
+};
+
+// Where pins go back to; outlives the runtime in the views of its objects.
+struct PinOwner {
+  std::mutex mutex;
+  class Runtime* runtime = nullptr;  // null once closed
+};
+
+class Runtime : private Ownership::Listener {
+ public:
+  struct Hooks {
+    std::function<void(const DriverLine&)> driver_line;  // on the I/O thread
+  };
+
+  // Does the hand-shake on a socket whose other end the engine holds.
+  static absl::StatusOr<std::unique_ptr<Runtime>> Join(UniqueFd fd, bool worker, Hooks hooks);
+  ~Runtime() override;
+  // Ends the I/O thread and every wait. Objects in the store stay mapped as long as something views them.
+  void Close();
+
+  const Welcome& welcome() const { return welcome_; }
+  ProcessId self() const { return welcome_.process; }
+  JobId job() const;
+  void set_job(const JobId& job);
+
+  // ---- objects ---------------------------------------------------------------------------------------------------------
+
+  // A new own object with that value, held once. Blocks for large values.
+  absl::StatusOr<ObjectEntry*> Put(ValuePieces value);
+  void Hold(ObjectEntry* entry);
+  void Drop(ObjectEntry* entry);
+  // Entry of a reference that came from outside the protocol (a pickled one): held once, registered with its owner.
+  ObjectEntry* Adopt(const WireRef& ref);
+  WireRef Export(ObjectEntry* entry);
+
+  // Waits until `count` of the objects are ready (all by default), or one is an error and `stop_at_error`.
+  // kInterrupted comes at each signal, and at least every 50 ms: check signals and call again.
+  WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns, bool stop_at_error);
+  bool IsReady(ObjectEntry* entry);
+  // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says why).
+  WaitResult PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns, std::vector<std::shared_ptr<Pin>>* pins,
+                        std::string* error);
+  // Calls back on the I/O thread once the object is ready.
+  void OnReady(ObjectEntry* entry, std::function<void()> callback);
+
+  // ---- calls -----------------------------------------------------------------------------------------------------------
+
+  // The one CallOptions with these contents.
+  CallOptions* Intern(const CallOptions& options);
+  // Returns the return objects, each held once for the caller. `args` is consumed.
+  void Submit(CallOptions* options, CallArgs* args, std::vector<ObjectEntry*>* returns);
+  void SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEntry* handle, CallArgs* args,
+                    std::vector<ObjectEntry*>* returns);
+  // Returns the object that counts the handles, held once. An error if the name is taken.
+  absl::StatusOr<ObjectEntry*> CreateActor(CallOptions* options, CallArgs* args, ActorSpec spec);
+  ActorId NewActorId();
+  void Cancel(ObjectEntry* entry, bool force, bool recursive);
+  void KillActor(const ActorId& actor, bool no_restart);
+  ActorUpdate ActorStateOf(const ActorId& actor);
+
+  // ---- worker ----------------------------------------------------------------------------------------------------------
+
+  // The next task; kInterrupted as above. kDisconnected: the worker shall end.
+  WaitResult NextTask(ExecTask** task);
+  // Entries for the references among the task's arguments, in order: held until FinishTask.
+  std::vector<ObjectEntry*> ReceiveArgs(const TaskView& view);
+  // Ends the task: sends the values to the owner. `received` is what ReceiveArgs gave.
+  void FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
+                  const std::vector<ObjectEntry*>& received);
+  void FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received);
+  // Called with SIGINT to be sent to the thread that runs tasks.
+  void SetMainThread(pthread_t thread) { main_thread_ = thread; }
+  // The task goes on in another thread, which will finish it; this one may take the next.
+  void Detach() { Context() = {}; }
+  // Ends every wait: the process has decided to end.
+  void EndProcess(const std::string& reason);
+  bool WasCancelled(ExecTask* task);
+  // No interrupt will be sent for the task from now on; true if one was.
+  bool EndInterrupts(ExecTask* task);
+
+  // ---- services --------------------------------------------------------------------------------------------------------
+
+  // Sends a request whose `token` field it fills, and waits for its reply.
+  template <class Reply, class Request>
+  absl::StatusOr<Reply> Call(ProcessId to, Request request) {
+    absl::StatusOr<std::string> bytes = CallRaw(to, Request::kType, [&](std::uint64_t token) {
+      request.token = token;
+      return Encode(request);
+    });
+    if (!bytes.ok()) return bytes.status();
+    Reply reply;
+    if (!Decode(*bytes, &reply)) return absl::InternalError("malformed reply");
+    return reply;
+  }
+  template <class Message>
+  void Post(ProcessId to, const Message& message) {
+    const std::lock_guard lock(mutex_);
+    peers_->Send(to, message);
+  }
+
+  static TaskContext& Context();
+  std::string StatsText();
+
+ private:
+  struct PendingReply {
+    bool done = false;
+    std::string payload;
+  };
+
+  Runtime(Welcome welcome, ControlSocket socket, bool worker, Hooks hooks);
+  void Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd);
+  void Unpin(const ObjectId& object);
+  void AfterSubmit();
+  absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type, const std::function<std::string(std::uint64_t)>& encode);
+
+  // Progress. All with the lock held; WaitFor releases it while it spins or sleeps.
+  WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns);
+  WaitResult Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns);
+  void Spin(std::unique_lock<std::mutex>& lock);
+  bool Sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
+  void LeaveProgress();
+  int Drain();
+  void Dispatch(const FrameHeader& header, std::string_view payload);
+  void OnTaskDone(ProcessId from, std::string_view payload);
+  void OnProcessGone(const ProcessGone& message);
+  void End(const std::string& reason);
+  bool EngineGone() const;
+  void OnShutdown(const Shutdown& message);
+  void OnCancel(ProcessId from, const CancelTask& message);
+  void CancelRecord(TaskRecord* record, bool force, bool recursive);
+  void CancelChildren(const TaskId& parent, bool force);
+  void CompleteReply(std::uint64_t token, std::string_view payload);
+  void MoveApart();
+  void IoLoop();
+  void Tick(std::int64_t now);
+  bool NeedsTick() const;
+  void Unpark();
+  void Upcall(std::function<void()> call);
+  void TellBlocked();
+  void TellUnblocked();
+  void UpdateWantsReplies();
+
+  // Values.
+  absl::StatusOr<WireValue> MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,
+                                      const ValuePieces& pieces);
+  void OnObjectReady(ObjectEntry* entry) override;
+  void OnObjectFreed(const ObjectId& object) override;
+  TaskId NewTaskId();
+  TaskRecord* NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, std::vector<ObjectEntry*>* returns);
+
+  const Welcome welcome_;
+  ControlSocket socket_;  // open for life: its end tells the engine
+  const bool worker_;
+  const Hooks hooks_;
+  UniqueFd engine_eventfd_;
+  LinkSegment segment_;
+  std::shared_ptr<StoreClient> store_;
+  std::shared_ptr<PinOwner> pin_owner_;
+
+  std::mutex mutex_;
+  std::condition_variable waiters_cv_;
+  int waiters_ = 0;          // threads in waiters_cv_
+  bool progressing_ = false; // some thread has the role
+  bool ended_ = false;
+  std::string end_reason_;
+
+  std::unique_ptr<Peers> peers_;
+  FrameJoiner joiner_;
+  Sleeper sleeper_;
+  std::unique_ptr<Ownership> ownership_;
+  std::unique_ptr<TaskTable> tasks_;
+  std::unique_ptr<TaskSubmitter> submitter_;
+  std::unique_ptr<ActorSubmitter> actors_;
+  std::unique_ptr<Executor> executor_;
+
+  absl::flat_hash_map<std::string, std::unique_ptr<CallOptions>> options_;
+  absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;
+  std::uint64_t next_token_ = 1;
+  JobId job_;
+  TaskId process_task_;            // names what is put outside of tasks
+  std::uint32_t put_count_ = 0;
+  std::uint32_t submitted_ = 0;
+  std::size_t callbacks_ = 0;      // OnReady callbacks that wait
+  std::uint64_t task_count_ = 0;
+  std::uint64_t random_base_ = 0;
+  std::uint32_t actor_count_ = 0;
+  std::int64_t cpu_moved_at_ = 0;
+  int blocked_tasks_ = 0;
+
+  pthread_t main_thread_{};
+  std::deque<std::function<void()>> upcalls_;
+  bool parked_ = true;             // the I/O thread sleeps without a time limit
+  std::int64_t last_tick_ = 0;
+  std::thread io_thread_;
+};
+
+}  // namespace ray_engine

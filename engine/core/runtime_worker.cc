@@ -1,0 +1,97 @@
+// The worker's half of the runtime: getting tasks and ending them.
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/base/clock.h"
+#include "engine/core/runtime.h"
+
+namespace ray_engine {
+
+WaitResult Runtime::NextTask(ExecTask** task) {
+  std::unique_lock lock(mutex_);
+  const WaitResult result = WaitFor(lock, [this] { return executor_->HasWork(); }, kNever);
+  if (result != WaitResult::kReady) return result;
+  *task = executor_->Start(Nanoseconds(NowNs()));
+  Context() = {*task, (*task)->header.task, 0};
+  std::memcpy(job_.data(), (*task)->header.task.data() + TaskId::kSize - JobId::kSize, JobId::kSize);
+  if (executor_->HasWork()) Unpark();
+  if (executor_->HasWork() && waiters_ > 0) waiters_cv_.notify_one();  // a thread of a threaded actor
+  return WaitResult::kReady;
+}
+
+std::vector<ObjectEntry*> Runtime::ReceiveArgs(const TaskView& view) {
+  std::vector<ObjectEntry*> received;
+  const std::lock_guard lock(mutex_);
+  for (const ArgView& arg : view.args) {
+    for (const WireRef& ref : arg.refs) received.push_back(ownership_->Receive(ref, false));
+    if (arg.kind == ArgHeader::kStored && !received.back()->ready) {
+      WireValue value;
+      value.kind = WireValue::kStored;
+      value.node = arg.node;
+      value.size = arg.size;
+      ownership_->SetValue(received.back(), std::move(value));
+    }
+  }
+  return received;
+}
+
+void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
+                         const std::vector<ObjectEntry*>& received) {
+  std::unique_lock lock(mutex_);
+  DoneHeader done;
+  done.slot = task->header.slot;
+  done.attempt = task->header.attempt;
+  done.duration_ns = static_cast<std::uint32_t>(std::min<std::int64_t>(NowNs() - task->started_at.count(), 0xffffffff));
+  done.num_returns = static_cast<std::uint16_t>(values.size());
+  done.outcome = outcome;
+  std::string payload;
+  AppendPlain(&payload, done);
+  Writer writer(&payload);
+  const ProcessId owner = task->owner;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const ObjectId object = ReturnObjectId(task->header.task, static_cast<std::uint32_t>(i + 1));
+    absl::StatusOr<WireValue> value = MakeValue(lock, object, owner, values[i]);
+    if (!value.ok()) value = SystemError("ObjectStoreFullError", std::string(value.status().message()));
+    ownership_->GrantContained(values[i].contained, owner, &*value);
+    writer(*value);
+  }
+  // The grants above keep what the result contains; what the program still holds is registered; then the reply may leave.
+  ownership_->CloseScope(received);
+  ownership_->SendGuarded(owner, MessageType::kTaskDone, std::move(payload), false);
+  for (const ValuePieces& value : values) {
+    for (ObjectEntry* entry : value.contained) ownership_->Drop(entry);
+  }
+  executor_->Finished(task);
+  Context() = {};
+  Unpark();
+}
+
+void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {
+  const std::lock_guard lock(mutex_);
+  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error};
+  ownership_->CloseScope(received);
+  ownership_->SendGuarded(kHead, MessageType::kActorReady, Encode(ready), true);
+  executor_->Finished(task);
+  Context() = {};
+  Unpark();
+}
+
+void Runtime::EndProcess(const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  End(reason);
+  WakeSleeper(sleeper_.block());
+}
+
+bool Runtime::WasCancelled(ExecTask* task) {
+  const std::lock_guard lock(mutex_);
+  return task->cancelled;
+}
+
+bool Runtime::EndInterrupts(ExecTask* task) {
+  const std::lock_guard lock(mutex_);
+  task->interruptible = false;
+  return task->cancelled;
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,303 @@
+#include "engine/core/task_submitter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ray_engine {
+namespace {
+
+constexpr std::int64_t kAheadNs = 1'000'000;      // work queued ahead on one worker
+constexpr std::int64_t kWorkPerLeaseNs = 2'000'000;  // more queued work than this deserves another worker
+constexpr std::size_t kMaxAhead = 256;
+
+std::size_t Depth(const CallOptions& options) {
+  if (options.mean_ns < 0 || options.mean_ns > kAheadNs / 2) return 1;
+  return std::min<std::size_t>(kMaxAhead, static_cast<std::size_t>(kAheadNs / std::max<std::int64_t>(options.mean_ns, 1000)));
+}
+
+void Measure(CallOptions* options, std::uint32_t duration_ns) {
+  const std::int64_t last = duration_ns;
+  options->mean_ns = options->mean_ns < 0 ? last : options->mean_ns + (last - options->mean_ns) / 8;
+}
+
+}  // namespace
+
+void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
+  LeaseQueue* queue = QueueFor(record->options);
+  if (record->unresolved.empty()) {
+    if (queue->ready.empty()) {  // the fast path: straight to a worker that has room
+      if (LeasedWorker* worker = Choose(queue, *record->options)) {
+        Push(worker, record);
+        return;
+      }
+    }
+    Enqueue(record, false);
+    UpdateDemand(queue, false);
+    return;
+  }
+  tasks_->ResolveArgs(record, [this, queue, now](TaskRecord* ready, const ObjectEntry* failed) {
+    if (failed != nullptr) return tasks_->FinishWithErrorOf(ready, failed);
+    Enqueue(ready, false);
+    Pump(queue, now);
+    UpdateDemand(queue, false);
+  });
+}
+
+LeaseQueue* TaskSubmitter::QueueFor(CallOptions* options) {
+  if (options->queue != nullptr) return options->queue;
+  LeaseQueue*& queue = by_class_[Encode(options->lease_class)];
+  if (queue == nullptr) {
+    queues_.push_back(std::make_unique<LeaseQueue>());
+    queue = queues_.back().get();
+    queue->key = static_cast<std::uint32_t>(queues_.size() - 1);
+    queue->lease_class = options->lease_class;
+  }
+  return options->queue = queue;
+}
+
+void TaskSubmitter::Enqueue(TaskRecord* record, bool front) {
+  LeaseQueue* queue = QueueFor(record->options);
+  queue->name = record->options->name;
+  front ? queue->ready.push_front(record) : queue->ready.push_back(record);
+}
+
+// The first idle worker (the one used last is still awake), else the one with the fewest tasks, if it has room.
+LeasedWorker* TaskSubmitter::Choose(LeaseQueue* queue, const CallOptions& options) {
+  LeasedWorker* best = nullptr;
+  for (const auto& worker : queue->workers) {
+    if (worker->stalled || worker->reclaimed) continue;
+    if (worker->pushed.empty()) return worker.get();
+    if (best == nullptr || worker->pushed.size() < best->pushed.size()) best = worker.get();
+  }
+  if (best == nullptr || best->pushed.size() >= Depth(options)) return nullptr;
+  // Behind a long or unknown task nothing is queued.
+  return Depth(*best->pushed.back()->options) > 1 ? best : nullptr;
+}
+
+void TaskSubmitter::Push(LeasedWorker* worker, TaskRecord* record) {
+  tasks_->BeginAttempt(record, worker->lease);
+  record->worker = worker;
+  worker->pushed.push_back(record);
+  worker->channel->Send(MessageType::kPushTask, record->payload, false);
+}
+
+void TaskSubmitter::Pump(LeaseQueue* queue, Nanoseconds now) {
+  while (!queue->ready.empty()) {
+    LeasedWorker* worker = Choose(queue, *queue->ready.front()->options);
+    if (worker == nullptr) break;
+    TaskRecord* record = queue->ready.front();
+    queue->ready.pop_front();
+    Push(worker, record);
+  }
+  for (const auto& worker : queue->workers) {
+    if (worker->pushed.empty() && worker->idle_since.count() == 0) worker->idle_since = now;
+    if (!worker->pushed.empty()) worker->idle_since = Nanoseconds(0);
+  }
+}
+
+// How many more workers the queued work deserves. Unknown and long tasks want one each.
+std::uint32_t TaskSubmitter::Wanted(const LeaseQueue& queue) const {
+  if (queue.ready.empty()) return 0;
+  std::uint32_t wanted = 0;
+  std::int64_t short_work_ns = 0;
+  std::size_t looked_at = 0;
+  for (const TaskRecord* record : queue.ready) {
+    if (++looked_at > 1000) break;  // nobody has more CPUs than that to give at once
+    const std::int64_t mean = record->options->mean_ns;
+    mean < 0 || mean > kAheadNs / 2 ? void(++wanted) : void(short_work_ns += mean);
+  }
+  wanted += static_cast<std::uint32_t>(short_work_ns / kWorkPerLeaseNs);
+  const bool any_running = std::any_of(queue.workers.begin(), queue.workers.end(),
+                                       [](const auto& worker) { return !worker->stalled && !worker->reclaimed; });
+  return wanted == 0 && !any_running ? 1 : wanted;
+}
+
+// While a program submits in a loop the demand is told when it has doubled; `exact` tells it as it is.
+void TaskSubmitter::UpdateDemand(LeaseQueue* queue, bool exact) {
+  if (!exact && queue->ready.size() > 1 && queue->ready.size() < 2 * std::size_t{queue->demanded}) {
+    dirty_ = true;
+    return;
+  }
+  const std::uint32_t wanted = Wanted(*queue);
+  if (wanted == queue->demanded) return;
+  queue->demanded = wanted;
+  LeaseDemand demand;
+  demand.key = queue->key;
+  demand.count = wanted;
+  demand.name = queue->name;
+  demand.lease_class = queue->lease_class;
+  sender_->SendToHead(demand);
+}
+
+void TaskSubmitter::FlushDemands() {
+  if (!dirty_) return;
+  dirty_ = false;
+  for (const auto& queue : queues_) UpdateDemand(queue.get(), true);
+}
+
+void TaskSubmitter::On(const LeaseGrant& message, Nanoseconds now) {
+  if (message.key >= queues_.size()) return;
+  LeaseQueue* queue = queues_[message.key].get();
+  if (queue->demanded > 0) --queue->demanded;
+  auto worker = std::make_unique<LeasedWorker>();
+  worker->lease = message.lease;
+  worker->channel = sender_->To(message.worker);
+  worker->queue = queue;
+  worker->granted_at = now;
+  queue->workers.push_back(std::move(worker));
+  ++lease_count_;
+  Pump(queue, now);
+  UpdateDemand(queue, true);
+}
+
+LeasedWorker* TaskSubmitter::FindLease(LeaseId lease) const {
+  for (const auto& queue : queues_) {
+    for (const auto& worker : queue->workers) {
+      if (worker->lease == lease) return worker.get();
+    }
+  }
+  return nullptr;
+}
+
+void TaskSubmitter::On(const LeaseReclaim& message, Nanoseconds now) {
+  LeasedWorker* worker = FindLease(message.lease);
+  if (worker == nullptr) return;
+  worker->reclaimed = true;
+  LeaseQueue* queue = worker->queue;
+  if (worker->pushed.empty()) {
+    ReturnLease(worker);
+  } else {
+    worker->channel->Send(MessageType::kReturnYourQueue, Encode(ReturnYourQueue{worker->lease}), true);
+  }
+  Pump(queue, now);
+  UpdateDemand(queue, true);
+}
+
+void TaskSubmitter::On(const LeaseFailed& message) {
+  if (message.key >= queues_.size()) return;
+  LeaseQueue* queue = queues_[message.key].get();
+  queue->demanded = 0;
+  const WireValue error = SystemError("TaskUnschedulableError", message.error);
+  for (TaskRecord* record : std::exchange(queue->ready, {})) tasks_->FinishWithError(record, error);
+}
+
+void TaskSubmitter::ReturnLease(LeasedWorker* worker) {
+  LeaseQueue* queue = worker->queue;
+  if (!worker->channel->gone()) sender_->Send(worker->channel->peer().Engine(), LeaseReturn{worker->lease});
+  queue->workers.erase(std::find_if(queue->workers.begin(), queue->workers.end(),
+                                    [worker](const auto& owned) { return owned.get() == worker; }));
+  --lease_count_;
+}
+
+void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values, Nanoseconds now) {
+  LeasedWorker* worker = record->worker;
+  Measure(record->options, done.duration_ns);
+  worker->pushed.front() == record
+      ? worker->pushed.pop_front()
+      : void(worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record)));
+  record->worker = nullptr;
+  if (worker->pushed.empty()) {
+    worker->stalled = false;
+    worker->idle_since = now;
+  }
+  LeaseQueue* queue = worker->queue;
+  if (worker->reclaimed && worker->pushed.empty()) ReturnLease(worker);
+  if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
+      !record->cancelled) {
+    if (record->retries_left > 0) --record->retries_left;
+    Enqueue(record, false);
+  } else {
+    tasks_->Finish(record, std::move(values));
+  }
+  if (queue->ready.empty() && queue->demanded == 0) return;
+  Pump(queue, now);
+  UpdateDemand(queue, queue->ready.empty());
+}
+
+void TaskSubmitter::On(ProcessId from, const TasksReturned& message, Nanoseconds now) {
+  LeaseQueue* queue = nullptr;
+  for (std::size_t i = message.slots.size(); i-- > 0;) {  // backwards, so that the first comes to the front last
+    TaskRecord* record = tasks_->Get(message.slots[i]);
+    if (record == nullptr || i >= message.attempts.size() || record->attempt != message.attempts[i]) continue;
+    LeasedWorker* worker = record->worker;
+    if (worker == nullptr || worker->channel->peer() != from) continue;
+    worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record));
+    worker->stalled = !worker->pushed.empty();
+    record->worker = nullptr;
+    queue = worker->queue;
+    if (record->cancelled) {
+      tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+    } else {
+      Enqueue(record, true);
+    }
+  }
+  if (queue == nullptr) return;
+  Pump(queue, now);
+  UpdateDemand(queue, true);
+}
+
+void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause, Nanoseconds now) {
+  for (const auto& queue : queues_) {
+    for (std::size_t i = 0; i < queue->workers.size();) {
+      LeasedWorker* worker = queue->workers[i].get();
+      if (worker->channel->peer() != process) {
+        ++i;
+        continue;
+      }
+      const std::deque<TaskRecord*> lost = std::move(worker->pushed);
+      worker->pushed.clear();
+      ReturnLease(worker);
+      for (std::size_t k = lost.size(); k-- > 0;) Retry(lost[k], k == 0, cause);
+    }
+    if (queue->ready.empty()) continue;
+    Pump(queue.get(), now);
+    UpdateDemand(queue.get(), true);
+  }
+}
+
+// Only the first of a worker's tasks was running; the others cost no retry.
+void TaskSubmitter::Retry(TaskRecord* record, bool was_running, const std::string& cause) {
+  record->worker = nullptr;
+  if (record->cancelled) {
+    tasks_->FinishWithError(record, was_running ? SystemError("WorkerCrashedError", cause) : SystemError("TaskCancelledError", ""));
+  } else if (was_running && record->retries_left == 0) {
+    tasks_->FinishWithError(record, SystemError("WorkerCrashedError", cause));
+  } else {
+    if (was_running && record->retries_left > 0) --record->retries_left;
+    Enqueue(record, true);
+  }
+}
+
+void TaskSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
+  record->cancelled = true;
+  if (record->worker != nullptr) {
+    record->worker->channel->Send(MessageType::kCancelTask, Encode(CancelTask{record->id, force, recursive}), true);
+    return;
+  }
+  LeaseQueue* queue = QueueFor(record->options);
+  const auto it = std::find(queue->ready.begin(), queue->ready.end(), record);
+  if (it != queue->ready.end()) queue->ready.erase(it);
+  tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+  UpdateDemand(queue, true);
+}
+
+void TaskSubmitter::Tick(Nanoseconds now) {
+  FlushDemands();
+  for (const auto& queue : queues_) {
+    for (std::size_t i = queue->workers.size(); i-- > 0;) {
+      LeasedWorker* worker = queue->workers[i].get();
+      if (!worker->pushed.empty()) continue;
+      if (worker->idle_since.count() == 0) worker->idle_since = now;
+      if (now - worker->idle_since >= kLinger) ReturnLease(worker);
+    }
+  }
+}
+
+TaskSubmitter::Counts TaskSubmitter::Stats() const {
+  Counts counts;
+  counts.leases = lease_count_;
+  for (const auto& queue : queues_) counts.queued += queue->ready.size();
+  return counts;
+}
+
+}  // namespace ray_engine

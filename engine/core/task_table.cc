@@ -1,0 +1,134 @@
+#include "engine/core/task_table.h"
+
+#include <cstddef>
+#include <cstring>
+
+namespace ray_engine {
+
+TaskRecord* TaskTable::New(const TaskId& id, CallOptions* options) {
+  if (free_records_.empty()) {
+    pool_.push_back(std::make_unique<TaskRecord>());
+    free_records_.push_back(pool_.back().get());
+  }
+  TaskRecord* record = free_records_.back();
+  free_records_.pop_back();
+  if (free_slots_.empty()) {
+    free_slots_.push_back(static_cast<std::uint32_t>(records_.size()));
+    records_.push_back(nullptr);
+  }
+  record->slot = free_slots_.back();
+  free_slots_.pop_back();
+  records_[record->slot] = record;
+  record->id = id;
+  record->options = options;
+  record->retries_left = options->max_retries;
+  for (std::uint32_t i = 1; i <= options->num_returns; ++i) {
+    record->returns.push_back(ownership_->NewOwned(ReturnObjectId(id, i)));
+  }
+  ++live_;
+  return record;
+}
+
+TaskRecord* TaskTable::FindById(const TaskId& id) const {
+  for (TaskRecord* record : records_) {
+    if (record != nullptr && record->id == id) return record;
+  }
+  return nullptr;
+}
+
+void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry*)> then) {
+  const std::uint32_t slot = record->slot;
+  const TaskId id = record->id;
+  record->on_args_ready = std::move(then);
+  record->missing = 1;  // so that it does not start while we are still looking
+  ++waiting_;
+  for (const auto& [offset, entry] : record->unresolved) {
+    if (entry->ready) continue;
+    ++record->missing;
+    entry->Extra().on_ready.push_back([this, slot, id](ObjectEntry*) { OnArgReady(slot, id); });
+    ownership_->RequestValue(entry);
+  }
+  OnArgReady(slot, id);
+}
+
+void TaskTable::OnArgReady(std::uint32_t slot, const TaskId& id) {
+  TaskRecord* record = Get(slot);
+  if (record == nullptr || record->id != id || record->missing == 0) return;  // ended in the meantime
+  if (--record->missing > 0) return;
+  --waiting_;
+  const auto then = std::move(record->on_args_ready);
+  record->on_args_ready = nullptr;
+  then(record, InsertArgs(record));
+}
+
+// Returns the first argument that is an error, or null.
+ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
+  for (const auto& [offset, entry] : record->unresolved) {
+    if (entry->is_error) return entry;
+  }
+  if (record->unresolved.empty()) return nullptr;
+  std::string resolved;
+  std::size_t copied = 0;
+  Writer writer(&resolved);
+  for (const auto& [offset, entry] : record->unresolved) {
+    resolved.append(record->payload, copied, offset - copied);
+    copied = offset + sizeof(ArgHeader);
+    ArgHeader header;
+    if (entry->kind == WireValue::kStored) {
+      header.kind = ArgHeader::kStored;
+      header.size = entry->size;
+      AppendPlain(&resolved, header);
+      writer(ownership_->Export(entry), entry->node);
+    } else {
+      const WireValue value = ownership_->ValueOf(entry);
+      header.ref_count = static_cast<std::uint32_t>(value.refs.size());
+      header.size = value.bytes.size();
+      AppendPlain(&resolved, header);
+      for (const WireRef& ref : value.refs) writer(ref);
+      resolved.append(value.bytes);
+    }
+  }
+  resolved.append(record->payload, copied);
+  record->payload = std::move(resolved);
+  record->unresolved.clear();
+  return nullptr;
+}
+
+void TaskTable::BeginAttempt(TaskRecord* record, LeaseId lease) {
+  if (++next_attempt_ == 0) ++next_attempt_;
+  record->attempt = next_attempt_;
+  std::memcpy(record->payload.data() + offsetof(TaskHeader, attempt), &record->attempt, sizeof record->attempt);
+  std::memcpy(record->payload.data() + offsetof(TaskHeader, lease), &lease, sizeof lease);
+}
+
+void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
+  for (std::size_t i = 0; i < record->returns.size(); ++i) {
+    ownership_->SetValue(record->returns[i],
+                         i < values.size() ? std::move(values[i]) : SystemError("RaySystemError", "a return value is missing"));
+  }
+  Free(record);
+}
+
+void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
+  for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
+  Free(record);
+}
+
+void TaskTable::Free(TaskRecord* record) {
+  if (record->missing > 0) --waiting_;
+  records_[record->slot] = nullptr;
+  free_slots_.push_back(record->slot);
+  --live_;
+  // The record may not be reached through anything that dropping runs.
+  const std::vector<ObjectEntry*> returns = std::move(record->returns);
+  const std::vector<ObjectEntry*> holds = std::move(record->holds);
+  std::string payload = std::move(record->payload);
+  payload.clear();
+  *record = TaskRecord{};
+  record->payload = std::move(payload);  // keeps its capacity
+  free_records_.push_back(record);
+  for (ObjectEntry* entry : returns) ownership_->Drop(entry);
+  for (ObjectEntry* entry : holds) ownership_->Drop(entry);
+}
+
+}  // namespace ray_engine

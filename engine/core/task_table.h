@@ -1,0 +1,106 @@
+// TaskTable: the tasks this process has submitted and not yet seen the end of.
+//
+// A TaskRecord holds the spec (kept until the end, so that a retry sends the same bytes), the objects the task returns and
+// the objects its arguments need. The table resolves arguments: top-level references are waited for and replaced by the
+// value itself or by the place where it is stored. How a task reaches a worker is the business of TaskSubmitter and
+// ActorSubmitter; both end it here.
+//
+// Pure state machine. Thread-compatible (the runtime's lock).
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/core/ownership.h"
+#include "engine/wire/task_spec.h"
+
+namespace ray_engine {
+
+struct LeaseQueue;
+struct LeasedWorker;
+struct ActorLine;
+
+// What all calls of one function (with the same options), or of one method, share. Lives as long as the runtime.
+struct CallOptions {
+  TaskKind kind = TaskKind::kNormal;
+  FunctionId function;
+  std::string name;
+  std::uint32_t num_returns = 1;
+  std::int32_t max_retries = 3;      // -1: for ever
+  bool retry_exceptions = false;
+  LeaseClass lease_class;            // kNormal
+  LeaseQueue* queue = nullptr;       // kNormal; set at the first call
+  std::int64_t mean_ns = -1;         // measured duration, exponentially weighted; -1: never run
+};
+
+struct TaskRecord {
+  TaskId id;
+  CallOptions* options = nullptr;
+  std::uint32_t slot = 0;
+  std::uint32_t attempt = 0;         // serial of the last push; 0: never pushed
+  std::int32_t retries_left = 0;
+  bool cancelled = false;
+  TaskId parent;                     // task that submitted it, for recursive cancel
+  std::string payload;               // TaskHeader, name, args, keywords
+  std::vector<ObjectEntry*> returns; // held
+  std::vector<ObjectEntry*> holds;   // everything the arguments mention, held
+  std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
+  std::uint32_t missing = 0;         // of `unresolved`, not ready yet
+  LeasedWorker* worker = nullptr;
+  ActorLine* actor = nullptr;
+  std::function<void(TaskRecord*, const ObjectEntry* failed)> on_args_ready;
+};
+
+class TaskTable {
+ public:
+  explicit TaskTable(Ownership* ownership) : ownership_(ownership) {}
+
+  // A record with fresh return objects (held for the record; the caller adds its own holds).
+  TaskRecord* New(const TaskId& id, CallOptions* options);
+  TaskRecord* Get(std::uint32_t slot) const { return slot < records_.size() ? records_[slot] : nullptr; }
+  // The live task of that id, or nullptr. O(tasks): for cancel.
+  TaskRecord* FindById(const TaskId& id) const;
+
+  // Calls `then` once all argument objects are there and written into the spec, at once if they are. If one of them is an
+  // error, `failed` names it (else it is null) and the spec is as it was.
+  void ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry* failed)> then);
+  // Gives the record a serial for its next push, written into the spec with the lease it runs under.
+  void BeginAttempt(TaskRecord* record, LeaseId lease = LeaseId::kNone);
+
+  // The end: the return values, or one error for all. Frees the record.
+  void Finish(TaskRecord* record, std::vector<WireValue> values);
+  void FinishWithError(TaskRecord* record, const WireValue& error);
+  void FinishWithErrorOf(TaskRecord* record, const ObjectEntry* failed) { FinishWithError(record, ownership_->ValueOf(failed)); }
+
+  // True while something waits for a reply that this process must act on by itself.
+  bool HasDependants() const { return waiting_ > 0; }
+  std::size_t size() const { return live_; }
+  template <class F>
+  void ForEach(F&& f) const {
+    for (TaskRecord* record : std::vector<TaskRecord*>(records_)) {
+      if (record != nullptr) f(record);
+    }
+  }
+
+ private:
+  void OnArgReady(std::uint32_t slot, const TaskId& id);
+  ObjectEntry* InsertArgs(TaskRecord* record);
+  void Free(TaskRecord* record);
+
+  Ownership* ownership_;
+  std::vector<TaskRecord*> records_;  // by slot
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<std::unique_ptr<TaskRecord>> pool_;
+  std::vector<TaskRecord*> free_records_;
+  std::uint32_t next_attempt_ = 0;
+  std::size_t live_ = 0;
+  std::size_t waiting_ = 0;
+};
+
+}  // namespace ray_engine

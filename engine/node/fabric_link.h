@@ -1,0 +1,72 @@
+// FabricLink: this engine's place on the fabric.
+//
+// The fabric is made when the session gets a second node. Frames to a node whose address is not known yet wait for it;
+// frames to a node that has left or is lost are refused.
+//
+// Owns the fabric. Loop-bound.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include "engine/node/event_loop.h"
+#include "engine/node/router.h"
+#include "engine/node/store_service.h"
+#include "engine/transport/fabric.h"
+
+namespace ray_engine {
+
+class FabricLink : public FabricHandler, public EventLoop::Source {
+ public:
+  using Factory = std::function<absl::StatusOr<std::unique_ptr<Fabric>>(FabricHandler*)>;
+  using OnLost = std::function<void(std::uint32_t node, const std::string& reason)>;
+
+  FabricLink(EventLoop* loop, Factory factory) : loop_(loop), factory_(std::move(factory)) {}
+  ~FabricLink() override;
+
+  // Makes the fabric if there is none yet.
+  absl::Status Open();
+  std::string Address() const { return fabric_ == nullptr ? "" : fabric_->Address(); }
+
+  // Who this engine is. REQUIRES: once, after Open().
+  void Introduce(std::uint32_t self, const std::string& secret);
+  // Where frames and chunks go, and who hears of losses. REQUIRES: before the first Poll().
+  void Connect(Router* router, StoreService* store, OnLost on_lost);
+
+  absl::Status AddNode(std::uint32_t node, const std::string& address);
+  void RemoveNode(std::uint32_t node);
+  // False if the node has left.
+  bool Send(std::uint32_t node, const FrameHeader& header, std::string_view payload);
+
+  void OnFrame(std::uint32_t node, const FrameHeader& frame, std::string_view payload) override;
+  char* OnBulk(std::uint32_t node, const BulkChunk& chunk) override;
+  void OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) override;
+  void OnPeerLost(std::uint32_t node, const std::string& reason) override;
+
+  bool Poll() override;
+  bool PrepareToSleep() override;
+
+ private:
+  EventLoop* loop_;
+  Factory factory_;
+  std::unique_ptr<Fabric> fabric_;
+  bool introduced_ = false;
+  Router* router_ = nullptr;
+  StoreService* store_ = nullptr;
+  OnLost on_lost_;
+  std::set<std::uint32_t> nodes_, gone_;
+  std::map<std::uint32_t, std::vector<std::pair<FrameHeader, std::string>>> waiting_;  // for the node's address
+};
+
+}  // namespace ray_engine

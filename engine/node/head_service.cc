@@ -1,0 +1,148 @@
+#include "engine/node/head_service.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <variant>
+
+namespace ray_engine {
+namespace {
+
+JobId MakeJobId(std::uint32_t number) {  // the first is 01000000
+  JobId job;
+  std::memcpy(job.data(), &number, sizeof number);
+  return job;
+}
+
+}  // namespace
+
+HeadService::HeadService(EventLoop* loop, Router* router) : loop_(loop), router_(router) {
+  RegisterLeases();
+  RegisterActors();
+  RegisterTables();
+}
+
+HeadService::Time HeadService::Now() { return EventLoop::Clock::now().time_since_epoch(); }
+
+void HeadService::RegisterLeases() {
+  router_->On<LeaseDemand>([this](ProcessId from, const LeaseDemand& m) { Perform(scheduler_.OnDemand(from, m, Now())); });
+  router_->On<LeaseEnded>([this](ProcessId, const LeaseEnded& m) { Perform(scheduler_.OnLeaseEnded(m, Now())); });
+  router_->On<Blocked>([this](ProcessId, const Blocked& m) { Perform(scheduler_.OnBlocked(m.lease, Now())); });
+  router_->On<Unblocked>([this](ProcessId, const Unblocked& m) { Perform(scheduler_.OnUnblocked(m.lease, Now())); });
+  router_->On<LeaseGrant>([this](ProcessId, const LeaseGrant& m) { Perform(actors_.OnPlaced(m)); });
+  router_->On<LeaseFailed>([this](ProcessId, const LeaseFailed& m) { Perform(actors_.OnPlacementFailed(m)); });
+}
+
+void HeadService::RegisterActors() {
+  router_->On<ActorCreate>([this](ProcessId from, const ActorCreate& m) { Perform(actors_.OnCreate(m, from)); });
+  router_->On<ActorReady>([this](ProcessId, const ActorReady& m) { Perform(actors_.OnReady(m)); });
+  router_->On<ActorWatch>([this](ProcessId from, const ActorWatch& m) { Perform(actors_.OnWatch(from, m, Now())); });
+  router_->On<ActorKill>([this](ProcessId, const ActorKill& m) { Perform(actors_.OnKill(m, Now())); });
+  router_->On<ActorOutOfScope>([this](ProcessId, const ActorOutOfScope& m) { Perform(actors_.OnOutOfScope(m)); });
+  router_->On<ActorLookup>([this](ProcessId from, const ActorLookup& m) { Perform(actors_.OnLookup(from, m)); });
+}
+
+void HeadService::RegisterTables() {
+  router_->On<KvRequest>([this](ProcessId from, const KvRequest& request) {
+    const KvReply reply = kv_.Apply(request);
+    if (request.token != 0) router_->Send(from, reply, true);
+  });
+  router_->On<ClusterRequest>([this](ProcessId from, const ClusterRequest& request) {
+    router_->Send(from, ClusterReply{request.token, scheduler_.cluster().nodes()}, true);
+  });
+  router_->On<JobStart>([this](ProcessId from, const JobStart& start) { HandleJobStart(from, start); });
+  router_->On<DriverLine>([this](ProcessId, const DriverLine& line) { HandleDriverLine(line); });
+}
+
+void HeadService::HandleJobStart(ProcessId from, const JobStart& start) {
+  const JobId job = MakeJobId(++last_job_);
+  const JobInfo info{from, start.config, start.log_to_driver};
+  jobs_[job] = info;
+  KvRequest put;
+  put.op = KvRequest::kPut;
+  put.name_space = kJobNameSpace;
+  put.key = std::string(job.Binary());
+  put.value = Encode(info);
+  kv_.Apply(put);
+  router_->Send(from, JobStarted{start.token, job}, true);
+  on_job_started_(job, from);
+}
+
+void HeadService::HandleDriverLine(const DriverLine& line) {
+  const auto job = jobs_.find(line.job);
+  if (job != jobs_.end() && job->second.log_to_driver) router_->Send(job->second.driver, line, true);
+}
+
+void HeadService::OnNodeJoined(const NodeInfo& node) { Perform(scheduler_.OnNodeJoined(node, Now())); }
+
+void HeadService::OnNodeLost(std::uint32_t node, const std::string& reason) {
+  Perform(scheduler_.OnNodeLost(node, reason, Now()));
+  Perform(actors_.OnNodeLost(node, reason));
+}
+
+void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
+  Perform(actors_.OnProcessGone(process, cause));
+  Perform(scheduler_.OnClientGone(process, cause, Now()));
+  const auto gone = [process](const auto& job) { return job.second.driver == process; };
+  const auto job = std::find_if(jobs_.begin(), jobs_.end(), gone);
+  if (job != jobs_.end()) job->second.log_to_driver = false;
+}
+
+void HeadService::Perform(const Scheduler::Actions& actions) {
+  for (const Scheduler::Action& action : actions) std::visit([this](const auto& one) { Do(one); }, action);
+  ScheduleTick();
+}
+
+void HeadService::Perform(const ActorDirectory::Actions& actions) {
+  for (const ActorDirectory::Action& action : actions) std::visit([this](const auto& one) { Do(one); }, action);
+  ScheduleTick();
+}
+
+void HeadService::Do(const Scheduler::Send& send) {
+  std::visit([&](const auto& message) { router_->Send(send.to, message, true); }, send.message);
+}
+
+void HeadService::Do(const Scheduler::Warn& warn) { HandleDriverLine(DriverLine{warn.job, true, "(scheduler)", warn.text + "\n"}); }
+
+void HeadService::Do(const Scheduler::PlacementLost& lost) { Perform(actors_.OnPlacementLost(lost.key)); }
+
+void HeadService::Do(const ActorDirectory::Send& send) {
+  std::visit([&](const auto& message) { router_->Send(send.to, message, true); }, send.message);
+}
+
+void HeadService::Do(const ActorDirectory::Place& place) { Perform(scheduler_.OnDemand(kHead, place.demand, Now())); }
+
+void HeadService::Do(const ActorDirectory::Hold& hold) { Perform(scheduler_.SetHeld(hold.lease, hold.held, Now())); }
+
+void HeadService::Do(const ActorDirectory::EndLease& end) {
+  switch (end.ending) {
+    case ActorDirectory::Ending::kReturn:
+      router_->Send(end.worker.Engine(), LeaseReturn{end.lease});
+      break;
+    case ActorDirectory::Ending::kExit:
+      router_->Send(end.worker, Shutdown{end.reason}, true);
+      break;
+    case ActorDirectory::Ending::kKill:
+      router_->Send(end.worker.Engine(), KillWorker{end.lease, end.reason});
+      break;
+  }
+}
+
+void HeadService::ScheduleTick() {
+  Time due = scheduler_.NextTick().value_or(Time::max());
+  due = std::min(due, Time(actors_.NextTick().value_or(Time::max())));
+  if (due >= tick_at_) return;
+  tick_at_ = due;
+  loop_->After(std::max(due - Now(), Time(0)), [this, due] {
+    if (due == tick_at_) Tick();
+  });
+}
+
+void HeadService::Tick() {
+  tick_at_ = Time::max();
+  Perform(scheduler_.OnTick(Now()));
+  Perform(actors_.OnTick(Now()));
+}
+
+}  // namespace ray_engine

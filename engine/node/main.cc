@@ -1,0 +1,54 @@
+// ray-engine-node: the node engine as a program. Started by ray-engine, with one end of a control socket.
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "engine/base/options.h"
+#include "engine/base/version.h"
+#include "engine/node/node_engine.h"
+#include "engine/transport/ucx_fabric.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr int kUsage = 2, kCannotStart = 72;
+
+void SetUpLog() {
+  auto logger = spdlog::stderr_logger_st("ray-engine");
+  logger->set_pattern("%n: %v");
+  logger->set_level(spdlog::level::warn);
+  spdlog::set_default_logger(logger);
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  SetUpLog();
+  Options options;
+  if (const absl::Status status = ReadCommandLine(arguments, Program::kEngine, &options); !status.ok()) {
+    fmt::print(stderr, "ray-engine-node: {}\n", std::string(status.message()));
+    return kUsage;
+  }
+  if (!options.Given("control-fd") || !options.Given("session") || !options.Given("object-store-memory")) {
+    fmt::print(stderr, "ray-engine-node {} is started by ray-engine, not by people\n", std::string(Version()));
+    return kUsage;
+  }
+  const NodeConfig config = ConfigOf(options);
+  UcxFabricOptions fabric;
+  fabric.virtual_nodes = config.virtual_nodes;
+  NodeEngine engine(config, [fabric](FabricHandler* handler) { return MakeUcxFabric(fabric, handler); });
+  if (const absl::Status status = engine.Start(); !status.ok()) {
+    spdlog::critical("the node engine cannot start: {}", std::string(status.message()));
+    return kCannotStart;
+  }
+  return engine.Run();
+}
+
+}  // namespace
+}  // namespace ray_engine
+
+int main(int argc, char** argv) { return ray_engine::Main(std::vector<std::string>(argv + 1, argv + argc)); }

@@ -1,0 +1,89 @@
+#include "engine/node/node_config.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/transport/fabric_settings.h"
+#include "engine/wire/control_socket.h"
+
+namespace ray_engine {
+namespace {
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+int Descriptor(const Options& options, const char* name) {
+  return options.Given(name) ? static_cast<int>(options.Integer(name)) : -1;
+}
+
+ResourceSet TotalOf(const Options& options, const NodeInfo& node, bool head) {
+  ResourceSet total = options.Amounts("resources");
+  const auto set = [&total](const std::string& name, double amount) { total.Set(name, ResourceSet::FromDouble(amount)); };
+  if (options.Given("num-cpus")) set("CPU", options.Number("num-cpus"));
+  if (options.Given("num-gpus")) set("GPU", options.Number("num-gpus"));
+  if (options.Given("memory")) set("memory", static_cast<double>(options.Bytes("memory")));
+  set("object_store_memory", static_cast<double>(node.store_bytes));
+  set("node:" + node.address, 1);
+  if (head) set("node:__internal_head__", 1);
+  return total;
+}
+
+NodeInfo InfoOf(const Options& options, bool head) {
+  NodeInfo node;
+  node.id = NodeId::Random();
+  node.hostname = HostName();
+  node.address = MachineAddress();
+  node.name = options.Given("node-name") ? options.Text("node-name") : node.hostname;
+  node.store_bytes = options.Bytes("object-store-memory");
+  node.total = TotalOf(options, node, head);
+  node.available = node.total;
+  node.labels = options.Labels("labels");
+  node.labels.emplace_back("ray.io/node-id", node.id.Hex());
+  return node;
+}
+
+}  // namespace
+
+NodeConfig ConfigOf(const Options& options) {
+  NodeConfig config;
+  config.control_fd = Descriptor(options, "control-fd");
+  config.forkserver_fd = Descriptor(options, "forkserver-fd");
+  config.driver_fd = Descriptor(options, "driver-fd");
+  config.head = options.Flag("head");
+  config.virtual_nodes = options.Flag("virtual");
+  config.fabric = options.Flag("fabric");
+  config.session = options.Text("session");
+  config.join = options.Text("join");
+  config.log_dir = options.Text("log-dir");
+  config.num_cpus = options.Given("num-cpus") ? options.Number("num-cpus") : 1;
+  config.info = InfoOf(options, config.head);
+  config.store_bytes = config.info.store_bytes;
+  config.socket = options.Text("socket");
+  if (config.socket.empty()) config.socket = EngineSocketName(config.session, config.head ? "0" : config.info.id.Hex().substr(0, 16));
+  return config;
+}
+
+std::string MachineAddress() {
+  const std::string interface = ChooseInterface();
+  std::string address = "127.0.0.1";
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return address;
+  for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET || interface != one->ifa_name) continue;
+    char text[INET_ADDRSTRLEN] = "";
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr, text, sizeof text);
+    address = text;
+    break;
+  }
+  freeifaddrs(all);
+  return address;
+}
+
+}  // namespace ray_engine

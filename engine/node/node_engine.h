@@ -1,0 +1,92 @@
+// NodeEngine: one node of a session, put together.
+//
+// Life: Start() makes the segments and addresses and reports them (EngineUp); the answer (Introduce) tells which node this
+// is; then the services are built and guests are let in. It ends when the head says Shutdown (the head itself: when the
+// supervisor says that the driver has ended), when its supervisor is gone, or when the head is lost.
+//
+// Owns everything of this engine. Loop-bound.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <absl/status/status.h>
+
+#include "engine/node/control_channel.h"
+#include "engine/node/drivers.h"
+#include "engine/node/event_loop.h"
+#include "engine/node/fabric_link.h"
+#include "engine/node/gate.h"
+#include "engine/node/head_service.h"
+#include "engine/node/job_cache.h"
+#include "engine/node/membership.h"
+#include "engine/node/node_config.h"
+#include "engine/node/output_service.h"
+#include "engine/node/process_links.h"
+#include "engine/node/processes.h"
+#include "engine/node/router.h"
+#include "engine/node/store_service.h"
+#include "engine/node/worker_service.h"
+#include "objectstore/segment.h"
+
+namespace ray_engine {
+
+class NodeEngine : public FrameWays {
+ public:
+  // Exit codes of the engine beside the 0 of an orderly end.
+  static constexpr int kNodeLost = 70;   // a node of the launcher is lost
+  static constexpr int kAbandoned = 71;  // the supervisor or the head is gone
+
+  NodeEngine(NodeConfig config, FabricLink::Factory factory);
+  ~NodeEngine() override;
+
+  absl::Status Start();
+  // Runs until the end; returns the exit code.
+  int Run();
+
+  bool ToProcess(std::uint32_t serial, const FrameHeader& header, std::string_view payload) override;
+  bool ToNode(std::uint32_t node, const FrameHeader& header, std::string_view payload) override;
+
+ private:
+  // Everything that exists only once the engine knows who it is.
+  struct Services;
+
+  absl::Status OpenControl();
+  absl::Status JoinHead();
+  void HandleControl(ControlPacket& packet);
+  void HandleHead(ControlPacket& packet);
+  void ReportUp();
+
+  void OnIntroduced(const Introduce& introduce);
+  void BeHead(const Introduce& introduce);
+  void BeMember(const Introduce& introduce);
+  void LetGuestsIn();
+  void AdmitDriver();
+  Welcome AddForkserver(ControlSocket socket, double num_cpus);
+  absl::StatusOr<Introduce> AdmitNode(const Hello& hello);
+  void HandlePeers(const NodePeers& peers);
+  void OnNodeLost(std::uint32_t node, const std::string& reason);
+
+  // The orderly end: tells everyone, waits for them kPatience at most.
+  void End(const std::string& reason, int code);
+  void StopIfAllEnded();
+  // The end without waiting.
+  void Abandon(const std::string& reason);
+
+  NodeConfig config_;
+  EventLoop loop_;
+  Router router_{this};
+  FabricLink fabric_;
+  std::unique_ptr<ProcessLinks> links_;
+  std::optional<Segment> store_segment_;
+  std::optional<Gate> gate_;
+  std::unique_ptr<ControlChannel> control_, head_;  // head_: of a node that has joined by socket
+  std::unique_ptr<Services> services_;
+  bool ending_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace ray_engine

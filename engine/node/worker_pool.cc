@@ -1,0 +1,252 @@
+#include "engine/node/worker_pool.h"
+
+#include <algorithm>
+
+namespace ray_engine {
+
+WorkerPool::Actions WorkerPool::OnForkserverUp(std::uint32_t forkserver, double num_cpus) {
+  forkservers_[forkserver] = {std::max(num_cpus, 0.1), 0};
+  Actions actions;
+  ForkWhereNeeded(&actions);
+  return actions;
+}
+
+WorkerPool::Actions WorkerPool::OnForkserverGone(std::uint32_t forkserver) {
+  forkservers_.erase(forkserver);
+  Actions actions;
+  if (!forkservers_.empty()) return actions;
+  for (auto& [key, group] : groups_) {
+    for (const StartLease& lease : group.waiting) actions.push_back(End{lease.lease, "the node has lost its forkserver"});
+    group.waiting.clear();
+  }
+  return actions;
+}
+
+WorkerPool::Actions WorkerPool::Prestart(const WorkerKey& key) {
+  Actions actions;
+  Group& group = groups_[key];
+  if (group.starting == 0 && group.idle.empty()) ForkFor(key, &group, &actions);
+  return actions;
+}
+
+WorkerPool::Actions WorkerPool::OnStartLease(const StartLease& lease) {
+  Actions actions;
+  Group& group = groups_[KeyOf(lease)];
+  if (group.idle.empty()) {
+    group.waiting.push_back(lease);
+    ForkWhereNeeded(&actions);
+    return actions;
+  }
+  const std::uint32_t serial = group.idle.back();
+  group.idle.pop_back();
+  --idle_;
+  GiveLease(lease, serial, &actions);
+  return actions;
+}
+
+void WorkerPool::GiveLease(const StartLease& lease, std::uint32_t serial, Actions* actions) {
+  Worker& worker = workers_[serial];
+  worker.state = State::kLeased;
+  worker.lease = lease.lease;
+  by_lease_[lease.lease] = serial;
+  actions->push_back(Grant{lease, serial});
+}
+
+WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, Time now) {
+  Actions actions;
+  const auto it = by_lease_.find(lease);
+  if (it == by_lease_.end()) {
+    DropWaiting(lease, &actions);
+    return actions;
+  }
+  const std::uint32_t serial = it->second;
+  by_lease_.erase(it);
+  actions.push_back(End{lease, ""});
+  MakeIdle(serial, &workers_[serial], now, &actions);
+  return actions;
+}
+
+bool WorkerPool::DropWaiting(LeaseId lease, Actions* actions) {
+  for (auto& [key, group] : groups_) {
+    const auto it = std::find_if(group.waiting.begin(), group.waiting.end(),
+                                 [lease](const StartLease& waiting) { return waiting.lease == lease; });
+    if (it == group.waiting.end()) continue;
+    group.waiting.erase(it);
+    actions->push_back(End{lease, ""});
+    return true;
+  }
+  return false;
+}
+
+WorkerPool::Actions WorkerPool::OnKillWorker(LeaseId lease, const std::string& reason) {
+  Actions actions;
+  const auto it = by_lease_.find(lease);
+  if (it != by_lease_.end()) {
+    actions.push_back(Kill{it->second, reason});
+  } else {
+    DropWaiting(lease, &actions);
+  }
+  return actions;
+}
+
+WorkerPool::Actions WorkerPool::OnWorkerReady(std::uint32_t serial, Time now) {
+  Actions actions;
+  const auto it = workers_.find(serial);
+  if (it == workers_.end()) return actions;
+  Worker& worker = it->second;
+  if (worker.state == State::kStarting) {
+    Group& group = groups_[worker.key];
+    --group.starting;
+    --starting_;
+    group.failures = 0;
+    MakeIdle(serial, &worker, now, &actions);
+    ForkWhereNeeded(&actions);
+  } else if (worker.state == State::kLeaving) {
+    MakeIdle(serial, &worker, now, &actions);
+  }
+  return actions;
+}
+
+void WorkerPool::MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions) {
+  Group& group = groups_[worker->key];
+  worker->lease = LeaseId::kNone;
+  worker->idle_since = now;
+  if (!group.waiting.empty()) {
+    const StartLease lease = group.waiting.front();
+    group.waiting.pop_front();
+    GiveLease(lease, serial, actions);
+    return;
+  }
+  worker->state = State::kIdle;
+  group.idle.push_back(serial);
+  ++idle_;
+  if (ended_jobs_.contains(worker->key.job)) AskIdleToEnd(serial, worker, actions);
+}
+
+WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::string& cause) {
+  Actions actions;
+  const auto it = workers_.find(serial);
+  if (it == workers_.end()) return actions;
+  const Worker worker = it->second;
+  workers_.erase(it);
+  if (const auto server = forkservers_.find(worker.forkserver); server != forkservers_.end()) --server->second.workers;
+  Group& group = groups_[worker.key];
+  if (worker.state == State::kIdle) {
+    group.idle.erase(std::find(group.idle.begin(), group.idle.end(), serial));
+    --idle_;
+  } else if (worker.state == State::kLeased) {
+    by_lease_.erase(worker.lease);
+    actions.push_back(End{worker.lease, ""});
+  } else if (worker.state == State::kStarting) {
+    --group.starting;
+    --starting_;
+    StartFailed(worker.key, cause, &actions);
+  }
+  ForkWhereNeeded(&actions);
+  return actions;
+}
+
+void WorkerPool::StartFailed(const WorkerKey& key, const std::string& cause, Actions* actions) {
+  Group& group = groups_[key];
+  if (++group.failures < limits_.max_start_failures) return;
+  group.failures = 0;
+  for (Action& end : FailWaiting(key, "no worker could be started: " + cause)) actions->push_back(std::move(end));
+}
+
+WorkerPool::Actions WorkerPool::FailWaiting(const WorkerKey& key, const std::string& error) {
+  Actions actions;
+  for (const StartLease& lease : groups_[key].waiting) actions.push_back(End{lease.lease, error});
+  groups_[key].waiting.clear();
+  return actions;
+}
+
+WorkerPool::Actions WorkerPool::OnJobEnded(const JobId& job) {
+  Actions actions;
+  ended_jobs_.insert(job);
+  for (auto& [key, group] : groups_) {
+    if (key.job != job) continue;
+    for (const StartLease& lease : group.waiting) actions.push_back(End{lease.lease, ""});
+    group.waiting.clear();
+    while (!group.idle.empty()) AskIdleToEnd(group.idle.front(), &workers_[group.idle.front()], &actions);
+  }
+  return actions;
+}
+
+void WorkerPool::AskIdleToEnd(std::uint32_t serial, Worker* worker, Actions* actions) {
+  Group& group = groups_[worker->key];
+  group.idle.erase(std::find(group.idle.begin(), group.idle.end(), serial));
+  --idle_;
+  worker->state = State::kLeaving;
+  actions->push_back(AskToEnd{serial});
+}
+
+void WorkerPool::ForkWhereNeeded(Actions* actions) {
+  for (auto& [key, group] : groups_) {
+    while (group.starting < group.waiting.size() && starting_ < limits_.max_starting && !forkservers_.empty()) {
+      ForkFor(key, &group, actions);
+    }
+  }
+}
+
+void WorkerPool::ForkFor(const WorkerKey& key, Group* group, Actions* actions) {
+  const std::optional<std::uint32_t> forkserver = LeastLoaded();
+  if (!forkserver) return;
+  const std::uint32_t serial = new_serial_(key);
+  if (serial == 0) {
+    for (const StartLease& lease : group->waiting) actions->push_back(End{lease.lease, "the node has no room for more processes"});
+    group->waiting.clear();
+    return;
+  }
+  Worker& worker = workers_[serial];
+  worker.key = key;
+  worker.forkserver = *forkserver;
+  ++forkservers_[*forkserver].workers;
+  ++group->starting;
+  ++starting_;
+  actions->push_back(Fork{serial, *forkserver, key});
+}
+
+std::optional<std::uint32_t> WorkerPool::LeastLoaded() const {
+  const auto load = [](const auto& entry) { return (entry.second.workers + 1) / entry.second.num_cpus; };
+  const auto least = std::min_element(forkservers_.begin(), forkservers_.end(),
+                                      [&](const auto& a, const auto& b) { return load(a) < load(b); });
+  if (least == forkservers_.end()) return std::nullopt;
+  return least->first;
+}
+
+WorkerPool::Actions WorkerPool::OnTick(Time now) {
+  Actions actions;
+  std::vector<std::pair<Time, std::uint32_t>> idle;
+  for (const auto& [serial, worker] : workers_) {
+    if (worker.state == State::kIdle) idle.emplace_back(worker.idle_since, serial);
+  }
+  std::sort(idle.begin(), idle.end());
+  for (const auto& [since, serial] : idle) {
+    if (idle_ <= limits_.keep_idle || now - since < limits_.idle_timeout) break;
+    AskIdleToEnd(serial, &workers_[serial], &actions);
+  }
+  return actions;
+}
+
+std::optional<WorkerPool::Time> WorkerPool::NextTick() const {
+  if (idle_ <= limits_.keep_idle) return std::nullopt;
+  Time oldest = Time::max();
+  for (const auto& [serial, worker] : workers_) {
+    if (worker.state == State::kIdle) oldest = std::min(oldest, worker.idle_since);
+  }
+  return oldest + limits_.idle_timeout;
+}
+
+WorkerPool::Statistics WorkerPool::Stats() const {
+  Statistics stats;
+  for (const auto& [serial, worker] : workers_) {
+    stats.starting += worker.state == State::kStarting;
+    stats.idle += worker.state == State::kIdle;
+    stats.leased += worker.state == State::kLeased;
+    stats.leaving += worker.state == State::kLeaving;
+  }
+  for (const auto& [key, group] : groups_) stats.waiting += group.waiting.size();
+  return stats;
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,129 @@
+// WorkerPool: which worker serves which lease, when to fork one and when to let one go.
+//
+// Workers are shared only inside one (job, environment). A lease takes an idle worker, else it waits, in order, for one that
+// is forked for it by the forkserver with the lowest load for its CPUs. As many idle workers as the node has CPUs are kept
+// for the next lease; the others are asked to end after idle_timeout, and one that stays (it owns something) says so by
+// Ready. Workers that die before they are ready are tried again max_start_failures times, then the leases that wait for
+// them end with the reason.
+//
+// Pure state machine: events and the time in, actions out; no I/O. Loop-bound.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
+
+#include "engine/wire/messages.h"
+
+namespace ray_engine {
+
+struct WorkerKey {
+  JobId job;
+  std::vector<std::pair<std::string, std::string>> environment;
+  friend bool operator<(const WorkerKey& a, const WorkerKey& b) {
+    return a.job != b.job ? a.job < b.job : a.environment < b.environment;
+  }
+  friend bool operator==(const WorkerKey& a, const WorkerKey& b) { return a.job == b.job && a.environment == b.environment; }
+};
+
+class WorkerPool {
+ public:
+  using Time = std::chrono::nanoseconds;  // since an arbitrary start
+
+  struct Limits {
+    std::uint32_t keep_idle = 1;     // the CPUs of the node
+    std::uint32_t max_starting = 4;  // forked and not ready yet
+    std::uint32_t max_start_failures = 3;
+    Time idle_timeout = std::chrono::seconds(1);
+  };
+
+  struct Fork { std::uint32_t serial = 0, forkserver = 0; WorkerKey key; };
+  struct Grant { StartLease lease; std::uint32_t serial = 0; };  // LeaseGrant to the client
+  struct End { LeaseId lease{}; std::string error; };            // LeaseEnded to the head
+  struct AskToEnd { std::uint32_t serial = 0; };                 // Shutdown to an idle worker
+  struct Kill { std::uint32_t serial = 0; std::string reason; };
+  using Action = std::variant<Fork, Grant, End, AskToEnd, Kill>;
+  using Actions = std::vector<Action>;
+
+  // `new_serial` names the next worker; 0: there is no room for one.
+  WorkerPool(Limits limits, std::function<std::uint32_t(const WorkerKey&)> new_serial)
+      : limits_(limits), new_serial_(std::move(new_serial)) {}
+
+  Actions OnForkserverUp(std::uint32_t forkserver, double num_cpus);
+  // Its workers are gone or going: OnWorkerGone follows for each.
+  Actions OnForkserverGone(std::uint32_t forkserver);
+
+  // Forks a worker now if the key has none, so that the first lease finds one.
+  Actions Prestart(const WorkerKey& key);
+  Actions OnStartLease(const StartLease& lease);
+  Actions OnLeaseReturn(LeaseId lease, Time now);
+  Actions OnKillWorker(LeaseId lease, const std::string& reason);
+  // A new worker is there, or one that was asked to end stays.
+  Actions OnWorkerReady(std::uint32_t serial, Time now);
+  Actions OnWorkerGone(std::uint32_t serial, const std::string& cause);
+  // Leases of the key that wait cannot be served.
+  Actions FailWaiting(const WorkerKey& key, const std::string& error);
+  // The driver has ended: idle workers of the job are of no use, now and later, and leases that wait are void.
+  Actions OnJobEnded(const JobId& job);
+
+  Actions OnTick(Time now);
+  // When OnTick is due; none while no idle worker is one too many.
+  std::optional<Time> NextTick() const;
+
+  struct Statistics {
+    std::size_t starting = 0, idle = 0, leased = 0, leaving = 0, waiting = 0;
+  };
+  Statistics Stats() const;
+
+ private:
+  enum class State : std::uint8_t { kStarting, kIdle, kLeased, kLeaving };
+  struct Worker {
+    State state = State::kStarting;
+    WorkerKey key;
+    std::uint32_t forkserver = 0;
+    LeaseId lease{};
+    Time idle_since{};
+  };
+  struct Group {  // of one key
+    std::deque<StartLease> waiting;
+    std::deque<std::uint32_t> idle;  // the one used last is at the back and is taken first
+    std::uint32_t starting = 0;
+    std::uint32_t failures = 0;      // in a row
+  };
+  struct Forkserver {
+    double num_cpus = 1;
+    std::uint32_t workers = 0;
+  };
+
+  void ForkWhereNeeded(Actions* actions);
+  void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
+  std::optional<std::uint32_t> LeastLoaded() const;
+  void MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions);
+  void GiveLease(const StartLease& lease, std::uint32_t serial, Actions* actions);
+  void AskIdleToEnd(std::uint32_t serial, Worker* worker, Actions* actions);
+  void StartFailed(const WorkerKey& key, const std::string& cause, Actions* actions);
+  bool DropWaiting(LeaseId lease, Actions* actions);
+  static WorkerKey KeyOf(const StartLease& lease) { return {lease.lease_class.job, lease.lease_class.environment}; }
+
+  Limits limits_;
+  std::function<std::uint32_t(const WorkerKey&)> new_serial_;
+  absl::btree_map<std::uint32_t, Forkserver> forkservers_;
+  absl::flat_hash_map<std::uint32_t, Worker> workers_;
+  absl::flat_hash_map<LeaseId, std::uint32_t> by_lease_;
+  std::map<WorkerKey, Group> groups_;
+  absl::btree_set<JobId> ended_jobs_;
+  std::uint32_t starting_ = 0, idle_ = 0;
+};
+
+}  // namespace ray_engine

@@ -1,0 +1,346 @@
+// Messages: everything that processes of a session say to each other, in one place.
+//
+// A frame is a FrameHeader and a payload. Frames from one process to another arrive in the order they were sent, whatever
+// way they took (a direct link inside a node; ring, UCX, ring between nodes). Payloads above kMaxFragment are cut into
+// fragments that the receiving end joins again before anybody sees them.
+//
+// Every message is idempotent or keyed by a token, a task and its attempt, or a lease: see docs/wire_format.md.
+// The hot pair, PushTask and TaskDone, has a hand-laid payload of its own (engine/wire/task_spec.h).
+//
+// Immutable layout; used by all.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/base/ids.h"
+#include "engine/base/resources.h"
+
+namespace ray_engine {
+
+inline constexpr std::uint32_t kMaxFragment = 16 * 1024;
+inline constexpr std::uint32_t kMaxInlineValue = 100 * 1024;
+
+#define RAY_ENGINE_MESSAGES(X)                                                                                        \
+  /* links */ X(Ready) X(Watch) X(ProcessGone) X(LinkRequest) X(LinkGrant) X(LinkClosed)                              \
+  /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue)                               \
+  /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
+  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreFree)       \
+      X(CopyAdded) X(PullRequest) X(PullData) X(PullFailed)                                                           \
+  /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
+      X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
+  /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
+      X(ActorOutOfScope) X(ActorLookup) X(ActorFound)                                                                 \
+  /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
+      X(NodeJoin) X(NodeWelcome) X(NodePeers) X(NodeLeave) X(Shutdown) X(JobExit)
+
+enum class MessageType : std::uint16_t {
+  kNone = 0,
+#define RAY_ENGINE_ENUM(name) k##name,
+  RAY_ENGINE_MESSAGES(RAY_ENGINE_ENUM)
+#undef RAY_ENGINE_ENUM
+};
+
+// Frame flags.
+inline constexpr std::uint8_t kMoreFragments = 1;  // the payload goes on in the next frame of the same sender
+inline constexpr std::uint8_t kPrompt = 2;         // rings a receiver that is busy running user code
+
+struct FrameHeader {
+  std::uint32_t size = 0;  // payload bytes
+  MessageType type = MessageType::kNone;
+  std::uint8_t flags = 0;
+  std::uint8_t reserved = 0;
+  ProcessId from;
+  ProcessId to;
+};
+static_assert(sizeof(FrameHeader) == 24);
+
+#define RAY_ENGINE_MESSAGE(name, ...)                       \
+  static constexpr MessageType kType = MessageType::k##name; \
+  template <class A>                                         \
+  void Fields(A& a) {                                        \
+    a(__VA_ARGS__);                                          \
+  }
+
+// A reference that travels inside a value, or as an argument.
+struct WireRef {
+  ObjectId object;
+  ProcessId owner;
+  template <class A>
+  void Fields(A& a) { a(object, owner); }
+};
+
+// Where an object is, or what it is. Small values travel inline (the encoded value), large ones as node and size.
+struct WireValue {
+  enum Kind : std::uint8_t { kInline = 0, kStored = 1, kSystemError = 2 };
+  Kind kind = kInline;
+  bool is_error = false;     // the value is a pickled exception, to be raised by get
+  std::string bytes;         // kInline: encoded value; kSystemError: kind, text, detail (SystemError())
+  std::uint32_t node = 0;    // kStored: node of the primary copy
+  std::uint64_t size = 0;    // kStored: bytes
+  std::vector<WireRef> refs; // references inside the value
+  std::vector<std::uint8_t> granted;  // per ref: 1 if the sender already counts the receiver as borrower
+  template <class A>
+  void Fields(A& a) { a(kind, is_error, bytes, node, size, refs, granted); }
+};
+
+// ---- links -------------------------------------------------------------------------------------------------------------
+
+struct Ready { std::uint32_t pid = 0; RAY_ENGINE_MESSAGE(Ready, pid) };            // process -> its engine: mapped, listening
+struct Watch { ProcessId process; RAY_ENGINE_MESSAGE(Watch, process) };           // answer ProcessGone when it is, or at once
+struct ProcessGone {                                                              // engine -> all who watch
+  ProcessId process;
+  std::string cause;  // "worker 0.7 (pid 4711) was killed by signal 9 (SIGKILL)"
+  RAY_ENGINE_MESSAGE(ProcessGone, process, cause)
+};
+struct LinkRequest { ProcessId peer; RAY_ENGINE_MESSAGE(LinkRequest, peer) };     // process -> engine, before the first frame
+struct LinkGrant {                                                                // engine -> both ends
+  ProcessId peer;
+  std::uint64_t offset = 0;  // of the link in the link segment; 0: no link, frames go through the engine
+  std::uint8_t side = 0;     // 0 or 1: which ring of the pair this end writes
+  RAY_ENGINE_MESSAGE(LinkGrant, peer, offset, side)
+};
+
+struct LinkClosed { ProcessId peer; RAY_ENGINE_MESSAGE(LinkClosed, peer) };       // process -> engine: I no longer touch the link to a gone peer
+
+// ---- tasks -------------------------------------------------------------------------------------------------------------
+
+struct TasksReturned {  // worker -> owner: not started, take them back (costs no retry)
+  std::vector<std::uint32_t> slots;
+  std::vector<std::uint32_t> attempts;
+  RAY_ENGINE_MESSAGE(TasksReturned, slots, attempts)
+};
+struct CancelTask {  // owner -> worker (or borrower -> owner)
+  TaskId task;
+  bool force = false, recursive = true;
+  RAY_ENGINE_MESSAGE(CancelTask, task, force, recursive)
+};
+struct ReturnYourQueue { LeaseId lease{}; RAY_ENGINE_MESSAGE(ReturnYourQueue, lease) };  // owner -> worker: give back what has not started
+
+// ---- objects and ownership ---------------------------------------------------------------------------------------------
+
+struct ValueRequest { ObjectId object; RAY_ENGINE_MESSAGE(ValueRequest, object) };  // borrower -> owner: tell me when it is there
+struct ValueReply {
+  ObjectId object;
+  WireValue value;
+  RAY_ENGINE_MESSAGE(ValueReply, object, value)
+};
+struct BorrowAdd {  // a holder -> owner: `borrower` holds these too; answered by BorrowAck if token != 0
+  std::vector<ObjectId> objects;
+  ProcessId borrower;
+  std::uint64_t token = 0;
+  RAY_ENGINE_MESSAGE(BorrowAdd, objects, borrower, token)
+};
+struct BorrowAck { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(BorrowAck, token) };
+struct BorrowRemove {  // borrower -> owner: gives back as many counts as it was given
+  std::vector<ObjectId> objects;
+  std::vector<std::uint32_t> counts;
+  RAY_ENGINE_MESSAGE(BorrowRemove, objects, counts)
+};
+
+// ---- store -------------------------------------------------------------------------------------------------------------
+
+struct StoreCreate {  // process -> engine: room for an object of `owner`; freed when the owner says so, or is gone
+  std::uint64_t token = 0;
+  ObjectId object;
+  ProcessId owner;
+  std::uint64_t size = 0;
+  RAY_ENGINE_MESSAGE(StoreCreate, token, object, owner, size)
+};
+struct StoreCreated {  // offset into the store segment; empty error = granted
+  std::uint64_t token = 0, offset = 0;
+  std::string error;
+  RAY_ENGINE_MESSAGE(StoreCreated, token, offset, error)
+};
+struct StoreSeal { ObjectId object; RAY_ENGINE_MESSAGE(StoreSeal, object) };
+struct StorePin {  // process -> engine: bring it here if need be, hold it, tell me where it lies
+  std::uint64_t token = 0;
+  ObjectId object;
+  ProcessId owner;
+  std::uint32_t node = 0;  // holder of the primary copy
+  std::uint64_t size = 0;
+  RAY_ENGINE_MESSAGE(StorePin, token, object, owner, node, size)
+};
+struct StorePinned {
+  std::uint64_t token = 0, offset = 0, size = 0;
+  std::string error;
+  RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, error)
+};
+struct StoreUnpin { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreUnpin, objects) };
+struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy
+struct CopyAdded { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(CopyAdded, object, node) };  // engine -> owner
+struct PullRequest { ObjectId object; RAY_ENGINE_MESSAGE(PullRequest, object) };              // engine -> engine
+struct PullFailed { ObjectId object; std::string error; RAY_ENGINE_MESSAGE(PullFailed, object, error) };
+
+// ---- leases ------------------------------------------------------------------------------------------------------------
+
+// What makes two tasks able to use the same lease.
+struct LeaseClass {
+  enum Strategy : std::uint8_t { kDefault = 0, kSpread = 1, kNodeAffinity = 2 };
+  JobId job;
+  ResourceSet resources;
+  Strategy strategy = kDefault;
+  NodeId affinity;            // kNodeAffinity
+  bool soft = false;          // kNodeAffinity: any other node if that one is gone
+  std::vector<std::pair<std::string, std::string>> environment;  // sorted; workers are shared only inside one environment
+  template <class A>
+  void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment); }
+};
+
+struct LeaseDemand {  // client -> head: I want `count` leases of my class `key` in all, beyond those I hold. Replaces the last one.
+  std::uint32_t key = 0;  // the client's own number for the class
+  std::uint32_t count = 0;
+  std::string name;       // function, for messages to people
+  LeaseClass lease_class; // sent each time: a demand stands for itself
+  std::uint32_t locality = 0xffffffff;  // node that holds most argument bytes
+  RAY_ENGINE_MESSAGE(LeaseDemand, key, count, name, lease_class, locality)
+};
+struct StartLease {  // head -> node engine: find or fork a worker
+  LeaseId lease{};
+  ProcessId client;
+  std::uint32_t key = 0;
+  LeaseClass lease_class;
+  RAY_ENGINE_MESSAGE(StartLease, lease, client, key, lease_class)
+};
+struct LeaseGrant {  // node engine -> client
+  LeaseId lease{};
+  std::uint32_t key = 0;
+  ProcessId worker;
+  NodeId node;
+  RAY_ENGINE_MESSAGE(LeaseGrant, lease, key, worker, node)
+};
+struct LeaseReturn { LeaseId lease{}; RAY_ENGINE_MESSAGE(LeaseReturn, lease) };     // client -> node engine of the worker
+struct LeaseEnded {  // node engine -> head: returned, or its worker died, or no worker could be started
+  LeaseId lease{};
+  std::string error;  // a worker could not be started
+  RAY_ENGINE_MESSAGE(LeaseEnded, lease, error)
+};
+struct LeaseReclaim { LeaseId lease{}; RAY_ENGINE_MESSAGE(LeaseReclaim, lease) };   // head -> client: others wait, return it soon
+struct LeaseFailed {  // head -> client: this class cannot be served; its tasks fail
+  std::uint32_t key = 0;
+  std::string error;
+  RAY_ENGINE_MESSAGE(LeaseFailed, key, error)
+};
+struct Blocked { LeaseId lease{}; RAY_ENGINE_MESSAGE(Blocked, lease) };             // worker -> head: its CPU is free
+struct Unblocked { LeaseId lease{}; RAY_ENGINE_MESSAGE(Unblocked, lease) };
+struct KillWorker { LeaseId lease{}; std::string reason; RAY_ENGINE_MESSAGE(KillWorker, lease, reason) };  // head -> node engine
+
+// ---- actors ------------------------------------------------------------------------------------------------------------
+
+enum class ActorState : std::uint8_t { kPending = 0, kAlive = 1, kRestarting = 2, kDead = 3 };
+
+struct ActorSpec {
+  ActorId actor;
+  ProcessId creator;      // owns the actor unless detached
+  std::string class_name;
+  std::string name, name_space;  // empty name: anonymous
+  bool detached = false;
+  std::int32_t max_restarts = 0;
+  std::int32_t max_task_retries = 0;
+  std::uint32_t max_concurrency = 1;
+  bool is_async = false;
+  bool hold_cpu = false;         // resources were named: held for life, not only for placement
+  LeaseClass placement;          // resources to be placed with
+  ResourceSet running;           // resources held while it lives
+  std::string creation_task;     // encoded task (task_spec.h)
+  std::string handle;            // pickled description for get_actor
+  template <class A>
+  void Fields(A& a) {
+    a(actor, creator, class_name, name, name_space, detached, max_restarts, max_task_retries, max_concurrency, is_async,
+      hold_cpu, placement, running, creation_task, handle);
+  }
+};
+
+struct ActorCreate { std::uint64_t token = 0; ActorSpec spec; RAY_ENGINE_MESSAGE(ActorCreate, token, spec) };  // creator -> head
+struct ActorCreated { std::uint64_t token = 0; std::string error; RAY_ENGINE_MESSAGE(ActorCreated, token, error) };  // name taken
+struct StartActor { LeaseId lease{}; std::uint32_t incarnation = 0; ActorSpec spec; RAY_ENGINE_MESSAGE(StartActor, lease, incarnation, spec) };  // head -> engine -> worker
+struct ActorReady {  // worker -> head: __init__ returned, or raised (pickled exception)
+  ActorId actor;
+  std::uint32_t incarnation = 0;
+  std::string error;
+  RAY_ENGINE_MESSAGE(ActorReady, actor, incarnation, error)
+};
+struct ActorWatch { ActorId actor; RAY_ENGINE_MESSAGE(ActorWatch, actor) };  // caller -> head: answered by ActorUpdate, now and at each change
+struct ActorUpdate {
+  ActorId actor;
+  ActorState state{};
+  std::uint32_t incarnation = 0;  // grows by one with each restart
+  ProcessId process;
+  NodeId node;
+  std::string cause;        // kDead: why, for people
+  std::string init_error;   // kDead: pickled exception of __init__
+  RAY_ENGINE_MESSAGE(ActorUpdate, actor, state, incarnation, process, node, cause, init_error)
+};
+struct ActorKill { ActorId actor; bool no_restart = true; std::string cause; RAY_ENGINE_MESSAGE(ActorKill, actor, no_restart, cause) };
+struct ActorOutOfScope { ActorId actor; RAY_ENGINE_MESSAGE(ActorOutOfScope, actor) };  // owner -> head: last handle gone, calls done
+struct ActorLookup {  // -> head; all = list names (of the name space, or of all if it is empty)
+  std::uint64_t token = 0;
+  std::string name, name_space;
+  bool all = false;
+  RAY_ENGINE_MESSAGE(ActorLookup, token, name, name_space, all)
+};
+struct ActorFound {
+  std::uint64_t token = 0;
+  std::vector<std::string> handles;                       // 0 or 1
+  std::vector<std::pair<std::string, std::string>> names;  // (name space, name)
+  RAY_ENGINE_MESSAGE(ActorFound, token, handles, names)
+};
+
+// ---- head --------------------------------------------------------------------------------------------------------------
+
+struct KvRequest {
+  enum Op : std::uint8_t { kGet = 0, kPut = 1, kPutIfAbsent = 2, kDelete = 3, kList = 4 };
+  std::uint64_t token = 0;  // 0: no reply
+  Op op = kGet;
+  std::string name_space, key, value;  // kList: key is a prefix
+  RAY_ENGINE_MESSAGE(KvRequest, token, op, name_space, key, value)
+};
+struct KvReply {
+  std::uint64_t token = 0;
+  bool found = false;               // kGet, kDelete: existed; kPut: was new
+  std::vector<std::string> values;  // kGet: the value; kList: keys
+  RAY_ENGINE_MESSAGE(KvReply, token, found, values)
+};
+
+struct NodeInfo {
+  NodeId id;
+  std::uint32_t index = 0;
+  bool alive = true;
+  std::string hostname, address, name, death_reason;
+  ResourceSet total, available;
+  std::vector<std::pair<std::string, std::string>> labels;
+  std::uint64_t store_bytes = 0;
+  template <class A>
+  void Fields(A& a) { a(id, index, alive, hostname, address, name, death_reason, total, available, labels, store_bytes); }
+};
+struct ClusterRequest { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(ClusterRequest, token) };
+struct ClusterReply { std::uint64_t token = 0; std::vector<NodeInfo> nodes; RAY_ENGINE_MESSAGE(ClusterReply, token, nodes) };
+
+struct JobStart {  // driver -> head
+  std::uint64_t token = 0;
+  std::string entrypoint, name_space, config;  // config: pickled job settings for workers (sys.path, cwd, ...)
+  bool log_to_driver = true;
+  RAY_ENGINE_MESSAGE(JobStart, token, entrypoint, name_space, config, log_to_driver)
+};
+struct JobStarted { std::uint64_t token = 0; JobId job; RAY_ENGINE_MESSAGE(JobStarted, token, job) };
+struct DriverLine {  // worker output or a warning -> head -> driver of the job
+  JobId job;
+  bool is_stderr = false;
+  std::string prefix, text;  // whole lines
+  RAY_ENGINE_MESSAGE(DriverLine, job, is_stderr, prefix, text)
+};
+
+struct NodeJoin { NodeInfo node; std::string fabric_address; RAY_ENGINE_MESSAGE(NodeJoin, node, fabric_address) };  // engine -> head
+struct NodeWelcome { std::uint32_t index = 0; RAY_ENGINE_MESSAGE(NodeWelcome, index) };
+struct NodePeers {  // head -> engines: everyone's fabric address, by node index
+  std::vector<std::pair<std::uint32_t, std::string>> addresses;
+  std::vector<std::uint32_t> gone;
+  RAY_ENGINE_MESSAGE(NodePeers, addresses, gone)
+};
+struct NodeLeave { std::uint32_t index = 0; std::string reason; RAY_ENGINE_MESSAGE(NodeLeave, index, reason) };
+struct Shutdown { std::string reason; RAY_ENGINE_MESSAGE(Shutdown, reason) };  // head -> engines, engine -> workers: end now
+struct JobExit { std::int32_t code = 0; RAY_ENGINE_MESSAGE(JobExit, code) };   // supervisor -> head: the driver has ended
+
+}  // namespace ray_engine

@@ -1,0 +1,114 @@
+// Task spec: the hand-laid payloads of PushTask and TaskDone, the two messages of the hot path.
+//
+//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each)
+//   an arg    ArgHeader | refs (WireRef each) | bytes          kValue: an encoded value, with the references inside it
+//             ArgHeader | WireRef | node u32                   kStored: an object in a store; size in the header
+//   TaskDone  DoneHeader | return values (WireValue each)
+//
+// A spec is built once by its submitter and kept until the task is done, so that a retry sends the same bytes.
+//
+// Thread-compatible. See docs/wire_format.md.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/ids.h"
+#include "engine/wire/codec.h"
+#include "engine/wire/messages.h"
+
+namespace ray_engine {
+
+enum class TaskKind : std::uint8_t { kNormal = 0, kActorCreation = 1, kActorMethod = 2 };
+
+struct TaskHeader {
+  TaskId task;
+  FunctionId function;             // definition of the function, or of the actor's class
+  LeaseId lease{};                 // under which it runs (normal tasks)
+  std::uint32_t slot = 0;      // the owner's record, echoed by TaskDone
+  std::uint32_t attempt = 0;       // the owner's serial number of this push, echoed too: no two pushes share one
+  std::uint32_t num_returns = 1;
+  std::uint16_t arg_count = 0;      // positional and keyword
+  std::uint16_t keyword_count = 0;  // the last of them
+  TaskKind kind = TaskKind::kNormal;
+  std::uint8_t retry_exceptions = 0;
+  std::uint16_t reserved = 0;
+  std::uint32_t reserved2 = 0;
+};
+static_assert(sizeof(TaskHeader) == 72);
+
+struct ArgHeader {
+  enum Kind : std::uint8_t { kValue = 0, kStored = 1, kUnresolved = 2 };  // the last never travels
+  Kind kind = kValue;
+  std::uint8_t reserved[3] = {};
+  std::uint32_t ref_count = 0;
+  std::uint64_t size = 0;
+};
+static_assert(sizeof(ArgHeader) == 16);
+
+struct DoneHeader {
+  std::uint32_t slot = 0;
+  std::uint32_t attempt = 0;
+  std::uint32_t duration_ns = 0;  // of the user's code; at most 4.29 s
+  std::uint16_t num_returns = 0;
+  enum Outcome : std::uint8_t { kOk = 0, kUserError = 1, kCancelled = 2 };
+  Outcome outcome = kOk;
+  std::uint8_t reserved = 0;
+};
+static_assert(sizeof(DoneHeader) == 16);
+
+// Appends plain memory to a payload.
+template <class T>
+void AppendPlain(std::string* out, const T& value) {
+  out->append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// An argument seen in place, inside the payload it came with.
+struct ArgView {
+  ArgHeader::Kind kind = ArgHeader::kValue;
+  std::string_view bytes;      // kValue
+  std::vector<WireRef> refs;   // inside the value; kStored: the object itself
+  std::uint32_t node = 0;      // kStored
+  std::uint64_t size = 0;      // kStored
+};
+
+struct TaskView {
+  TaskHeader header;
+  std::string_view name;
+  std::vector<ArgView> args;
+  std::vector<std::string_view> keywords;
+};
+
+// Returns false for a malformed payload. The view points into it.
+inline bool ParseTask(std::string_view payload, TaskView* view) {
+  Reader reader(payload);
+  const auto plain = [&reader](auto* value) {
+    const std::string_view bytes = reader.Take(sizeof *value);
+    if (reader.ok()) std::memcpy(static_cast<void*>(value), bytes.data(), sizeof *value);
+    return reader.ok();
+  };
+  const auto text = [&](std::string_view* out) {
+    std::uint8_t size = 0;
+    if (plain(&size)) *out = reader.Take(size);
+    return reader.ok();
+  };
+  if (!plain(&view->header) || !text(&view->name)) return false;
+  view->args.resize(view->header.arg_count);
+  for (ArgView& arg : view->args) {
+    ArgHeader header;
+    if (!plain(&header)) return false;
+    arg.kind = header.kind;
+    arg.size = header.size;
+    arg.refs.resize(header.kind == ArgHeader::kStored ? 1 : header.ref_count);
+    for (WireRef& ref : arg.refs) reader(ref);
+    header.kind == ArgHeader::kStored ? reader(arg.node) : void(arg.bytes = reader.Take(header.size));
+  }
+  view->keywords.resize(view->header.keyword_count);
+  for (std::string_view& keyword : view->keywords) text(&keyword);
+  return reader.ok() && view->header.keyword_count <= view->header.arg_count;
+}
+
+}  // namespace ray_engine

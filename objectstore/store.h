@@ -1,0 +1,103 @@
+// Store: what lies where in a node's segment, and who holds it. Bookkeeping only; it never touches the memory.
+//
+// An object is created (its creator writes), sealed (from then on it never changes), pinned by readers and freed by its owner.
+// A primary copy stays until it is freed; a secondary copy, pulled from another node, is given up when memory is short and
+// nobody has it pinned, least recently used first. Memory goes back only when the last pin is gone, so freeing never pulls
+// pages from under a reader. Pins are counted per client; a client that dies gives back everything it held.
+//
+// Loop-bound (engine's loop).
+
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
+#include "engine/base/ids.h"
+#include "objectstore/allocator.h"
+
+namespace ray_engine {
+
+struct StoreStats {
+  AllocatorStats memory;
+  std::uint64_t objects = 0, unsealed = 0;
+  std::uint64_t pinned_objects = 0, pinned_bytes = 0;
+  std::uint64_t primary_bytes = 0, secondary_bytes = 0;
+  std::uint64_t created = 0, freed = 0, evicted = 0;
+};
+
+class Store {
+ public:
+  enum class Copy : std::uint8_t { kPrimary, kSecondary };
+  struct Location {
+    std::uint64_t offset = 0, size = 0;
+  };
+
+  explicit Store(std::uint64_t bytes) : memory_(bytes) {}
+
+  // Offset where `client` may write `size` bytes until it seals.
+  // AlreadyExists: sealed here already, use that copy (a pending Free of it is void; a secondary copy becomes primary if
+  // that is asked for). FailedPrecondition: someone else is writing it. ResourceExhausted: full, with the sizes.
+  absl::StatusOr<std::uint64_t> Create(const ObjectId& object, std::uint64_t size, ProcessId client,
+                                       Copy copy = Copy::kPrimary);
+  absl::Status Seal(const ObjectId& object, ProcessId client);
+  // Gives up a creation that will not be sealed. No effect on sealed objects and on creations of others.
+  void Abort(const ObjectId& object, ProcessId client);
+
+  // One more pin of `client`. NotFound if the object is not here or not sealed.
+  absl::StatusOr<Location> Pin(const ObjectId& object, ProcessId client);
+  // One pin of `client` less. No effect if it has none.
+  void Unpin(const ObjectId& object, ProcessId client);
+
+  // Nobody needs the object any more: goes at once, or with its last pin, or when its creator seals or dies.
+  void Free(const ObjectId& object);
+
+  // Gives back the pins of `client` and what it created without sealing.
+  void OnClientGone(ProcessId client);
+
+  // Sealed and here?
+  bool Contains(const ObjectId& object) const { return Lookup(object).has_value(); }
+  std::optional<Location> Lookup(const ObjectId& object) const;
+  // Could an object of this size be here if the store were empty?
+  bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
+
+  StoreStats Stats() const;
+  void CheckInvariants() const;
+
+ private:
+  struct Entry {
+    std::uint64_t offset = 0, size = 0;
+    ProcessId creator;  // nil once sealed
+    Copy copy = Copy::kPrimary;
+    bool doomed = false;  // freed, waiting for pins or the seal
+    std::uint64_t pins = 0;
+    std::list<ObjectId>::iterator evictable;  // place in evictable_, end() if not there
+    bool sealed() const { return creator.IsNil(); }
+  };
+  using Entries = absl::flat_hash_map<ObjectId, Entry>;
+  // What one client holds: pins per object; objects it is writing.
+  struct Client {
+    absl::flat_hash_map<ObjectId, std::uint64_t> pins;
+    absl::flat_hash_map<ObjectId, std::uint64_t> writing;  // -> offset
+  };
+
+  absl::Status Reuse(Entry* entry, const ObjectId& object, Copy copy);
+  std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
+  absl::Status Full(std::uint64_t size) const;
+  void DropPins(const ObjectId& object, std::uint64_t count);
+  void Settle(Entries::iterator entry);
+  void Remove(Entries::iterator entry);
+  void ForgetIfIdle(ProcessId client);
+
+  Allocator memory_;
+  Entries entries_;
+  absl::flat_hash_map<ProcessId, Client> clients_;
+  std::list<ObjectId> evictable_;  // sealed, unpinned, secondary; least recently used first
+  std::uint64_t pinned_bytes_ = 0;
+  std::uint64_t created_ = 0, freed_ = 0, evicted_ = 0;
+};
+
+}  // namespace ray_engine

@@ -1,0 +1,372 @@
+// Calls: TaskCaller (what `f.remote` is), MethodCaller, ActorRef, create_actor, cancel, kill.
+
+#include <fmt/format.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "python/bindings/values.h"
+
+namespace ray_engine::python {
+namespace {
+
+// ---- options -------------------------------------------------------------------------------------------------------------
+
+template <class T>
+T Option(const nb::dict& options, const char* name, T fallback) {
+  const nb::object value = options.contains(name) ? nb::object(options[name]) : nb::none();
+  return value.is_none() ? fallback : nb::cast<T>(value);
+}
+
+ResourceSet Resources(const nb::dict& options, const char* name) {
+  ResourceSet set;
+  if (!options.contains(name) || options[name].is_none()) return set;
+  for (auto [key, value] : nb::cast<nb::dict>(options[name])) {
+    set.Set(nb::cast<std::string>(key), ResourceSet::FromDouble(nb::cast<double>(value)));
+  }
+  return set;
+}
+
+// Variables are sorted, so that equal environments are equal bytes.
+std::vector<std::pair<std::string, std::string>> Environment(const nb::dict& options) {
+  std::vector<std::pair<std::string, std::string>> variables;
+  if (!options.contains("environment") || options["environment"].is_none()) return variables;
+  for (auto [key, value] : nb::cast<nb::dict>(options["environment"])) {
+    variables.emplace_back(nb::cast<std::string>(key), nb::cast<std::string>(value));
+  }
+  std::sort(variables.begin(), variables.end());
+  return variables;
+}
+
+void SetStrategy(const nb::dict& options, LeaseClass* lease_class) {
+  if (!options.contains("strategy") || options["strategy"].is_none()) return;
+  const nb::object strategy = options["strategy"];
+  if (nb::isinstance<nb::str>(strategy)) {
+    if (nb::cast<std::string>(strategy) == "SPREAD") lease_class->strategy = LeaseClass::kSpread;
+    return;
+  }
+  const nb::tuple node = nb::cast<nb::tuple>(strategy);  // ("node", hex, soft)
+  const nb::bytes id = nb::cast<nb::bytes>(nb::module_::import_("binascii").attr("unhexlify")(node[1]));
+  lease_class->strategy = LeaseClass::kNodeAffinity;
+  lease_class->soft = nb::cast<bool>(node[2]);
+  if (id.size() == NodeId::kSize) lease_class->affinity = NodeId::FromBinary({id.c_str(), id.size()});
+}
+
+LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
+  LeaseClass lease_class;
+  lease_class.job = TheRuntime().job();
+  lease_class.resources = Resources(options, resources);
+  lease_class.environment = Environment(options);
+  SetStrategy(options, &lease_class);
+  return lease_class;
+}
+
+FunctionId FunctionIdFrom(nb::bytes id) { return FunctionId::FromBinary({id.c_str(), FunctionId::kSize}); }
+
+// ---- arguments -----------------------------------------------------------------------------------------------------------
+
+void AppendRef(ObjectEntry* entry, CallArgs* args) {  // takes over one hold
+  ArgHeader header;
+  header.kind = ArgHeader::kUnresolved;
+  args->unresolved.emplace_back(args->payload.size(), entry);
+  args->holds.push_back(entry);
+  AppendPlain(&args->payload, header);
+}
+
+void AppendEncoded(EncodedValue encoded, CallArgs* args) {
+  Runtime& runtime = TheRuntime();
+  ArgHeader header;
+  header.size = encoded.pieces.Size();
+  if (header.size > kMaxInlineValue) {
+    absl::StatusOr<ObjectEntry*> entry = absl::UnknownError("");
+    {
+      const nb::gil_scoped_release release;
+      entry = runtime.Put(std::move(encoded.pieces));
+    }
+    if (!entry.ok()) RaiseSystemError("ObjectStoreFullError", MessageOf(entry.status()));
+    return AppendRef(*entry, args);
+  }
+  header.ref_count = static_cast<std::uint32_t>(encoded.pieces.contained.size());
+  AppendPlain(&args->payload, header);
+  Writer writer(&args->payload);
+  for (ObjectEntry* entry : encoded.pieces.contained) {
+    writer(runtime.Export(entry));
+    args->holds.push_back(entry);
+  }
+  const std::size_t at = args->payload.size();
+  args->payload.resize(at + header.size);
+  encoded.pieces.CopyTo(args->payload.data() + at);
+}
+
+void AppendArg(nb::handle value, nb::handle name, CallArgs* args) {
+  ++args->count;
+  if (nb::isinstance<ObjectRef>(value)) {
+    ObjectEntry* entry = nb::cast<const ObjectRef&>(value).Entry();
+    TheRuntime().Hold(entry);
+    return AppendRef(entry, args);
+  }
+  const std::size_t at = args->payload.size();
+  ArgHeader header;
+  AppendPlain(&args->payload, header);
+  if (AppendNative(value, &args->payload)) {
+    header.size = args->payload.size() - at - sizeof header;
+    if (header.size <= kMaxInlineValue) {
+      std::memcpy(args->payload.data() + at, &header, sizeof header);
+      return;
+    }
+  }
+  args->payload.resize(at);
+  AppendEncoded(EncodedValue(value, name, false), args);
+}
+
+// What was held for a call that is not made after all.
+void DropArgs(CallArgs* args) {
+  for (ObjectEntry* entry : args->holds) TheRuntime().Drop(entry);
+  args->Clear();
+}
+
+void EncodeArgs(nb::handle args, nb::handle kwargs, std::string_view wire_name, nb::handle name, CallArgs* out) {
+  out->Begin(wire_name);
+  try {
+    for (nb::handle value : args) AppendArg(value, name, out);
+    if (!kwargs.is_valid() || nb::len(kwargs) == 0) return;
+    std::string keywords;
+    for (auto [key, value] : nb::borrow<nb::dict>(kwargs)) {
+      AppendArg(value, name, out);
+      const std::string text = nb::cast<std::string>(key);
+      keywords.push_back(static_cast<char>(std::min<std::size_t>(text.size(), 255)));
+      keywords.append(text, 0, 255);
+      ++out->keywords;
+    }
+    out->payload += keywords;
+  } catch (...) {
+    DropArgs(out);
+    throw;
+  }
+}
+
+// ---- callers -------------------------------------------------------------------------------------------------------------
+
+// Is the number of arguments right? Everything else is left to the check hook.
+struct Arity {
+  std::int64_t min = 0, max = INT64_MAX;
+  nb::object check;
+
+  explicit Arity(const nb::dict& options)
+      : min(Option<std::int64_t>(options, "min_args", 0)), max(Option<std::int64_t>(options, "max_args", INT64_MAX)) {
+    if (options.contains("check")) check = options["check"];
+  }
+  void Check(nb::handle args, nb::handle kwargs) const {
+    const auto count = static_cast<std::int64_t>(PyTuple_GET_SIZE(args.ptr()));
+    const bool keywords = kwargs.is_valid() && PyDict_GET_SIZE(kwargs.ptr()) > 0;
+    if ((!keywords && count >= min && count <= max) || !check.is_valid() || check.is_none()) return;
+    check(args, keywords ? nb::borrow(kwargs) : nb::object(nb::dict()));
+  }
+};
+
+nb::object RefsFor(const std::vector<ObjectEntry*>& returns) {
+  if (returns.size() == 1) return nb::cast(ObjectRef(current_session, returns[0]));
+  if (returns.empty()) return nb::none();
+  nb::list list;
+  for (ObjectEntry* entry : returns) list.append(nb::cast(ObjectRef(current_session, entry)));
+  return list;
+}
+
+CallArgs& ScratchArgs() {
+  static thread_local CallArgs args;
+  return args;
+}
+
+class TaskCaller {
+ public:
+  TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options) : arity_(options), name_(name.c_str()) {
+    CallOptions call;
+    call.function = FunctionIdFrom(function);
+    call.name = Option<std::string>(options, "task_name", "");
+    if (call.name.empty()) call.name = name;
+    call.num_returns = Option<std::uint32_t>(options, "num_returns", 1);
+    call.max_retries = Option<std::int32_t>(options, "max_retries", 3);
+    call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
+    call.lease_class = LeaseClassOf(options, "resources");
+    session_ = current_session;
+    options_ = TheRuntime().Intern(call);
+  }
+
+  nb::object Call(nb::handle args, nb::handle kwargs) const {
+    Runtime& runtime = TheRuntime();
+    if (session_ != current_session) RaiseSystemError("RaySystemError", "the function was prepared in a session that has ended");
+    arity_.Check(args, kwargs);
+    CallArgs call_args;  // encoding may run Python code that calls again, so the scratch is taken, not shared
+    std::swap(call_args, ScratchArgs());
+    EncodeArgs(args, kwargs, options_->name, name_, &call_args);
+    std::vector<ObjectEntry*> returns;
+    runtime.Submit(options_, &call_args, &returns);
+    std::swap(call_args, ScratchArgs());
+    return RefsFor(returns);
+  }
+
+ private:
+  Arity arity_;
+  nb::str name_;
+  Session* session_;
+  CallOptions* options_;
+};
+
+// An actor as a handle holds it: by the object that counts the handles, or weakly by its id alone.
+class ActorRef {
+ public:
+  ActorRef(const ActorId& actor, std::optional<ObjectRef> handle) : actor_(actor), handle_(std::move(handle)) {}
+  const ActorId& actor() const { return actor_; }
+  bool weak() const { return !handle_.has_value(); }
+  const ObjectRef& handle() const { return *handle_; }
+
+ private:
+  ActorId actor_;
+  std::optional<ObjectRef> handle_;
+};
+
+class MethodCaller {
+ public:
+  MethodCaller(const ActorRef& actor, const std::string& method, const nb::dict& options)
+      : actor_(actor.actor(), actor.weak() ? std::nullopt : std::optional<ObjectRef>(actor.handle())),
+        arity_(options),
+        name_(nb::cast(Option<std::string>(options, "name", method))),
+        method_(method) {
+    CallOptions call;
+    call.kind = TaskKind::kActorMethod;
+    call.name = method;
+    call.num_returns = Option<std::uint32_t>(options, "num_returns", 1);
+    call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
+    call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
+    session_ = current_session;
+    options_ = TheRuntime().Intern(call);
+  }
+
+  nb::object Call(nb::handle args, nb::handle kwargs) const {
+    Runtime& runtime = TheRuntime();
+    if (session_ != current_session) {
+      RaiseSystemError("ActorHandleNotFoundError", "the actor handle belongs to a session that has ended", actor_.actor().Binary());
+    }
+    arity_.Check(args, kwargs);
+    CallArgs call_args;
+    std::swap(call_args, ScratchArgs());
+    EncodeArgs(args, kwargs, method_, name_, &call_args);
+    std::vector<ObjectEntry*> returns;
+    runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args, &returns);
+    std::swap(call_args, ScratchArgs());
+    return RefsFor(returns);
+  }
+
+ private:
+  ActorRef actor_;
+  Arity arity_;
+  nb::object name_;
+  std::string method_;
+  Session* session_;
+  CallOptions* options_;
+};
+
+template <class Caller>
+PyObject* CallSlot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  try {
+    return nb::inst_ptr<Caller>(self)->Call(args, kwargs).release().ptr();
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+template <class Caller>
+struct CallSlots {
+  static inline PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(CallSlot<Caller>)}, {0, nullptr}};
+};
+
+ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const nb::dict& options) {
+  Runtime& runtime = TheRuntime();
+  CallOptions call;
+  call.kind = TaskKind::kActorCreation;
+  call.function = FunctionIdFrom(class_id);
+  call.num_returns = 0;
+  ActorSpec spec;
+  spec.actor = runtime.NewActorId();
+  spec.class_name = Option<std::string>(options, "class_name", "");
+  spec.name = Option<std::string>(options, "name", "");
+  spec.name_space = Option<std::string>(options, "namespace", "");
+  spec.detached = Option<bool>(options, "detached", false);
+  spec.max_restarts = Option<std::int32_t>(options, "max_restarts", 0);
+  spec.max_task_retries = Option<std::int32_t>(options, "max_task_retries", 0);
+  spec.max_concurrency = Option<std::uint32_t>(options, "max_concurrency", 1);
+  spec.is_async = Option<bool>(options, "is_async", false);
+  spec.placement = LeaseClassOf(options, "placement");
+  spec.running = Resources(options, "running");
+  if (options.contains("handle")) {
+    const nb::bytes handle = nb::cast<nb::bytes>(options["handle"]);
+    spec.handle = std::string(spec.actor.Binary()) + std::string(handle.c_str(), handle.size());
+  }
+  const ActorId actor = spec.actor;
+  call.name = spec.class_name + ".__init__";
+  CallArgs call_args;
+  EncodeArgs(args, kwargs, call.name, nb::cast(spec.class_name), &call_args);
+  CallOptions* interned = runtime.Intern(call);
+  absl::StatusOr<ObjectEntry*> handle = absl::UnknownError("");
+  {
+    const nb::gil_scoped_release release;
+    handle = runtime.CreateActor(interned, &call_args, std::move(spec));
+  }
+  if (!handle.ok()) throw nb::value_error(std::string(handle.status().message()).c_str());
+  return {actor, ObjectRef(current_session, *handle)};
+}
+
+nb::object GetActor(const std::string& name, const std::string& name_space) {
+  absl::StatusOr<ActorFound> found = absl::UnknownError("");
+  {
+    const nb::gil_scoped_release release;
+    found = TheRuntime().Call<ActorFound>(kHead, ActorLookup{0, name, name_space, false});
+  }
+  if (!found.ok()) RaiseSystemError("RaySystemError", MessageOf(found.status()));
+  if (found->handles.empty()) return nb::none();
+  // CreateActor put the actor's id before the description.
+  const std::string& bytes = found->handles[0];
+  const ActorId actor = ActorId::FromBinary(std::string_view(bytes).substr(0, ActorId::kSize));
+  return nb::make_tuple(nb::bytes(bytes.data() + ActorId::kSize, bytes.size() - ActorId::kSize), ActorRef(actor, std::nullopt));
+}
+
+std::vector<std::pair<std::string, std::string>> ListNamedActors(const std::string& name_space) {
+  absl::StatusOr<ActorFound> found = absl::UnknownError("");
+  {
+    const nb::gil_scoped_release release;
+    found = TheRuntime().Call<ActorFound>(kHead, ActorLookup{0, "", name_space, true});
+  }
+  if (!found.ok()) RaiseSystemError("RaySystemError", MessageOf(found.status()));
+  return found->names;
+}
+
+}  // namespace
+
+void BindCalls(nb::module_& module) {
+  nb::class_<TaskCaller>(module, "TaskCaller", nb::type_slots(CallSlots<TaskCaller>::slots))
+      .def(nb::init<nb::bytes, const std::string&, const nb::dict&>());
+  nb::class_<ActorRef>(module, "ActorRef")
+      .def("__init__",
+           [](ActorRef* self, nb::bytes actor, nb::object ref) {
+             std::optional<ObjectRef> handle;
+             if (!ref.is_none()) handle.emplace(nb::cast<const ObjectRef&>(ref));
+             new (self) ActorRef(ActorId::FromBinary({actor.c_str(), ActorId::kSize}), std::move(handle));
+           },
+           nb::arg("actor_id"), nb::arg("ref").none() = nb::none())
+      .def("id", [](const ActorRef& self) { return nb::bytes(reinterpret_cast<const char*>(self.actor().data()), ActorId::kSize); })
+      .def_prop_ro("weak", &ActorRef::weak)
+      .def_prop_ro("ref", [](const ActorRef& self) { return self.weak() ? nb::none() : nb::cast(ObjectRef(self.handle())); });
+  nb::class_<MethodCaller>(module, "MethodCaller", nb::type_slots(CallSlots<MethodCaller>::slots))
+      .def(nb::init<const ActorRef&, const std::string&, const nb::dict&>());
+  module.def("create_actor", &CreateActor);
+  module.def("get_actor", &GetActor);
+  module.def("list_named_actors", &ListNamedActors);
+  module.def("cancel", [](const ObjectRef& ref, bool force, bool recursive) { TheRuntime().Cancel(ref.Entry(), force, recursive); });
+  module.def("kill_actor", [](const ActorRef& actor, bool no_restart) { TheRuntime().KillActor(actor.actor(), no_restart); });
+}
+
+}  // namespace ray_engine::python

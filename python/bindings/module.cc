@@ -1,0 +1,214 @@
+// _core: the Python module of the engine. Thin: opaque objects and functions; the API is Python (python/ray_engine).
+
+#include <nanobind/stl/function.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+#include <xxhash.h>
+
+#include "engine/base/version.h"
+#include "python/bindings/values.h"
+
+namespace ray_engine::python {
+
+Session* current_session = nullptr;
+Hooks hooks;
+
+Runtime& TheRuntime() {
+  if (current_session == nullptr || current_session->runtime == nullptr) {
+    RaiseSystemError("RaySystemError", "Ray has not been started yet. You can start Ray with 'ray.init()'.");
+  }
+  return *current_session->runtime;
+}
+
+void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail) {
+  if (hooks.system_error == nullptr) throw std::runtime_error(std::string(text));
+  const nb::object error = nb::borrow(hooks.system_error)(nb::str(kind.data(), kind.size()), nb::str(text.data(), text.size()),
+                                                          nb::bytes(detail.data(), detail.size()));
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
+  throw nb::python_error();
+}
+
+void CheckSignals() {
+  if (PyErr_CheckSignals() != 0) throw nb::python_error();
+}
+
+namespace {
+
+void SetHooks(const nb::dict& given) {
+  const auto hook = [&given](const char* name) { return nb::object(given[name]).inc_ref().ptr(); };
+  hooks.dumps = hook("dumps");
+  hooks.loads = hook("loads");
+  hooks.load_function = hook("load_function");
+  hooks.load_class = hook("load_class");
+  hooks.make_error = hook("make_error");
+  hooks.system_error = hook("system_error");
+  hooks.raise_task_error = hook("raise_task_error");
+  hooks.driver_line = hook("driver_line");
+}
+
+void PrintDriverLine(const DriverLine& line) {
+  if (Py_IsInitialized() == 0) return;
+  const nb::gil_scoped_acquire gil;
+  try {
+    nb::borrow(hooks.driver_line)(line.is_stderr, line.prefix, nb::str(line.text.data(), line.text.size()));
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable("driver_line");
+  }
+}
+
+absl::StatusOr<UniqueFd> OpenSocket(int fd, const std::string& address) {
+  if (fd >= 0) return UniqueFd(fd);
+  absl::StatusOr<ControlSocket> socket = ControlSocket::Connect(address);
+  if (!socket.ok()) return socket.status();
+  Hello hello;
+  hello.build = BuildId();
+  const absl::Status sent = socket->Send(hello);
+  if (!sent.ok()) return sent;
+  return socket->TakeFd();
+}
+
+nb::dict Describe(const Welcome& welcome) {
+  nb::dict info;
+  info["node_id"] = nb::bytes(welcome.node.Binary().data(), NodeId::kSize);
+  info["worker_id"] = nb::bytes(welcome.worker.Binary().data(), WorkerId::kSize);
+  info["node_ip"] = welcome.node_address;
+  info["hostname"] = welcome.hostname;
+  info["session"] = welcome.session;
+  info["socket_name"] = welcome.socket_name;
+  info["node_index"] = welcome.node_index;
+  return info;
+}
+
+nb::dict Connect(int fd, const std::string& address, const std::string& role, const nb::dict& given) {
+  SetHooks(given);
+  absl::StatusOr<std::unique_ptr<Runtime>> runtime = absl::UnknownError("");
+  {
+    const nb::gil_scoped_release release;
+    absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
+    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine}) : socket.status();
+  }
+  if (!runtime.ok()) {
+    PyErr_SetString(PyExc_ConnectionError, std::string(runtime.status().message()).c_str());
+    throw nb::python_error();
+  }
+  current_session = new Session{*std::move(runtime)};
+  return Describe(current_session->runtime->welcome());
+}
+
+void Disconnect() {
+  if (current_session == nullptr || current_session->runtime == nullptr) return;
+  const std::unique_ptr<Runtime> runtime = std::move(current_session->runtime);
+  const nb::gil_scoped_release release;
+  runtime->Close();
+}
+
+template <class Reply, class Request>
+Reply CallHead(const Request& request) {
+  absl::StatusOr<Reply> reply = absl::UnknownError("");
+  Runtime& runtime = TheRuntime();
+  {
+    const nb::gil_scoped_release release;
+    reply = runtime.Call<Reply>(kHead, request);
+  }
+  if (!reply.ok()) RaiseSystemError("RaySystemError", MessageOf(reply.status()));
+  return *std::move(reply);
+}
+
+std::string Text(nb::bytes bytes) { return {bytes.c_str(), bytes.size()}; }
+nb::bytes Bytes(const std::string& text) { return nb::bytes(text.data(), text.size()); }
+
+nb::bytes StartJob(const std::string& entrypoint, const std::string& name_space, nb::bytes config, bool log_to_driver) {
+  const JobStarted started = CallHead<JobStarted>(JobStart{0, entrypoint, name_space, Text(config), log_to_driver});
+  TheRuntime().set_job(started.job);
+  return nb::bytes(started.job.Binary().data(), JobId::kSize);
+}
+
+nb::bytes Export(const std::string&, nb::bytes blob) {
+  const XXH128_hash_t hash = XXH3_128bits(blob.c_str(), blob.size());
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, hash);
+  const std::string id(reinterpret_cast<const char*>(canonical.digest), sizeof canonical.digest);
+  // Frames to the head keep their order, and it is the head that grants the first lease: no need to wait.
+  TheRuntime().Post(kHead, KvRequest{0, KvRequest::kPutIfAbsent, "definitions", id, Text(blob)});
+  return Bytes(id);
+}
+
+nb::dict ToDict(const ResourceSet& set) {
+  nb::dict dict;
+  for (const auto& [name, amount] : set.entries()) dict[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
+  return dict;
+}
+
+nb::list Cluster() {
+  nb::list nodes;
+  for (const NodeInfo& node : CallHead<ClusterReply>(ClusterRequest{}).nodes) {
+    nb::dict item;
+    item["id"] = nb::bytes(node.id.Binary().data(), NodeId::kSize);
+    item["index"] = node.index;
+    item["alive"] = node.alive;
+    item["hostname"] = node.hostname;
+    item["address"] = node.address;
+    item["name"] = node.name;
+    item["death_reason"] = node.death_reason;
+    item["total"] = ToDict(node.total);
+    item["available"] = ToDict(node.available);
+    nb::dict labels;
+    for (const auto& [key, value] : node.labels) labels[nb::str(key.c_str())] = value;
+    item["labels"] = labels;
+    item["store_bytes"] = node.store_bytes;
+    nodes.append(item);
+  }
+  return nodes;
+}
+
+KvReply Kv(KvRequest::Op op, const std::string& name_space, const std::string& key, const std::string& value = {}) {
+  return CallHead<KvReply>(KvRequest{0, op, name_space, key, value});
+}
+
+}  // namespace
+
+void BindServices(nb::module_& module) {
+  module.def("start_job", &StartJob);
+  module.def("export", &Export);
+  module.def("cluster", &Cluster);
+  module.def("kv_get", [](const std::string& name_space, nb::bytes key) -> nb::object {
+    const KvReply reply = Kv(KvRequest::kGet, name_space, Text(key));
+    return reply.found ? nb::object(Bytes(reply.values.at(0))) : nb::none();
+  });
+  module.def("kv_put", [](const std::string& name_space, nb::bytes key, nb::bytes value, bool overwrite) {
+    return Kv(overwrite ? KvRequest::kPut : KvRequest::kPutIfAbsent, name_space, Text(key), Text(value)).found;
+  }, nb::arg("namespace"), nb::arg("key"), nb::arg("value"), nb::arg("overwrite") = true);
+  module.def("kv_del", [](const std::string& name_space, nb::bytes key) { return Kv(KvRequest::kDelete, name_space, Text(key)).found; });
+  module.def("kv_exists", [](const std::string& name_space, nb::bytes key) { return Kv(KvRequest::kGet, name_space, Text(key)).found; });
+  module.def("kv_list", [](const std::string& name_space, nb::bytes prefix) {
+    nb::list keys;
+    for (const std::string& key : Kv(KvRequest::kList, name_space, Text(prefix)).values) keys.append(Bytes(key));
+    return keys;
+  });
+}
+
+void BindSession(nb::module_& module) {
+  module.attr("__version__") = std::string(Version());
+  module.attr("__commit__") = std::string(Commit());
+  module.def("build_id", [] { return std::string(BuildId()); });
+  module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver", nb::arg("hooks"));
+  module.def("disconnect", &Disconnect);
+  module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });
+  module.def("stats", [] { return TheRuntime().StatsText(); });
+  module.def("set_job", [](nb::bytes job) { TheRuntime().set_job(JobId::FromBinary({job.c_str(), JobId::kSize})); });
+}
+
+}  // namespace ray_engine::python
+
+NB_MODULE(_core, module) {
+  using namespace ray_engine::python;
+  nb::set_leak_warnings(false);  // references in the globals of a program outlive the module
+  BindSession(module);
+  BindValues(module);
+  BindObjects(module);
+  BindCalls(module);
+  BindWorker(module);
+  BindServices(module);
+}

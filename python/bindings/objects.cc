@@ -1,0 +1,248 @@
+// ObjectRef, get, put, wait.
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "engine/base/clock.h"
+#include "python/bindings/values.h"
+
+namespace ray_engine::python {
+
+ObjectRef::ObjectRef(const ObjectRef& other) : session_(other.session_), entry_(other.entry_), id_(other.id_), owner_(other.owner_) {
+  if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Hold(entry_);
+}
+
+ObjectRef::ObjectRef(ObjectRef&& other) noexcept
+    : session_(other.session_), entry_(std::exchange(other.entry_, nullptr)), id_(other.id_), owner_(other.owner_) {}
+
+ObjectRef::~ObjectRef() {
+  if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Drop(entry_);
+}
+
+ObjectEntry* ObjectRef::Entry() const {
+  Runtime& runtime = TheRuntime();
+  if (entry_ == nullptr) {
+    entry_ = runtime.Adopt({id_, owner_});
+    session_ = current_session;
+  } else if (session_ != current_session) {
+    RaiseSystemError("ReferenceError", "the reference belongs to a session that has ended", id_.Binary());
+  }
+  return entry_;
+}
+
+namespace {
+
+nb::bytes BytesOf(std::string_view binary) { return nb::bytes(binary.data(), binary.size()); }
+
+std::int64_t Deadline(nb::handle timeout) {
+  if (timeout.is_none()) return kNever;
+  const double seconds = nb::cast<double>(timeout);
+  if (seconds < 0 && seconds != -1) {
+    throw nb::value_error(fmt::format("the timeout must not be negative, got {}", seconds).c_str());
+  }
+  if (seconds < 0 || seconds > 1e9) return kNever;
+  return NowNs() + static_cast<std::int64_t>(seconds * 1e9);
+}
+
+WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline, bool stop_at_error) {
+  Runtime& runtime = TheRuntime();
+  while (true) {
+    WaitResult result;
+    {
+      const nb::gil_scoped_release release;
+      result = runtime.WaitObjects(entries, count, deadline, stop_at_error);
+    }
+    if (result != WaitResult::kInterrupted) return result;
+    CheckSignals();
+  }
+}
+
+[[noreturn]] void RaiseEnded() { RaiseSystemError("RaySystemError", "the session ended while waiting: the engine is gone"); }
+
+void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
+  std::vector<ObjectEntry*> stored;
+  for (ObjectEntry* entry : entries) {
+    if (entry->kind == WireValue::kStored) stored.push_back(entry);
+  }
+  pins->assign(entries.size(), nullptr);
+  if (stored.empty()) return;
+  std::vector<std::shared_ptr<Pin>> got;
+  std::string error;
+  WaitResult result;
+  {
+    const nb::gil_scoped_release release;
+    result = TheRuntime().PinObjects(stored, deadline, &got, &error);
+  }
+  if (result == WaitResult::kTimeout) RaiseSystemError("GetTimeoutError", "Get timed out: the object is still being fetched.");
+  if (result == WaitResult::kDisconnected) RaiseEnded();
+  for (std::size_t i = 0, next = 0; i < entries.size(); ++i) {
+    if (entries[i]->kind != WireValue::kStored) continue;
+    (*pins)[i] = got[next++];
+    if ((*pins)[i] == nullptr) RaiseSystemError("ObjectLostError", error, entries[i]->id.Binary());
+  }
+}
+
+nb::object ValueOf(ObjectEntry* entry, const std::shared_ptr<Pin>& pin) {
+  if (entry->is_error) {
+    const nb::object error = DecodeError(entry);
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
+    throw nb::python_error();
+  }
+  if (pin != nullptr) return DecodeValue({pin->data, pin->size}, pin, entry->contained);
+  return DecodeValue(entry->bytes, nullptr, entry->contained);
+}
+
+std::vector<ObjectEntry*> EntriesOf(nb::handle refs, const char* what) {
+  std::vector<ObjectEntry*> entries;
+  entries.reserve(nb::len(refs));
+  for (nb::handle ref : refs) {
+    if (!nb::isinstance<ObjectRef>(ref)) {
+      throw nb::value_error(
+          fmt::format("Invalid type of object refs, {}, is given. '{}' must be a list of ObjectRefs.", nb::type_name(ref.type()).c_str(), what)
+              .c_str());
+    }
+    entries.push_back(nb::cast<const ObjectRef&>(ref).Entry());
+  }
+  return entries;
+}
+
+void WaitAll(const std::vector<ObjectEntry*>& entries, std::int64_t deadline) {
+  const WaitResult result = WaitFor(entries, entries.size(), deadline, true);
+  if (result == WaitResult::kTimeout) {
+    RaiseSystemError("GetTimeoutError", "Get timed out: some object(s) not ready.");
+  }
+  if (result == WaitResult::kDisconnected) RaiseEnded();
+}
+
+void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
+  for (ObjectEntry* entry : entries) {
+    if (entry->ready && entry->is_error) ValueOf(entry, nullptr);
+  }
+}
+
+nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
+  const std::vector<ObjectEntry*> entries{ref.Entry()};
+  if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
+  std::vector<std::shared_ptr<Pin>> pins;
+  if (!entries[0]->is_error) Pins(entries, deadline, &pins);
+  return ValueOf(entries[0], pins.empty() ? nullptr : pins[0]);
+}
+
+nb::object Get(nb::handle refs, nb::object timeout) {
+  const std::int64_t deadline = Deadline(timeout);
+  if (nb::isinstance<ObjectRef>(refs)) return GetOne(nb::cast<const ObjectRef&>(refs), deadline);
+  if (!nb::isinstance<nb::list>(refs) && !nb::isinstance<nb::tuple>(refs)) {
+    throw nb::value_error(fmt::format("Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef "
+                                      "or a list of ObjectRefs. ",
+                                      nb::type_name(refs.type()).c_str())
+                              .c_str());
+  }
+  const nb::object keep = nb::borrow(refs);
+  const std::vector<ObjectEntry*> entries = EntriesOf(refs, "object_refs");
+  WaitAll(entries, deadline);
+  RaiseFirstError(entries);
+  std::vector<std::shared_ptr<Pin>> pins;
+  Pins(entries, deadline, &pins);
+  nb::object values = nb::steal(PyList_New(static_cast<Py_ssize_t>(entries.size())));
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    PyList_SET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i), ValueOf(entries[i], pins[i]).release().ptr());
+  }
+  return values;
+}
+
+ObjectRef Put(nb::handle value) {
+  if (nb::isinstance<ObjectRef>(value)) {
+    throw nb::type_error("Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
+                         "ray.ObjectRef in a list and call 'put' on it.");
+  }
+  EncodedValue encoded(value, nb::none(), false);
+  Runtime& runtime = TheRuntime();
+  absl::StatusOr<ObjectEntry*> entry = absl::UnknownError("");
+  if (encoded.pieces.buffers.empty() && encoded.pieces.head.size() < kMaxInlineValue) {
+    entry = runtime.Put(std::move(encoded.pieces));
+  } else {
+    const nb::gil_scoped_release release;
+    entry = runtime.Put(std::move(encoded.pieces));
+  }
+  if (!entry.ok()) RaiseSystemError("ObjectStoreFullError", MessageOf(entry.status()));
+  return {current_session, *entry};
+}
+
+nb::tuple Wait(nb::handle refs, std::size_t num_returns, nb::object timeout, bool) {
+  const nb::list list = nb::cast<nb::list>(refs);
+  const std::vector<ObjectEntry*> entries = EntriesOf(list, "ray_waitables");
+  const std::int64_t deadline = Deadline(timeout);
+  if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
+  nb::list ready, rest;
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const bool take = found < num_returns && TheRuntime().IsReady(entries[i]);
+    found += take;
+    (take ? ready : rest).append(list[i]);
+  }
+  return nb::make_tuple(ready, rest);
+}
+
+void OnReady(const ObjectRef& ref, nb::callable callback) {
+  PyObject* call = callback.release().ptr();
+  TheRuntime().OnReady(ref.Entry(), [call] {
+    if (Py_IsInitialized() == 0) return;
+    const nb::gil_scoped_acquire gil;
+    PyObject* result = PyObject_CallNoArgs(call);
+    if (result == nullptr) PyErr_WriteUnraisable(call);
+    Py_XDECREF(result);
+    Py_DECREF(call);
+  });
+}
+
+ObjectId IdFrom(nb::bytes binary) {
+  if (binary.size() != ObjectId::kSize) {
+    throw nb::value_error(fmt::format("ID string needs to have length {}, got {}", ObjectId::kSize, binary.size()).c_str());
+  }
+  return ObjectId::FromBinary({binary.c_str(), binary.size()});
+}
+
+std::string OwnerBytes(const ObjectRef& ref) {
+  const ProcessId owner = ref.owner();
+  std::string bytes;
+  AppendPlain(&bytes, owner);
+  return bytes;
+}
+
+}  // namespace
+
+void BindObjects(nb::module_& module) {
+  nb::class_<ObjectRef>(module, "ObjectRef", nb::is_weak_referenceable())
+      .def(nb::init<const ObjectRef&>())
+      .def("__init__", [](ObjectRef* self, nb::bytes binary) { new (self) ObjectRef(IdFrom(binary), ProcessId{}); })
+      .def("__init__",
+           [](ObjectRef* self, nb::bytes binary, nb::bytes owner) {
+             ProcessId process;
+             if (owner.size() == sizeof process) std::memcpy(&process, owner.c_str(), sizeof process);
+             new (self) ObjectRef(IdFrom(binary), process);
+           })
+      .def("binary", [](const ObjectRef& self) { return BytesOf(self.id().Binary()); })
+      .def("hex", [](const ObjectRef& self) { return self.id().Hex(); })
+      .def("is_nil", [](const ObjectRef& self) { return self.id().IsNil(); })
+      .def("task_id", [](const ObjectRef& self) { return BytesOf(TaskOf(self.id()).Binary()); })
+      .def("job_id", [](const ObjectRef& self) { return BytesOf(self.id().Binary().substr(20, JobId::kSize)); })
+      .def("owner", [](const ObjectRef& self) { const std::string owner = OwnerBytes(self); return BytesOf(owner); })
+      .def("__hash__", [](const ObjectRef& self) { return std::hash<std::string_view>()(self.id().Binary()); })
+      .def("__eq__", [](const ObjectRef& self, nb::handle other) {
+        return nb::isinstance<ObjectRef>(other) && self.id() == nb::cast<const ObjectRef&>(other).id();
+      }, nb::arg().none())
+      .def("__lt__", [](const ObjectRef& self, const ObjectRef& other) { return self.id() < other.id(); })
+      .def("__repr__", [](const ObjectRef& self) { return "ObjectRef(" + self.id().Hex() + ")"; });
+  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(), nb::sig("def get(object_refs, timeout=None)"));
+  module.def("put", &Put, nb::arg("value").none());
+  module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(), nb::arg("fetch_local") = true);
+  module.def("on_ready", &OnReady);
+}
+
+}  // namespace ray_engine::python

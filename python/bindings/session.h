@@ -1,0 +1,78 @@
+// Session: the process's connection to the engine, as the Python module sees it.
+//
+// There is at most one live runtime. References and handles of an ended session stay valid Python objects that refuse use.
+// Every function here is called with the GIL; whatever may wait releases it.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <nanobind/nanobind.h>
+
+#include "engine/core/runtime.h"
+
+namespace ray_engine::python {
+
+namespace nb = nanobind;
+
+// One per connect(); never freed, so that late references may look at it.
+struct Session {
+  std::unique_ptr<Runtime> runtime;  // null once disconnected
+};
+
+// The hooks that Python gave to connect(). Borrowed for ever: they are module functions.
+struct Hooks {
+  PyObject* dumps = nullptr;
+  PyObject* loads = nullptr;
+  PyObject* load_function = nullptr;
+  PyObject* load_class = nullptr;
+  PyObject* make_error = nullptr;
+  PyObject* system_error = nullptr;
+  PyObject* raise_task_error = nullptr;
+  PyObject* driver_line = nullptr;
+};
+
+extern Session* current_session;  // null before the first connect()
+extern Hooks hooks;
+
+// The live runtime; raises RaySystemError if there is none.
+Runtime& TheRuntime();
+// Raises what hooks.system_error makes of it.
+[[noreturn]] void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
+inline std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
+// For kInterrupted: runs signal handlers, which may raise.
+void CheckSignals();
+
+// A Python ObjectRef: one hold of an entry, or (entry null) just an id.
+class ObjectRef {
+ public:
+  ObjectRef() = default;
+  // Takes over one hold.
+  ObjectRef(Session* session, ObjectEntry* entry) : session_(session), entry_(entry), id_(entry->id), owner_(entry->owner) {}
+  ObjectRef(const ObjectId& id, ProcessId owner) : id_(id), owner_(owner) {}
+  ObjectRef(const ObjectRef& other);
+  ObjectRef(ObjectRef&& other) noexcept;
+  ObjectRef& operator=(const ObjectRef&) = delete;
+  ~ObjectRef();
+
+  const ObjectId& id() const { return id_; }
+  ProcessId owner() const { return owner_; }
+  // The entry; an id alone is looked up with its owner. Raises if its session has ended.
+  ObjectEntry* Entry() const;
+
+ private:
+  mutable Session* session_ = nullptr;
+  mutable ObjectEntry* entry_ = nullptr;
+  ObjectId id_;
+  ProcessId owner_;
+};
+
+void BindSession(nb::module_& module);
+void BindObjects(nb::module_& module);
+void BindCalls(nb::module_& module);
+void BindWorker(nb::module_& module);
+void BindServices(nb::module_& module);
+
+}  // namespace ray_engine::python

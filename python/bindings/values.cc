@@ -1,0 +1,187 @@
+#include "python/bindings/values.h"
+
+#include <cstring>
+
+namespace ray_engine::python {
+namespace {
+
+nb::object Steal(PyObject* object) {
+  if (object == nullptr) throw nb::python_error();
+  return nb::steal(object);
+}
+
+nb::object Call(PyObject* hook, std::initializer_list<PyObject*> args) {
+  return Steal(PyObject_Vectorcall(hook, args.begin(), args.size(), nullptr));
+}
+
+// A read-only window on a pinned object; Python views of it keep the pin.
+struct PinnedBuffer {
+  std::shared_ptr<Pin> pin;
+  std::string_view bytes;
+};
+
+int GetPinnedBuffer(PyObject* self, Py_buffer* view, int flags) {
+  const auto* buffer = nb::inst_ptr<PinnedBuffer>(self);
+  return PyBuffer_FillInfo(view, self, const_cast<char*>(buffer->bytes.data()), static_cast<Py_ssize_t>(buffer->bytes.size()), 1, flags);
+}
+
+PyType_Slot kPinnedBufferSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetPinnedBuffer)}, {0, nullptr}};
+
+nb::object BytesObject(std::string_view bytes) {
+  return Steal(PyBytes_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
+}
+
+nb::object RefList(const std::vector<ObjectEntry*>& refs) {
+  nb::list list;
+  for (ObjectEntry* entry : refs) {
+    TheRuntime().Hold(entry);
+    list.append(nb::cast(ObjectRef(current_session, entry)));
+  }
+  return list;
+}
+
+nb::object Loads(nb::handle pickle, nb::handle buffers, const std::vector<ObjectEntry*>& refs) {
+  if (refs.empty()) return Call(hooks.loads, {pickle.ptr(), buffers.ptr()});
+  const nb::object list = RefList(refs);
+  return Call(hooks.loads, {pickle.ptr(), buffers.ptr(), list.ptr()});
+}
+
+template <class T>
+T ReadPlain(std::string_view bytes, std::size_t at) {
+  T value{};
+  if (at + sizeof value <= bytes.size()) std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+nb::object DecodeWithBuffers(std::string_view bytes, const std::shared_ptr<Pin>& pin, const std::vector<ObjectEntry*>& refs) {
+  const auto count = ReadPlain<std::uint32_t>(bytes, 1);
+  std::size_t at = 5 + std::size_t{count} * 8;
+  const auto pickle_size = ReadPlain<std::uint32_t>(bytes, at);
+  at += 4;
+  if (at + pickle_size > bytes.size()) RaiseSystemError("RaySystemError", "a value is malformed");
+  const nb::object pickle = BytesObject(bytes.substr(at, pickle_size));
+  at += pickle_size;
+  // One owner for all buffers: the pin, or for an inline value a copy of the part that holds them.
+  const std::size_t start = ValuePieces::Align(at);
+  const std::string_view rest = start <= bytes.size() ? bytes.substr(start) : std::string_view();
+  const nb::object owner = pin != nullptr ? nb::cast(PinnedBuffer{pin, rest}) : BytesObject(rest);
+  const nb::object whole = Steal(PyMemoryView_FromObject(owner.ptr()));
+  nb::list buffers;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::size_t from = ValuePieces::Align(at) - start;
+    const auto size = ReadPlain<std::uint64_t>(bytes, 5 + std::size_t{i} * 8);
+    const nb::object slice = Steal(PySlice_New(nb::int_(from).ptr(), nb::int_(from + size).ptr(), nullptr));
+    buffers.append(Steal(PyObject_GetItem(whole.ptr(), slice.ptr())));
+    at = start + from + size;
+  }
+  return Loads(pickle, buffers, refs);
+}
+
+}  // namespace
+
+bool AppendNative(nb::handle value, std::string* out) {
+  PyObject* object = value.ptr();
+  if (object == Py_None) return out->push_back('N'), true;
+  if (object == Py_True) return out->push_back('T'), true;
+  if (object == Py_False) return out->push_back('F'), true;
+  if (PyLong_CheckExact(object)) {
+    int overflow = 0;
+    const std::int64_t number = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow != 0) return false;
+    out->push_back('i');
+    AppendPlain(out, number);
+    return true;
+  }
+  if (PyFloat_CheckExact(object)) {
+    out->push_back('d');
+    AppendPlain(out, PyFloat_AS_DOUBLE(object));
+    return true;
+  }
+  if (PyBytes_CheckExact(object) && static_cast<std::size_t>(PyBytes_GET_SIZE(object)) < kMaxInlineValue) {
+    out->push_back('b');
+    out->append(PyBytes_AS_STRING(object), static_cast<std::size_t>(PyBytes_GET_SIZE(object)));
+    return true;
+  }
+  if (PyUnicode_CheckExact(object)) {
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(object, &size);
+    if (text == nullptr) {  // lone surrogates
+      PyErr_Clear();
+      return false;
+    }
+    out->push_back('s');
+    out->append(text, static_cast<std::size_t>(size));
+    return true;
+  }
+  return false;
+}
+
+EncodedValue::EncodedValue(nb::handle value, nb::handle name, bool is_result) {
+  if (AppendNative(value, &pieces.head)) return;
+  const nb::object result = Call(hooks.dumps, {value.ptr(), name.ptr(), is_result ? Py_True : Py_False});
+  const nb::tuple parts = nb::cast<nb::tuple>(result);
+  const nb::bytes pickle = nb::cast<nb::bytes>(parts[0]);
+  const nb::list buffers = nb::cast<nb::list>(parts[1]);
+  for (nb::handle ref : nb::cast<nb::list>(parts[2])) {
+    ObjectEntry* entry = nb::cast<const ObjectRef&>(ref).Entry();
+    TheRuntime().Hold(entry);
+    pieces.contained.push_back(entry);
+  }
+  pieces.head.clear();
+  if (buffers.size() == 0) {
+    pieces.head.push_back('P');
+    pieces.head.append(pickle.c_str(), pickle.size());
+    return;
+  }
+  pieces.head.push_back('B');
+  AppendPlain(&pieces.head, static_cast<std::uint32_t>(buffers.size()));
+  for (nb::handle buffer : buffers) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(buffer.ptr(), &view, PyBUF_FULL_RO) != 0) throw nb::python_error();
+    views_.push_back(view);
+    AppendPlain(&pieces.head, static_cast<std::uint64_t>(view.len));
+    pieces.buffers.emplace_back(view.buf, static_cast<std::size_t>(view.len));
+  }
+  AppendPlain(&pieces.head, static_cast<std::uint32_t>(pickle.size()));
+  pieces.head.append(pickle.c_str(), pickle.size());
+}
+
+EncodedValue::~EncodedValue() {
+  for (Py_buffer& view : views_) PyBuffer_Release(&view);
+}
+
+nb::object DecodeValue(std::string_view bytes, const std::shared_ptr<Pin>& pin, const std::vector<ObjectEntry*>& refs) {
+  if (bytes.empty()) return nb::none();
+  const std::string_view rest = bytes.substr(1);
+  switch (bytes.front()) {
+    case 'N': return nb::none();
+    case 'T': return nb::bool_(true);
+    case 'F': return nb::bool_(false);
+    case 'i': return Steal(PyLong_FromLongLong(ReadPlain<std::int64_t>(bytes, 1)));
+    case 'd': return Steal(PyFloat_FromDouble(ReadPlain<double>(bytes, 1)));
+    case 'b': return BytesObject(rest);
+    case 's': return Steal(PyUnicode_FromStringAndSize(rest.data(), static_cast<Py_ssize_t>(rest.size())));
+    case 'P': return Loads(BytesObject(rest), nb::make_tuple(), refs);
+    case 'B': return DecodeWithBuffers(bytes, pin, refs);
+    default: RaiseSystemError("RaySystemError", "a value of an unknown kind");
+  }
+}
+
+nb::object DecodeError(ObjectEntry* entry) {
+  const std::string bytes = entry->bytes;
+  if (entry->kind != WireValue::kSystemError) {
+    const nb::object error = DecodeValue(bytes, nullptr, entry->contained);
+    return Call(hooks.raise_task_error, {error.ptr()});
+  }
+  const std::size_t text = bytes.find('\0') + 1;
+  const std::size_t detail = bytes.find('\0', text) + 1;
+  const nb::object kind = Steal(PyUnicode_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(text - 1)));
+  const nb::object what = Steal(PyUnicode_DecodeUTF8(bytes.data() + text, static_cast<Py_ssize_t>(detail - 1 - text), "replace"));
+  return Call(hooks.system_error, {kind.ptr(), what.ptr(), BytesObject(std::string_view(bytes).substr(detail)).ptr()});
+}
+
+void BindValues(nb::module_& module) {
+  nb::class_<PinnedBuffer>(module, "PinnedBuffer", nb::type_slots(kPinnedBufferSlots));
+}
+
+}  // namespace ray_engine::python

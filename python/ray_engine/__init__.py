@@ -1,0 +1,80 @@
+"""ray_engine: Ray's programming model on an engine made for supercomputers. `import ray_engine as ray`.
+
+Public names only; what stands behind them is in ray_engine._private.
+"""
+
+from ray_engine._core import ObjectRef
+from ray_engine._private.ids import (
+    ActorClassID,
+    ActorID,
+    ClusterID,
+    FunctionID,
+    JobID,
+    NodeID,
+    PlacementGroupID,
+    TaskID,
+    UniqueID,
+    WorkerID,
+)
+from ray_engine._private.lifecycle import init, is_initialized, shutdown
+from ray_engine._version import __commit__, __engine_version__, __version__  # noqa: F401
+
+from ray_engine import actor, exceptions  # isort: skip
+from ray_engine._private.api import cancel, get, kill, put, remote, wait
+from ray_engine._private.cluster_state import available_resources, cluster_resources, nodes
+from ray_engine.actor import get_actor, method
+from ray_engine.runtime_context import get_runtime_context
+
+ObjectID = ObjectRef
+SCRIPT_MODE = 0
+WORKER_MODE = 1
+
+__all__ = [
+    "__version__",
+    "ActorClassID",
+    "ActorID",
+    "ClusterID",
+    "FunctionID",
+    "JobID",
+    "NodeID",
+    "ObjectID",
+    "ObjectRef",
+    "PlacementGroupID",
+    "SCRIPT_MODE",
+    "TaskID",
+    "UniqueID",
+    "WORKER_MODE",
+    "WorkerID",
+    "actor",
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "cluster_utils",
+    "exceptions",
+    "get",
+    "get_actor",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "util",
+    "wait",
+]
+
+# Submodules that are imported when they are first asked for.
+_LAZY = ("cloudpickle", "cluster_utils", "experimental", "job_config", "types", "util")
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    from ray_engine._private import unavailable
+
+    raise unavailable.attribute(__name__, name, unavailable.TOP_LEVEL)

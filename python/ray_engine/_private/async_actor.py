@@ -1,0 +1,48 @@
+"""Async actors: the event loop in which the methods of an actor with coroutines run.
+
+The loop has a thread of its own; the worker's main thread hands it calls in the order they arrived. At most
+`max_concurrency` run at a time, the others wait in that order.
+"""
+
+import asyncio
+import inspect
+import threading
+
+
+class AsyncActorLoop:
+    """Runs calls as tasks of one event loop. submit() is for the worker's main thread."""
+
+    def __init__(self, max_concurrency: int):
+        self._loop = asyncio.new_event_loop()
+        self._free = asyncio.Semaphore(max_concurrency)
+        self._tasks = {}
+        threading.Thread(target=self._loop.run_forever, name="async actor", daemon=True).start()
+
+    def submit(self, key: bytes, call, done):
+        """Runs `call()`, awaits what it returns if that can be awaited, then calls done(result, exception)."""
+        self._loop.call_soon_threadsafe(self._start, key, call, done)
+
+    def cancel(self, key: bytes):
+        """Cancels the call of that key if it has not ended. From any thread."""
+        self._loop.call_soon_threadsafe(self._cancel, key)
+
+    def _start(self, key, call, done):
+        task = self._loop.create_task(self._run(call, done))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+
+    def _cancel(self, key):
+        task = self._tasks.get(key)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, call, done):
+        try:
+            async with self._free:
+                result = call()
+                if inspect.isawaitable(result):
+                    result = await result
+        except BaseException as error:  # noqa: BLE001: the caller gets it
+            done(None, error)
+        else:
+            done(result, None)

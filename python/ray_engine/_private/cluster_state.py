@@ -1,0 +1,60 @@
+"""What programs ask about the cluster: its nodes, and the resources that exist and are free."""
+
+from ray_engine import _core
+from ray_engine._private.ids import NodeID
+from ray_engine._private.session import session
+
+
+def nodes() -> list:
+    """One dictionary per node, living or dead, with the keys that Ray gives them."""
+    session.check_connected()
+    return [_describe(node) for node in _core.cluster()]
+
+
+def _describe(node) -> dict:
+    alive = bool(node["alive"])
+    return {
+        "NodeID": NodeID(node["id"]).hex(),
+        "Alive": alive,
+        "alive": alive,
+        "NodeManagerAddress": node["address"],
+        "NodeManagerHostname": node["hostname"],
+        "NodeManagerPort": 0,
+        "ObjectManagerPort": 0,
+        "ObjectStoreSocketName": "",
+        "RayletSocketName": _socket_name(node["index"]),
+        "MetricsExportPort": 0,
+        "MetricsAgentPort": 0,
+        "DashboardAgentListenPort": 0,
+        "NodeName": node["name"] or node["address"],
+        "RuntimeEnvAgentPort": 0,
+        "DeathReason": 0 if alive else 1,
+        "DeathReasonMessage": node["death_reason"],
+        "Resources": dict(node["total"]) if alive else {},
+        "Labels": dict(node["labels"]),
+    }
+
+
+def _socket_name(index) -> str:
+    """Sockets of the nodes of a session differ in the index at their end."""
+    return f"{session.info['socket_name'].rpartition('/')[0]}/{index}"
+
+
+def cluster_resources() -> dict:
+    """The resources of all living nodes."""
+    return _sum("total")
+
+
+def available_resources() -> dict:
+    """The resources of all living nodes that nothing holds at the moment."""
+    return {name: amount for name, amount in _sum("available").items() if amount > 0}
+
+
+def _sum(which) -> dict:
+    session.check_connected()
+    result = {}
+    for node in _core.cluster():
+        if node["alive"]:
+            for name, amount in dict(node[which]).items():
+                result[name] = result.get(name, 0.0) + amount
+    return result

@@ -1,0 +1,76 @@
+"""RayContext: what init() returns.
+
+A mapping of addresses (a form that Ray deprecates) and a context manager that shuts down at its end.
+"""
+
+import html
+import platform
+import warnings
+from collections.abc import Mapping
+
+from ray_engine._version import __commit__, __version__
+
+# Addresses that Ray names and that have no counterpart here.
+_NO_COUNTERPART = (
+    "redis_address", "object_store_address", "webui_url", "metrics_export_port", "dashboard_agent_listen_port",
+)  # fmt: skip
+
+
+class RayContext(Mapping):
+    def __init__(self, info: dict):
+        self.dashboard_url = None
+        self.python_version = platform.python_version()
+        self.ray_version = __version__
+        self.ray_commit = __commit__
+        address = info["socket_name"]
+        self.address_info = {
+            **dict.fromkeys(_NO_COUNTERPART),
+            "node_ip_address": info["node_ip"],
+            "raylet_socket_name": address,
+            "session_dir": info["session"],
+            "gcs_address": address,
+            "address": address,
+            "node_id": info["node_id"].hex(),
+        }
+
+    def __getitem__(self, key):
+        warnings.warn(
+            f'Accessing values through ctx["{key}"] is deprecated. Use ctx.address_info["{key}"] instead.',
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.address_info[key]
+
+    def __len__(self):
+        return len(self.address_info)
+
+    def __iter__(self):
+        return iter(self.address_info)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.disconnect()
+
+    def disconnect(self):
+        from ray_engine._private.lifecycle import shutdown
+
+        shutdown()
+
+    def __repr__(self):
+        address = self.address_info["address"]
+        return (
+            f"RayContext(address={address!r}, python_version={self.python_version!r}, ray_version={self.ray_version!r})"
+        )
+
+    def _repr_html_(self):
+        rows = {
+            "Python version": self.python_version,
+            "Ray version": self.ray_version,
+            "Address": self.address_info["address"],
+        }
+        cells = (
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items()
+        )
+        return f"<table>{''.join(cells)}</table>"

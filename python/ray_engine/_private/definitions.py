@@ -1,0 +1,119 @@
+"""Definitions: functions and classes, exported once by content and loaded once per process.
+
+A definition is pickled when its function or class is first used in a session, not when it is decorated, and kept at
+the head under the hash of its pickle. A worker that loaded a definition knows its id, so calling it on from there
+exports nothing.
+
+Thread-safe: all is done under the GIL by single dictionary operations; a lost race exports the same bytes twice.
+"""
+
+import traceback
+import weakref
+
+from ray_engine import _core
+from ray_engine._private.serialization import dumps_plain, unserializable
+from ray_engine._private.session import session
+
+_exported = {}  # id(object) -> (weak reference to it, session number, definition id)
+_loaded = {}  # definition id -> function or actor factory
+_actor = None  # the actor instance that lives in this process
+
+
+def export(kind: str, definition, label: str) -> bytes:
+    """The definition id of a function or class ("function", "class"); exports it if this session does not have it."""
+    known = _exported.get(id(definition))
+    if known is not None and known[0]() is definition and known[1] == session.number:
+        return known[2]
+    try:
+        blob = dumps_plain(definition)
+    except Exception as error:
+        raise unserializable(definition, label) from error
+    definition_id = _core.export(kind, blob)
+    _remember(definition, definition_id)
+    return definition_id
+
+
+def _remember(definition, definition_id):
+    key = id(definition)
+    reference = weakref.ref(definition, lambda _: _exported.pop(key, None))
+    _exported[key] = reference, session.number, definition_id
+
+
+def load_function(function_id: bytes, blob):
+    """The function of an exported definition."""
+    function = _loaded.get(function_id)
+    if function is None:
+        function = _loaded[function_id] = _load(function_id, blob, "remote function")
+        _note_loaded(function, function_id)
+    return function
+
+
+def load_class(class_id: bytes, blob):
+    """Something to call with the arguments of __init__ that returns the actor's instance."""
+    factory = _loaded.get(class_id)
+    if factory is None:
+        factory = _loaded[class_id] = ActorFactory(_load(class_id, blob, "actor class"))
+        _note_loaded(factory.cls, class_id)
+    return factory
+
+
+def _note_loaded(definition, definition_id):
+    try:
+        _remember(definition, definition_id)
+    except TypeError:  # not weakly referable: exported again when called on from here
+        pass
+
+
+def _load(definition_id, blob, what):
+    import cloudpickle
+
+    try:
+        return cloudpickle.loads(blob)
+    except Exception:
+        raise RuntimeError(
+            f"The {what} failed to import on the worker. This may be because needed library dependencies are not "
+            f"installed in the worker environment:\n\n{traceback.format_exc()}"
+        ) from None
+
+
+class ActorFactory:
+    """Makes the one actor of this process and remembers it."""
+
+    def __init__(self, cls):
+        self.cls = _with_system_methods(cls)
+
+    def __call__(self, *args, **kwargs):
+        global _actor
+        _actor = self.cls  # what an error in __init__ shows
+        _actor = self.cls(*args, **kwargs)
+        return _actor
+
+
+def _with_system_methods(cls):
+    """The class with the methods that every actor has."""
+    from ray_engine._private import system_methods
+
+    members = {name: getattr(system_methods, name) for name in system_methods.NAMES}
+    try:
+        for name, method in members.items():
+            setattr(cls, name, method)
+        return cls
+    except TypeError:  # a class that cannot be changed, such as a built-in one
+        return type(cls.__name__, (cls,), {**members, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
+
+
+def actor_class():
+    """The class of this process's actor; None if it has none."""
+    return _actor if isinstance(_actor, type) or _actor is None else type(_actor)
+
+
+def current_actor():
+    """(id in hex, repr) of this process's actor, or (None, None)."""
+    task = _core.current_task()
+    actor_id = task and task.get("actor_id")
+    if not actor_id or _actor is None:
+        return None, None
+    try:
+        return actor_id.hex(), repr(_actor)
+    except Exception:
+        return actor_id.hex(), f"<{type(_actor).__name__}>"

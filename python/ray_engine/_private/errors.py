@@ -1,0 +1,142 @@
+"""Errors on their way: from the exception a task raised to bytes, and from what the engine reports to an exception.
+
+The C++ side calls these as hooks; make_error() never fails.
+"""
+
+import os
+import sys
+import traceback
+
+import cloudpickle
+
+from ray_engine import exceptions
+from ray_engine._private import definitions
+from ray_engine._private.ids import ActorID, TaskID
+from ray_engine._private.serialization import dumps_plain
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def make_error(error: BaseException, function_name: str, tb=None) -> bytes:
+    """The pickled RayTaskError for what a task raised.
+
+    Without a traceback `error` is that of an argument, which kept the task from running.
+    """
+    try:
+        return _encode(_task_error(error, function_name, tb))
+    except Exception:
+        text = f"{type(error).__name__}: {_safe_str(error)}"
+        return _encode(exceptions.RayTaskError(function_name, text, exceptions.RayError(text)))
+
+
+def raise_task_error(value):
+    """The exception that get() raises for an error value."""
+    if isinstance(value, exceptions.RayTaskError):
+        return value.as_instanceof_cause()
+    return value if isinstance(value, BaseException) else exceptions.RaySystemError(f"not an exception: {value!r}")
+
+
+def system_error(kind: str, text: str, detail: bytes = b"") -> BaseException:
+    """The exception for what the engine reports: a class name of ray_engine.exceptions, what happened, and the id it is
+    about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it."""
+    build = _BUILDERS.get(kind)
+    if build:
+        return build(text, detail)
+    error_class = getattr(exceptions, kind, None)
+    if error_class is None:
+        return exceptions.RaySystemError(f"{kind}: {text}")
+    if issubclass(error_class, exceptions.ObjectLostError):
+        return _object_error(error_class, text, detail)
+    return error_class(text)
+
+
+def _object_error(error_class, text, object_id):
+    error = error_class(object_id.hex())
+    error.detail = text
+    return error
+
+
+def _actor_died(text, detail):
+    actor_id, init_error = detail[: ActorID.size()].hex(), detail[ActorID.size() :]
+    if not init_error:
+        return exceptions.ActorDiedError(f"\tactor_id: {actor_id}\n{text}", actor_id)
+    cause = cloudpickle.loads(init_error)
+    return exceptions.ActorDiedError(
+        cause if isinstance(cause, exceptions.RayTaskError) else f"{text}\n{cause}", actor_id
+    )
+
+
+_BUILDERS = {
+    "ActorDiedError": _actor_died,
+    "ActorUnavailableError": lambda text, detail: exceptions.ActorUnavailableError(text, detail or None),
+    "TaskCancelledError": lambda text, detail: exceptions.TaskCancelledError(TaskID(detail) if detail else None, text),
+    "ReferenceError": lambda text, detail: _object_error(exceptions.ReferenceCountingAssertionError, text, detail),
+}
+
+
+def _task_error(error, function_name, tb):
+    cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
+    text = _format(error, tb) if tb is not None else _format_dependency(error)
+    actor_id, actor_repr = definitions.current_actor()
+    return exceptions.RayTaskError(function_name, text, cause, actor_id=actor_id, actor_repr=actor_repr)
+
+
+def _encode(error) -> bytes:
+    """Pickled so that an exception that cannot be unpickled still tells what it was."""
+    text = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return cloudpickle.dumps(_Unpickled(dumps_plain(error), _shown(text)))
+
+
+class _Unpickled:
+    """Unpickles as the error, or as an UnserializableException with its text."""
+
+    def __init__(self, pickled, text):
+        self.state = pickled, text
+
+    def __reduce__(self):
+        return _unpickle, self.state
+
+
+def _unpickle(pickled, text):
+    try:
+        return cloudpickle.loads(pickled)
+    except Exception:
+        return exceptions.UnserializableException(text)
+
+
+def _format(error, tb) -> str:
+    """The traceback as the user's code made it: without frames of this package."""
+    report = traceback.TracebackException(type(error), error, tb)
+    _hide_own_frames(report)
+    return _shown("".join(report.format()))
+
+
+def _hide_own_frames(report):
+    while report is not None:
+        report.stack = traceback.StackSummary.from_list(
+            [frame for frame in report.stack if not os.path.abspath(frame.filename).startswith(_PACKAGE)]
+        )
+        if report.__cause__ is not None:
+            _hide_own_frames(report.__cause__)
+        report = report.__context__
+
+
+def _format_dependency(error) -> str:
+    shown = "".join(traceback.format_exception_only(exceptions.RayTaskError, error)).strip()
+    return _shown(
+        "Traceback (most recent call last):\n"
+        "  At least one of the input arguments for this task could not be computed:\n" + shown
+    )
+
+
+def _shown(text: str) -> str:
+    """Names our exceptions as the program imports them."""
+    alias = sys.modules.get("ray") is sys.modules.get("ray_engine")
+    return text.replace("ray_engine.exceptions.", "ray.exceptions.") if alias else text
+
+
+def _safe_str(error) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text could not be made)"

@@ -1,0 +1,50 @@
+"""The job's settings: what a worker needs of its driver to find the same modules and files.
+
+The driver pickles them (config()) when its job starts; the forkserver hands them to each worker, which applies them
+before it runs anything.
+"""
+
+import os
+import pickle
+import random
+import sys
+
+
+def config(namespace: str, environment: dict) -> bytes:
+    """The settings of this process as a driver."""
+    path = [os.path.abspath(entry) for entry in sys.path]  # "" is the working directory
+    return pickle.dumps(
+        {
+            "sys_path": list(dict.fromkeys(path)),
+            "cwd": os.getcwd(),
+            "namespace": namespace,
+            "environment": environment,
+            "alias": sys.modules.get("ray") is sys.modules["ray_engine"],
+        }
+    )
+
+
+def apply(blob: bytes) -> dict:
+    """In a new worker: takes over the settings, and returns them."""
+    settings = pickle.loads(blob) if blob else {}
+    sys.path[:] = dict.fromkeys([*settings.get("sys_path", ()), *sys.path])
+    if os.path.isdir(settings.get("cwd", "")):
+        os.chdir(settings["cwd"])
+    if settings.get("alias"):
+        from ray_engine._private import alias
+
+        alias.install()
+    _reseed()
+    return settings
+
+
+def _reseed():
+    """Workers are forked from one process; each must draw its own random numbers."""
+    random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
+def entrypoint() -> str:
+    """The driver's command line, for people."""
+    return " ".join(sys.argv) if sys.argv and sys.argv[0] else "interactive session"

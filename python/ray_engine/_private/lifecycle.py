@@ -1,0 +1,241 @@
+"""init() and shutdown(): joining a session and leaving it.
+
+A process joins, in this order of preference: the address it is given; the launcher's engine (by the socket the
+launcher passed down, or RAY_ENGINE_ADDRESS); the session that RAY_ADDRESS names; else it starts an engine of its own,
+which ends with it.
+
+Thread-safe: one lock around connecting and disconnecting.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import uuid
+
+from ray_engine import _core
+from ray_engine._private import job, labels, launcher, object_ref, requests
+from ray_engine._private import options as rules
+from ray_engine._private.session import session
+
+logger = logging.getLogger("ray")
+_lock = threading.RLock()
+
+# Private settings of Ray that change nothing here, or nothing yet; accepted so that programs run unchanged.
+_WITHOUT_EFFECT = frozenset({
+    "_enable_object_reconstruction", "_plasma_directory", "_node_ip_address", "_driver_object_store_memory",
+    "_redis_username", "_redis_password", "_temp_dir", "_metrics_export_port", "_tracing_startup_hook",
+    "_skip_env_hook", "object_spilling_directory", "_object_spilling_directory",
+})  # fmt: skip
+
+
+def init(
+    address=None,
+    *,
+    num_cpus=None,
+    num_gpus=None,
+    resources=None,
+    labels=None,
+    object_store_memory=None,
+    local_mode=False,
+    ignore_reinit_error=False,
+    include_dashboard=None,
+    dashboard_host="127.0.0.1",
+    dashboard_port=None,
+    job_config=None,
+    configure_logging=True,
+    logging_level=logging.INFO,
+    logging_format=None,
+    logging_config=None,
+    log_to_driver=None,
+    namespace=None,
+    runtime_env=None,
+    enable_resource_isolation=False,
+    cgroup_path=None,
+    system_reserved_cpu=None,
+    system_reserved_memory=None,
+    proxy_server_url=None,
+    **kwargs,
+):
+    """Connects this process to a session of ray-engine, or starts one. Returns a RayContext."""
+    node = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "resources": resources,
+        "labels": labels,
+        "object_store_memory": object_store_memory,
+        "memory": kwargs.pop("_memory", None),
+        "node_name": kwargs.pop("_node_name", None),
+    }
+    _check_settings(node, local_mode, namespace, kwargs)
+    if job_config is not None:
+        namespace = namespace or job_config.ray_namespace
+        runtime_env = runtime_env or job_config.runtime_env
+    with _lock:
+        if session.connected:
+            if not ignore_reinit_error:
+                raise RuntimeError(
+                    "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+                    "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+                )
+            logger.info("Calling ray.init() again after it has already been called.")
+            return context()
+        _connect(address, node, namespace, runtime_env, log_to_driver is not False)
+    return context()
+
+
+def _check_settings(node, local_mode, namespace, rest):
+    if rest.pop("allow_multiple", None):
+        raise RuntimeError("`allow_multiple` argument is passed to `ray.init`, but there is no Ray Client here.")
+    if rest.pop("storage", None):
+        raise RuntimeError("Cluster-wide storage configuration has been removed from Ray.")
+    if not isinstance(rest.pop("_system_config", None) or {}, dict):
+        raise TypeError("The _system_config must be a dict.")
+    unknown = ", ".join(name for name in rest if name not in _WITHOUT_EFFECT)
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {unknown}")
+    if local_mode:
+        raise RuntimeError("`local_mode` is no longer supported.")
+    rules.check_namespace(namespace)
+    check_node(node)
+
+
+def check_node(node):
+    """Raises if these cannot be the settings of a node."""
+    for name in ("num_cpus", "num_gpus", "memory", "object_store_memory"):
+        value = node.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        problem = rules.quantity_problem(name, value)
+        if problem:
+            raise ValueError(problem)
+    for name, value in (node.get("resources") or {}).items():
+        if name in ("CPU", "GPU", "memory", "object_store_memory"):
+            raise ValueError(f"The resources dictionary must not contain the key '{name}'; there is a keyword for it")
+        if not isinstance(value, (int, float)) or value < 0:
+            raise ValueError(f"The quantity of resource {name} must be a number and not negative, got {value!r}")
+    if node.get("labels") is not None:
+        labels.check_node_labels(node["labels"])
+
+
+def _connect(address, node, namespace, runtime_env, log_to_driver):
+    fd, name = _place(address)
+    supervisor = None
+    if fd is None and name is None:
+        supervisor = _start(node)
+        fd = supervisor.socket.detach()
+    else:
+        _refuse_node_settings(node)
+    try:
+        info = _join(fd, name)
+        environment = requests.environment(runtime_env) or {}
+        namespace = namespace or str(uuid.uuid4())
+        settings = job.config(namespace, environment)
+        job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
+    except BaseException:
+        _core.disconnect()
+        if supervisor is not None:
+            supervisor.stop()
+        raise
+    session.begin("driver", info, job_id=job_id, namespace=namespace, environment=environment, supervisor=supervisor)
+    _watch_end()
+
+
+def _place(address):
+    """(socket passed down by the launcher, None), (None, socket name), or (None, None) to start an engine."""
+    if address == "local":
+        return None, None
+    if address not in (None, "auto"):
+        return None, launcher.socket_name(address)
+    inherited = os.environ.pop("RAY_ENGINE_DRIVER_FD", None)
+    if inherited is not None and _is_open(int(inherited)):
+        return int(inherited), None
+    named = os.environ.get("RAY_ENGINE_ADDRESS") or os.environ.get("RAY_ADDRESS") or address
+    if named in (None, "local"):
+        return None, None
+    return None, launcher.find_running() if named == "auto" else launcher.socket_name(named)
+
+
+def _is_open(fd) -> bool:
+    try:
+        os.fstat(fd)
+        return True
+    except OSError:  # a child of the driver: it inherits the variable, not the socket
+        return False
+
+
+def _start(node):
+    return launcher.Supervised(["--solo", *launcher.arguments(node)], "driver-fd")
+
+
+def _join(fd, name):
+    from ray_engine._private import hooks
+
+    try:
+        return _core.connect(fd=-1 if fd is None else fd, address=name or "", role="driver", hooks=hooks.table())
+    except (RuntimeError, OSError) as error:
+        where = f"Ray cluster at {name}" if name else "the ray-engine that was started for this program"
+        raise ConnectionError(f"Failed to connect to {where}: {error}") from error
+
+
+def _refuse_node_settings(node):
+    given = [name for name, value in node.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"When connecting to an existing cluster, {' and '.join(given)} must not be provided. "
+            "(Under the ray-engine launcher give these on its command line.)"
+        )
+
+
+# ---- the end --------------------------------------------------------------------------------------------------------
+
+_watching = False
+
+
+def _watch_end():
+    """Once per process: leave the session at exit, and exit on SIGTERM."""
+    global _watching
+    if _watching:
+        return
+    _watching = True
+    atexit.register(shutdown)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False):
+    """Leaves the session; ends the engine if init() started it. Does nothing where there is no session."""
+    with _lock:
+        if not session.connected or session.is_worker:
+            return
+        supervisor = session.supervisor
+        session.end()
+        object_ref.forget_pinned()
+        _core.disconnect()
+        if supervisor is not None:
+            supervisor.stop()
+
+
+def is_initialized() -> bool:
+    """Whether this process is connected to a session."""
+    return session.connected
+
+
+def ensure_connected():
+    """init() with its defaults where the process is not connected yet."""
+    if not session.connected:
+        with _lock:
+            if not session.connected:
+                init()
+
+
+_core.set_auto_init(ensure_connected)
+os.register_at_fork(after_in_child=session.end)  # a child of user code is not part of the session
+
+
+def context():
+    from ray_engine._private.context import RayContext
+
+    return RayContext(session.info)

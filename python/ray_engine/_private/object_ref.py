@@ -1,0 +1,110 @@
+"""ObjectRef: what the C++ type gets beside what it brings along.
+
+ObjectRef is a C++ type because it is made and dropped on every call. The methods here are the ones that are not on
+that path; they are attached to the type when this module is imported.
+"""
+
+import os
+import threading
+
+from ray_engine import _core
+from ray_engine._core import ObjectRef
+from ray_engine._private.ids import JobID, TaskID, UniqueID
+from ray_engine.exceptions import GetTimeoutError, OufOfBandObjectRefSerializationException, RayTaskError
+
+_SIZE = UniqueID.size()
+_task_id = ObjectRef.task_id
+_job_id = ObjectRef.job_id
+
+
+def future(self):
+    """A concurrent.futures.Future of the value."""
+    from concurrent.futures import Future
+
+    result = Future()
+    _when_ready(self, lambda value, error: _settle(result, value, error))
+    return result
+
+
+def _settle(result, value, error):
+    if not result.set_running_or_notify_cancel():
+        return
+    if error is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(value)
+
+
+def as_future(self, _internal=False):
+    """An asyncio.Future of the value, in the running loop."""
+    import asyncio
+
+    return asyncio.wrap_future(self.future())
+
+
+def __await__(self):
+    return self.as_future(_internal=True).__await__()
+
+
+def _on_completed(self, callback):
+    """Calls callback(value, or the error that get() would raise) once it is there, in a thread of the engine."""
+    _when_ready(self, lambda value, error: callback(value if error is None else error))
+
+
+def _when_ready(ref, callback):
+    """Calls callback(value, error) once get() would not wait for the task any more."""
+    _core.on_ready(ref, lambda: _deliver(ref, callback, 0))
+
+
+def _deliver(ref, callback, timeout):
+    try:
+        value = _core.get(ref, timeout=timeout)
+    except GetTimeoutError as error:
+        if timeout == 0 and not isinstance(
+            error, RayTaskError
+        ):  # ready, but not on this node: the engine's thread must not wait
+            threading.Thread(target=_deliver, args=(ref, callback, None), daemon=True).start()
+        else:
+            callback(None, error)
+    except BaseException as error:  # whatever get() raises is the result
+        callback(None, error)
+    else:
+        callback(value, None)
+
+
+# References that were pickled outside of a task's arguments or values: the engine cannot see when the copy is dropped,
+# so they live as long as the session.
+_pinned = []
+
+
+def __reduce__(self):
+    if os.environ.get("RAY_allow_out_of_band_object_ref_serialization") == "0":
+        raise OufOfBandObjectRefSerializationException(
+            f"{self!r} is pickled by something other than a task's arguments, a task's result or ray.put()."
+        )
+    _pinned.append(self)
+    return ObjectRef, (self.binary(), self.owner())
+
+
+def forget_pinned():
+    """At the end of a session."""
+    _pinned.clear()
+
+
+def _attach():
+    for method in (future, as_future, __await__, _on_completed, __reduce__):
+        setattr(ObjectRef, method.__name__, method)
+    ObjectRef.task_id = lambda self: TaskID(_task_id(self))
+    ObjectRef.job_id = lambda self: JobID(_job_id(self))
+    ObjectRef.call_site = lambda self: ""
+    ObjectRef.owner_address = lambda self: self.owner()
+    ObjectRef.tensor_transport = lambda self: None
+    ObjectRef.__class_getitem__ = classmethod(lambda cls, _: cls)
+    ObjectRef.from_binary = classmethod(lambda cls, binary: cls(binary))
+    ObjectRef.from_hex = classmethod(lambda cls, text: cls(bytes.fromhex(text)))
+    ObjectRef.from_random = classmethod(lambda cls: cls(os.urandom(_SIZE)))
+    ObjectRef.nil = classmethod(lambda cls: cls(b"\xff" * _SIZE))
+    ObjectRef.size = classmethod(lambda cls: _SIZE)
+
+
+_attach()

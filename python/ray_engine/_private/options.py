@@ -1,0 +1,237 @@
+"""Options: the table of what @ray.remote(...) and .options(...) accept, with Ray's checks and defaults.
+
+An Option says which types its value may have, what else must hold, and what it is when it is not given. Translating
+options into what the engine wants is done in requests.py.
+
+Immutable.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray_engine._private import labels
+
+_UNIT = 10000  # resources are counted in 1/10,000
+_NONE = type(None)
+
+
+@dataclass(frozen=True)
+class Option:
+    types: Any
+    problem: Callable[[Any], str | None] | None = None  # value -> what is wrong with it
+    default: Any = None
+
+    def check(self, name, value):
+        if not isinstance(value, self.types):
+            raise TypeError(f"The type of keyword '{name}' must be {self.types}, but received type {type(value)}")
+        problem = self.problem and self.problem(value)
+        if problem:
+            raise ValueError(problem)
+
+
+def _count(name, *, infinite, default=None):
+    low = -1 if infinite else 0
+    allowed = (
+        "None, 0, -1 or a positive integer, where -1 represents infinity"
+        if infinite
+        else "None, 0 or a positive integer"
+    )
+
+    def problem(value):
+        return None if value is None or value >= low else f"The keyword '{name}' only accepts {allowed}."
+
+    return Option((int, _NONE), problem, default)
+
+
+def quantity_problem(name, quantity):
+    """What is wrong with an amount of a resource; None if nothing."""
+    if quantity is None:
+        return None
+    if quantity < 0:
+        return f"The quantity of resource {name} cannot be negative"
+    if isinstance(quantity, float) and quantity != 0 and int(quantity * _UNIT) == 0:
+        return f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
+    if name in ("num_gpus", "GPU") and quantity > 1 and quantity != int(quantity):
+        return f"{name} must be a whole number where it is above 1, but it is {quantity}"
+    return None
+
+
+def _amount(name, default=None):
+    return Option((float, int, _NONE), lambda value: quantity_problem(name, value), default)
+
+
+def _resources_problem(resources):
+    for name, quantity in (resources or {}).items():
+        if name in ("CPU", "GPU"):
+            return "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' keyword"
+        problem = quantity_problem(name, quantity)
+        if problem:
+            return problem
+    return None
+
+
+def _strategy_problem(strategy):
+    from ray_engine.util.scheduling_strategies import ALL
+
+    if isinstance(strategy, (str, _NONE)):
+        return None if strategy in (None, "DEFAULT", "SPREAD") else f"Invalid scheduling strategy {strategy!r}"
+    if not isinstance(strategy, ALL):
+        raise TypeError(
+            f"The type of keyword 'scheduling_strategy' must be a string, None or one of {ALL}, "
+            f"but received type {type(strategy)}"
+        )
+    return None
+
+
+def _is_exception(kind):
+    return isinstance(kind, type) and issubclass(kind, Exception)
+
+
+def _retry_problem(value):
+    if isinstance(value, bool) or all(map(_is_exception, value)):
+        return None
+    return "retry_exceptions must be either a boolean or a list of exceptions"
+
+
+def _num_returns_problem(value):
+    if value in (None, "dynamic", "streaming") or (isinstance(value, int) and value >= 0):
+        return None
+    return (
+        "The keyword 'num_returns' only accepts None, a non-negative integer, 'streaming' (for generators), or "
+        "'dynamic' (deprecated). The default value is 1 for a task, and 'streaming' for a generator."
+    )
+
+
+def _backpressure_problem(value):
+    if value != 0:
+        return None
+    return "_generator_backpressure_num_objects=0 is not allowed. Use a value > 0, or -1 to disable this feature."
+
+
+def _lifetime_problem(value):
+    if value in (None, "detached", "non_detached"):
+        return None
+    return "actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None'."
+
+
+def _task_store_problem(value):
+    return None if value is None else "Setting 'object_store_memory' is not implemented for tasks"
+
+
+_COMMON = {
+    "label_selector": Option((dict, _NONE), labels.selector_problem),
+    "fallback_strategy": Option((list, _NONE), labels.fallback_problem),
+    "accelerator_type": Option((str, _NONE)),
+    "memory": _amount("memory"),
+    "name": Option((str, _NONE)),
+    "num_cpus": _amount("num_cpus"),
+    "num_gpus": _amount("num_gpus"),
+    "object_store_memory": _count("object_store_memory", infinite=False),
+    "placement_group": Option(object, default="default"),
+    "placement_group_bundle_index": Option(int, default=-1),
+    "placement_group_capture_child_tasks": Option((bool, _NONE)),
+    "resources": Option((dict, _NONE), _resources_problem),
+    "runtime_env": Option((dict, _NONE)),
+    "scheduling_strategy": Option(object, _strategy_problem),
+    "enable_task_events": Option(bool, default=True),
+    "_labels": Option((dict, _NONE)),
+}
+
+TASK = {
+    **_COMMON,
+    "max_calls": _count("max_calls", infinite=False, default=0),
+    "max_retries": _count("max_retries", infinite=True, default=3),
+    "num_cpus": _amount("num_cpus", default=1),
+    "num_returns": Option((int, str, _NONE), _num_returns_problem),
+    "object_store_memory": Option((int, _NONE), _task_store_problem),
+    "retry_exceptions": Option((bool, list, tuple), _retry_problem, False),
+    "_generator_backpressure_num_objects": Option((int, _NONE), _backpressure_problem),
+    "_num_objects_per_yield": _count("_num_objects_per_yield", infinite=False),
+}
+
+ACTOR = {
+    **_COMMON,
+    "concurrency_groups": Option((list, dict, _NONE)),
+    "enable_tensor_transport": Option((bool, _NONE)),
+    "lifetime": Option((str, _NONE), _lifetime_problem),
+    "max_concurrency": _count("max_concurrency", infinite=False),
+    "max_restarts": _count("max_restarts", infinite=True, default=0),
+    "max_task_retries": _count("max_task_retries", infinite=True, default=0),
+    "max_pending_calls": _count("max_pending_calls", infinite=True, default=-1),
+    "namespace": Option((str, _NONE)),
+    "get_if_exists": Option(bool, default=False),
+    "allow_out_of_order_execution": Option((bool, _NONE)),
+    "_actor_generator_backpressure_num_objects": _count("_actor_generator_backpressure_num_objects", infinite=True),
+}
+
+METHOD = (
+    "num_returns", "concurrency_group", "max_task_retries", "retry_exceptions", "_generator_backpressure_num_objects",
+    "enable_task_events", "tensor_transport",
+)  # fmt: skip
+
+DECORATOR_HELP = (
+    "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example '@ray.remote', "
+    f"or it must be applied using some of the arguments in the list {list({**TASK, **ACTOR})}, "
+    "for example '@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
+)
+
+
+def _check(given, table, what):
+    for name, value in given.items():
+        if name not in table:
+            raise ValueError(f"Invalid option keyword {name} for {what}. Valid ones are {list(table)}.")
+        table[name].check(name, value)
+    if (
+        given.get("placement_group", "default") not in ("default", None)
+        and given.get("scheduling_strategy") is not None
+    ):
+        raise ValueError(
+            "Placement groups should be specified via the scheduling_strategy option. "
+            "The placement_group option is deprecated."
+        )
+
+
+def check_task(given: dict, *, in_options: bool, is_generator: bool | None = None):
+    """Raises if these cannot be the options of a task. `in_options`: they were given to .options()."""
+    _check(given, TASK, "remote functions")
+    if in_options and "max_calls" in given:
+        raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
+    if is_generator is not None:
+        check_num_returns(given.get("num_returns"), is_generator)
+
+
+def check_actor(given: dict, *, in_options: bool):
+    """Raises if these cannot be the options of an actor."""
+    _check(given, ACTOR, "actors")
+    if in_options and "concurrency_groups" in given:
+        raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
+    if given.get("get_if_exists") and not given.get("name"):
+        raise ValueError("The actor name must be specified to use `get_if_exists`.")
+    if "object_store_memory" in given:
+        warnings.warn(
+            "Setting 'object_store_memory' for actors is deprecated since it doesn't actually reserve the required "
+            "object store memory.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+
+
+def check_num_returns(num_returns, is_generator: bool):
+    if isinstance(num_returns, int) and num_returns < 0:
+        raise ValueError(f"num_returns must be >= 0, but got {num_returns}.")
+    if num_returns in ("streaming", "dynamic") and not is_generator:
+        raise ValueError(
+            f"num_returns='{num_returns}' can only be used with generator functions (functions that use 'yield'). "
+            "The decorated function is not a generator function."
+        )
+
+
+def check_namespace(namespace):
+    if namespace is None:
+        return
+    if not isinstance(namespace, str):
+        raise TypeError("namespace must be None or a string.")
+    if namespace == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')

@@ -1,0 +1,167 @@
+"""Requests: from the options a program gave to what the engine is asked for.
+
+The results are the `options` of _core.TaskCaller, _core.create_actor and _core.MethodCaller. Options that this version
+cannot honour are refused here, at the first use.
+"""
+
+import os
+
+from ray_engine._private import unavailable
+from ray_engine._private.options import ACTOR, TASK
+from ray_engine._private.session import session
+
+_MAX_INT32 = 2**31 - 1
+_RESERVED = ("CPU", "GPU", "memory", "object_store_memory", "bundle")
+
+
+def task(given: dict, *, is_generator: bool) -> dict:
+    """The options of a TaskCaller, but for what the function's signature adds."""
+    options = {name: given.get(name, option.default) for name, option in TASK.items()}
+    _refuse(options)
+    request = {
+        "resources": _resources(options),
+        "num_returns": num_returns(options["num_returns"], is_generator),
+        "max_retries": _retries(given.get("max_retries"), options["max_retries"]),
+        "strategy": _strategy(options),
+        "environment": environment(options["runtime_env"]),
+        "task_name": options["name"] or "",
+        **retry(options["retry_exceptions"]),
+    }
+    max_calls = options["max_calls"] or (1 if options["num_gpus"] and given.get("max_calls") is None else 0)
+    if max_calls:
+        request["max_calls"] = max_calls
+    return request
+
+
+def actor(given: dict, *, is_async: bool) -> dict:
+    """The options of create_actor, but for those about the class."""
+    options = {name: given.get(name, option.default) for name, option in ACTOR.items()}
+    _refuse(options)
+    concurrency = options["max_concurrency"]
+    if concurrency is None:
+        concurrency = 1000 if is_async else 1
+    _check_order(options["allow_out_of_order_execution"], concurrency, is_async)
+    placement, running = _actor_resources(options)
+    return {
+        "name": options["name"] or "",
+        "namespace": options["namespace"] or session.namespace,
+        "detached": options["lifetime"] == "detached",
+        "max_restarts": min(options["max_restarts"] or 0, _MAX_INT32),
+        "max_task_retries": min(options["max_task_retries"] or 0, _MAX_INT32),
+        "max_concurrency": concurrency,
+        "is_async": is_async,
+        "placement": placement,
+        "running": running,
+        "strategy": _strategy(options),
+        "environment": environment(options["runtime_env"]),
+    }
+
+
+def retry(retry_exceptions) -> dict:
+    """Whether a task that raised is run again: yes, no, or `retry_if(encoded error) -> bool` decides."""
+    if isinstance(retry_exceptions, (list, tuple)):
+        return {"retry_exceptions": True, "retry_if": _RaisedOneOf(tuple(retry_exceptions))}
+    return {"retry_exceptions": bool(retry_exceptions)}
+
+
+class _RaisedOneOf:
+    def __init__(self, classes):
+        self.classes = classes
+
+    def __call__(self, encoded: bytes) -> bool:
+        import cloudpickle
+
+        error = cloudpickle.loads(encoded)
+        return isinstance(getattr(error, "cause", error), self.classes)
+
+
+def num_returns(value, is_generator: bool) -> int:
+    if value is None:
+        value = "streaming" if is_generator else 1
+    if value in ("streaming", "dynamic"):
+        raise unavailable.option("num_returns", value)
+    return value
+
+
+def environment(runtime_env):
+    """The environment variables a worker must have for this; the parent's are inherited."""
+    fields = {name: value for name, value in (runtime_env or {}).items() if value}
+    variables = fields.pop("env_vars", {})
+    fields.pop("config", None)
+    for name, value in fields.items():
+        raise unavailable.option(f"runtime_env[{name!r}]", value)
+    for name, value in variables.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"runtime_env['env_vars'] must be of type Dict[str, str], got {name!r}: {value!r} of type {type(value)}"
+            )
+    return {**session.environment, **variables} or None
+
+
+def _refuse(options):
+    for name in ("label_selector", "fallback_strategy", "concurrency_groups", "enable_tensor_transport"):
+        if options.get(name):
+            raise unavailable.option(name, options[name])
+    if options.get("max_pending_calls", -1) not in (-1, 0, None):
+        raise unavailable.option("max_pending_calls", options["max_pending_calls"])
+    if options["placement_group"] not in ("default", None):
+        raise unavailable.option("placement_group", options["placement_group"])
+
+
+def _retries(given, default) -> int:
+    value = default if given is not None else int(os.environ.get("RAY_TASK_MAX_RETRIES", default))
+    return min(value, _MAX_INT32)
+
+
+def _resources(options) -> dict:
+    resources = dict(options["resources"] or {})
+    for name in _RESERVED:
+        if name in resources:
+            raise ValueError(f"The resources dictionary must not contain the key '{name}'")
+    amounts = {"CPU": options["num_cpus"], "GPU": options["num_gpus"], "memory": options["memory"]}
+    resources.update({name: amount for name, amount in amounts.items() if amount is not None})
+    if "memory" in resources:
+        resources["memory"] = int(resources["memory"])
+    if options["accelerator_type"] is not None:
+        resources[f"accelerator_type:{options['accelerator_type']}"] = 0.001
+    return {name: float(amount) for name, amount in resources.items() if amount}
+
+
+def _actor_resources(options):
+    """(to be placed with, held while it lives). Where nothing was named: placed with one CPU, holding none."""
+    resources = _resources(options)
+    named = {name for name in ("num_cpus", "num_gpus", "accelerator_type") if options[name] is not None}
+    if options["resources"] or named:
+        if options["num_cpus"] is None:
+            resources["CPU"] = 1.0
+        return resources, resources
+    return {**resources, "CPU": 1.0}, resources
+
+
+def _check_order(allow_out_of_order, concurrency, is_async):
+    if allow_out_of_order is not False:
+        return
+    if is_async:
+        raise ValueError(
+            "If you're using async actors, Ray can't execute actor tasks in order. "
+            "Set `allow_out_of_order_execution=True` to allow out-of-order execution."
+        )
+    if concurrency > 1:
+        raise ValueError(
+            "If you're using multi-threaded actors, Ray can't execute actor tasks in order. "
+            "Set `allow_out_of_order_execution=True` to allow out-of-order execution."
+        )
+
+
+def _strategy(options):
+    """None, "SPREAD" or ("node", id in hex, soft)."""
+    from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    strategy = options["scheduling_strategy"]
+    if strategy in (None, "DEFAULT"):
+        return None
+    if strategy == "SPREAD":
+        return strategy
+    if isinstance(strategy, NodeAffinitySchedulingStrategy):
+        return "node", strategy.node_id, bool(strategy.soft)
+    raise unavailable.option("scheduling_strategy", strategy)

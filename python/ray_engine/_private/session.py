@@ -1,0 +1,70 @@
+"""The session this process takes part in: whether it is connected, as what, and to which engine.
+
+There is one Session object per process, `session`; connecting and disconnecting change it in place. `number` grows
+with each connection, so that whatever was prepared for an earlier one (callers, exported definitions) can tell that it
+is stale.
+
+Thread rule: begin() and end() run under lifecycle's lock; readers need none.
+"""
+
+import weakref
+
+from ray_engine._private.ids import JobID, NodeID, WorkerID
+
+
+class Session:
+    def __init__(self):
+        self.number = 0
+        self._users = weakref.WeakSet()
+        self._clear()
+
+    def _clear(self):
+        self.connected = False
+        self.role = None  # "driver" or "worker"
+        self.info = {}
+        self.namespace = ""
+        self.job_id = JobID.nil()
+        self.environment = {}
+        self.supervisor = None  # the ray-engine process that init() started, if it did
+
+    def begin(self, role: str, info: dict, *, job_id: bytes, namespace: str, environment: dict, supervisor=None):
+        self.number += 1
+        self.role = role
+        self.info = info
+        self.namespace = namespace
+        self.job_id = JobID(job_id)
+        self.environment = environment
+        self.supervisor = supervisor
+        self.connected = True
+
+    def end(self):
+        """Forgets the connection and what was prepared for it."""
+        users, self._users = self._users, weakref.WeakSet()
+        self._clear()
+        for user in users:
+            user._forget_session()
+
+    def forget_at_end(self, user):
+        """user._forget_session() is called when this session ends."""
+        self._users.add(user)
+
+    def check_connected(self):
+        if not self.connected:
+            from ray_engine.exceptions import RaySystemError
+
+            raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+
+    @property
+    def is_worker(self) -> bool:
+        return self.role == "worker"
+
+    @property
+    def node_id(self) -> NodeID:
+        return NodeID(self.info["node_id"])
+
+    @property
+    def worker_id(self) -> WorkerID:
+        return WorkerID(self.info["worker_id"])
+
+
+session = Session()

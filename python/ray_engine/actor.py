@@ -1,0 +1,370 @@
+"""Actors: what @ray.remote makes of a class, the handles to its instances, and what is said inside an actor.
+
+A handle holds one count of its actor (_core.ActorRef): the actor ends when the last handle of all processes is gone.
+Handles that get_actor() returns are weak and hold none. The methods of a handle are made at first use and kept in the
+handle's __dict__; `handle.method.remote` is the C++ caller, so a call runs no Python of ours.
+"""
+
+from ray_engine import _core
+from ray_engine._private import actor_description, definitions, lifecycle, requests, serialization, unavailable
+from ray_engine._private import options as rules
+from ray_engine._private.actor_description import METHOD_MARKS
+from ray_engine._private.ids import ActorID
+from ray_engine._private.session import session
+from ray_engine.exceptions import ActorAlreadyExistsError
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class was derived from an actor class."""
+
+
+# ---- classes --------------------------------------------------------------------------------------------------------
+
+
+class ActorClass:
+    """A class whose instances live in processes of their own, made by `.remote()`."""
+
+    def __init__(self, name, bases, namespace):
+        # Python calls this for `class name(an actor class):`. Actor classes themselves are made by _of().
+        names = [base._name for base in bases if isinstance(base, ActorClass)]
+        raise ActorClassInheritanceException(
+            f"Attempted to define subclass '{name}' of actor class '{', '.join(names)}'. Inheriting from actor classes "
+            "is not currently supported. You can instead inherit from a non-actor base class and make the derived "
+            "class an actor class (with @ray.remote)."
+        )
+
+    @classmethod
+    def _of(cls, user_class, actor_options):
+        rules.check_actor(actor_options, in_options=False)
+        requests.environment(actor_options.get("runtime_env"))
+        self = cls.__new__(cls)
+        self._set(user_class, actor_options)
+        return self
+
+    def _set(self, user_class, actor_options):
+        self._class = user_class
+        self._name = user_class.__name__
+        self._default_options = actor_options
+        self._description = None
+        self.__doc__ = user_class.__doc__
+        self.__module__ = user_class.__module__
+
+    def remote(self, *args, **kwargs):
+        """Makes an actor; the arguments go to __init__. Returns its handle at once."""
+        return self._create(args, kwargs, self._default_options)
+
+    def options(self, **actor_options):
+        """The same class with other options; has .remote() and .bind()."""
+        merged = {name: value for name, value in self._default_options.items() if name != "concurrency_groups"}
+        merged.update(actor_options)
+        rules.check_actor(merged, in_options=True)
+        return _ActorClassWithOptions(self, merged)
+
+    def _remote(self, args=None, kwargs=None, **actor_options):
+        return self.options(**actor_options).remote(*(args or ()), **(kwargs or {}))
+
+    def bind(self, *args, **kwargs):
+        raise NotImplementedError(unavailable.message("bind()"))
+
+    def _create(self, args, kwargs, actor_options):
+        name, namespace = actor_options.get("name"), actor_options.get("namespace")
+        if name == "":
+            raise ValueError("Actor name cannot be an empty string.")
+        rules.check_namespace(namespace)
+        lifecycle.ensure_connected()
+        if actor_options.get("get_if_exists"):
+            return self._get_or_create(args, kwargs, actor_options)
+        description = self._describe()
+        description.methods["__init__"].signature.check_call(args, kwargs)
+        request = requests.actor(actor_options, is_async=description.is_async)
+        settings = {"max_task_retries": request["max_task_retries"]}
+        blob = actor_description.pickled(description, settings)
+        class_id = definitions.export("class", self._class, f"the actor class {description.full_name}.__init__")
+        request.update(class_name=self._name, handle=blob, describe=f"{description.full_name}.__init__")
+        return ActorHandle(_create_actor(class_id, args, kwargs, request), description, settings, blob)
+
+    def _get_or_create(self, args, kwargs, actor_options):
+        name, namespace = actor_options["name"], actor_options.get("namespace")
+        try:
+            return get_actor(name, namespace)
+        except ValueError:
+            pass
+        try:
+            return self._create(args, kwargs, {**actor_options, "get_if_exists": False})
+        except ActorAlreadyExistsError:  # made by someone else meanwhile
+            return get_actor(name, namespace)
+
+    def _describe(self):
+        if self._description is None:
+            self._description = actor_description.describe(self._class)
+        return self._description
+
+    def __class_getitem__(cls, _):
+        return cls
+
+    @property
+    def __ray_metadata__(self):
+        return _Metadata(self._class, self._describe())
+
+    def __call__(self, *args, **kwargs):
+        raise TypeError(
+            f"Actors cannot be instantiated directly. Instead of '{self._name}()', use '{self._name}.remote()'."
+        )
+
+    # Attributes of the user's class: constants, static methods, ...
+    def __getattr__(self, name):
+        if name.startswith("__") or "_class" not in self.__dict__:
+            raise AttributeError(f"'ActorClass' object has no attribute '{name}'")
+        return getattr(self._class, name)
+
+    def __repr__(self):
+        return f"ActorClass({self._name})"
+
+    def __getstate__(self):
+        return {"class": self._class, "options": self._default_options}
+
+    def __setstate__(self, state):
+        self._set(state["class"], state["options"])
+
+
+class _Metadata:
+    """What libraries ask an actor class for."""
+
+    def __init__(self, user_class, description):
+        self.modified_class = user_class
+        self.class_name = description.class_name
+        self.method_meta = description
+
+
+class _ActorClassWithOptions:
+    """What A.options(...) returns."""
+
+    def __init__(self, owner: ActorClass, actor_options):
+        self._owner = owner
+        self._options = actor_options
+
+    def remote(self, *args, **kwargs):
+        return self._owner._create(args, kwargs, self._options)
+
+    def bind(self, *args, **kwargs):
+        return self._owner.bind(*args, **kwargs)
+
+
+def _create_actor(class_id, args, kwargs, request):
+    try:
+        return _core.create_actor(class_id, args, kwargs, request)
+    except ValueError as error:
+        if not request["name"]:
+            raise
+        name, namespace = request["name"], request["namespace"]
+        raise ActorAlreadyExistsError(
+            f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the "
+            f"existing actor using ray.get_actor('{name}', namespace='{namespace}')"
+        ) from error
+
+
+def get_actor(name: str, namespace=None):
+    """A weak handle to the actor of this name (in the current name space, or the one given)."""
+    if not name:
+        raise ValueError("Please supply a non-empty value to get_actor")
+    rules.check_namespace(namespace)
+    lifecycle.ensure_connected()
+    found = _core.get_actor(name, namespace or session.namespace)
+    if found is None:
+        raise ValueError(
+            f"Failed to look up actor with name '{name}': there is no living actor of that name in the namespace "
+            f"'{namespace or session.namespace}'."
+        )
+    blob, actor_ref = found
+    blob = bytes(blob)
+    return ActorHandle(actor_ref, *actor_description.load(blob), blob)
+
+
+# ---- handles --------------------------------------------------------------------------------------------------------
+
+
+class ActorHandle:
+    """A reference to an actor: `handle.method.remote(...)` calls a method and returns a reference to the result."""
+
+    def __init__(self, actor_ref, description, settings, blob):
+        self._ray_actor_ref = actor_ref
+        self._ray_description = description
+        self._ray_settings = settings
+        self._ray_blob = blob
+        self._ray_session = session.number
+
+    def __class_getitem__(cls, _):
+        return cls
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(self._ray_actor_ref.id())
+
+    _ray_actor_id = _actor_id
+
+    @property
+    def _ray_weak_ref(self) -> bool:
+        return self._ray_actor_ref.weak
+
+    # Methods come here at first use only.
+    def __getattr__(self, name):
+        description = self.__dict__.get("_ray_description")
+        method = description and description.methods.get(name)
+        if method is None:
+            raise AttributeError(f"'ActorHandle' object has no attribute '{name}'")
+        bound = ActorMethod(self._ray_actor_ref, description, method, self._ray_settings)
+        self.__dict__[name] = bound
+        return bound
+
+    def __dir__(self):
+        return list(self._ray_description.methods)
+
+    def __hash__(self):
+        return hash(self._ray_actor_ref.id())
+
+    def __eq__(self, other):
+        if not isinstance(other, ActorHandle):
+            return NotImplemented
+        return self._ray_actor_ref.id() == other._ray_actor_ref.id()
+
+    def __repr__(self):
+        return f"Actor({self._ray_description.class_name}, {self._ray_actor_ref.id().hex()})"
+
+    def __reduce__(self):
+        # Outside of arguments and values the engine cannot count the copy, so it is a weak one.
+        return _load_handle, (self._ray_actor_ref.id(), None, self._ray_blob)
+
+
+def _reduce_handle(pickler, handle):
+    """How a handle goes into arguments and values: by a reference that keeps the actor alive."""
+    if pickler.refs is None or handle._ray_weak_ref:
+        return handle.__reduce__()
+    index = serialization.add_ref(pickler, handle._ray_actor_ref.ref)
+    return _load_handle, (handle._ray_actor_ref.id(), index, handle._ray_blob)
+
+
+def _load_handle(actor_id, index, blob):
+    ref = None if index is None else serialization.ref_at(index)
+    return ActorHandle(_core.ActorRef(actor_id, ref), *actor_description.load(blob), blob)
+
+
+serialization.add_reducer(ActorHandle, _reduce_handle)
+
+
+class ActorMethod:
+    """A method of an actor. It holds the actor, not the handle, so handles are in no cycle."""
+
+    __slots__ = ("remote", "_actor_ref", "_description", "_method", "_settings")
+
+    def __init__(self, actor_ref, description, method, settings, method_options=None):
+        self._actor_ref = actor_ref
+        self._description = description
+        self._method = method
+        self._settings = settings
+        self.remote = self._caller(method_options or {})
+
+    def _caller(self, given):
+        method = self._method
+
+        def chosen(name):
+            value = given.get(name)
+            return getattr(method, name) if value is None else value
+
+        if chosen("concurrency_group") is not None:
+            raise unavailable.option("concurrency_group", chosen("concurrency_group"))
+        retries = chosen("max_task_retries")
+        name = f"{self._description.class_name}.{method.name}"
+        request = {
+            "num_returns": requests.num_returns(chosen("num_returns"), method.is_generator),
+            "max_task_retries": self._settings["max_task_retries"] if retries is None else retries,
+            **requests.retry(chosen("retry_exceptions")),
+            "name": given.get("name") or name,
+            **method.signature.options(),
+            "describe": f"{self._description.module}.{name}",
+        }
+        caller = _core.MethodCaller(self._actor_ref, method.name, request)
+        return caller if method.decorator is None else _decorated(method.decorator, caller)
+
+    def options(self, **method_options):
+        """The same method with other options; has .remote()."""
+        for name in method_options:
+            if name not in rules.METHOD and name not in ("name", "_labels"):
+                raise ValueError(
+                    f"Invalid option keyword {name} for actor methods. Valid ones are {['name', *rules.METHOD]}."
+                )
+        if method_options.get("tensor_transport") is not None:
+            raise unavailable.option("tensor_transport", method_options["tensor_transport"])
+        return ActorMethod(self._actor_ref, self._description, self._method, self._settings, method_options)
+
+    def _remote(self, args=None, kwargs=None, **method_options):
+        return self.options(**method_options).remote(*(args or ()), **(kwargs or {}))
+
+    def bind(self, *args, **kwargs):
+        raise NotImplementedError(unavailable.message("bind()"))
+
+    def __call__(self, *args, **kwargs):
+        name = self._method.name
+        raise TypeError(
+            "Actor methods cannot be called directly. Instead of running "
+            f"'object.{name}()', try 'object.{name}.remote()'."
+        )
+
+    def __reduce__(self):
+        blob = actor_description.pickled(self._description, self._settings)
+        return _load_method, (ActorHandle(self._actor_ref, self._description, self._settings, blob), self._method.name)
+
+
+def _load_method(handle, name):
+    return getattr(handle, name)
+
+
+def _decorated(decorate, caller):
+    invoke = decorate(lambda args, kwargs: caller(*args, **kwargs))
+    return lambda *args, **kwargs: invoke(args, kwargs)
+
+
+# ---- said of methods, and inside actors -----------------------------------------------------------------------------
+
+
+def method(*args, **kwargs):
+    """Decorator that sets options of an actor's method: @ray.method(num_returns=2)."""
+    if len(args) == 1 and callable(args[0]) and not kwargs:
+        return args[0]
+    assert not args, (
+        "The @ray.method decorator must be applied using no arguments or at least one of the arguments in the list "
+        f"{list(rules.METHOD)}, for example '@ray.method(num_returns=2)'."
+    )
+    for name in kwargs:
+        assert name in rules.METHOD, (
+            f"Unexpected keyword argument to @ray.method: '{name}'. "
+            f"The supported keyword arguments are {list(rules.METHOD)}"
+        )
+    if kwargs.get("tensor_transport") is not None:
+        raise unavailable.option("tensor_transport", kwargs["tensor_transport"])
+    return lambda function: _mark(function, kwargs)
+
+
+def _mark(function, method_options):
+    from ray_engine.remote_function import _is_generator
+
+    rules.check_num_returns(method_options.get("num_returns"), _is_generator(function))
+    marks = {name: mark for mark, name in METHOD_MARKS.items()}
+    for name, value in method_options.items():
+        if name in marks:
+            setattr(function, marks[name], value)
+    return function
+
+
+class _ActorExit(SystemExit):
+    """Ends the actor's process as asked for; the engine does not restart it."""
+
+
+def exit_actor():
+    """Ends the actor this is called in, as soon as it is called. Calls that wait fail, and it is not restarted."""
+    task = _core.current_task()
+    if not task or not task.get("actor_id"):
+        raise TypeError(
+            f"exit_actor API is called on a non-actor worker, {session.role}. "
+            "Call this API inside an actor methods if you'd like to exit the actor gracefully."
+        )
+    raise _ActorExit("exit_actor() is called.")

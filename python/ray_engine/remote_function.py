@@ -1,0 +1,143 @@
+"""Remote functions: what @ray.remote makes of a function.
+
+`f.remote` is, once the process is connected, the C++ caller itself (an instance attribute, so a call runs no Python of
+ours). It is made at the first use in a session, when the function is exported, and dropped when the session ends.
+"""
+
+import inspect
+
+from ray_engine import _core
+from ray_engine._private import definitions, requests, unavailable
+from ray_engine._private import options as rules
+from ray_engine._private.session import session
+from ray_engine._private.signature import Signature
+
+_MAX_VARIANTS = 64  # of options() per function that are remembered
+
+
+class RemoteFunction:
+    """A function to be called in another process, by `.remote()`."""
+
+    def __init__(self, function, task_options):
+        if inspect.iscoroutinefunction(function):
+            raise ValueError(
+                "'async def' should not be used for remote tasks. "
+                "You can wrap the async function with `asyncio.run(f())`."
+            )
+        rules.check_task(task_options, in_options=False, is_generator=_is_generator(function))
+        requests.environment(task_options.get("runtime_env"))
+        self._set(function, task_options)
+
+    def _set(self, function, task_options):
+        self._function = function
+        self._default_options = task_options
+        self._signature = None
+        self._variants = {}  # what options() returned, by its arguments
+        self._function_name = f"{function.__module__}.{function.__name__}"
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    # `remote` is looked up here only while it is not yet (or no longer) an attribute of the instance.
+    def __getattr__(self, name):
+        if name == "remote" and "_function" in self.__dict__:
+            if not session.connected:
+                return self._connect_and_call
+            self.remote = self._caller(self._default_options)
+            session.forget_at_end(self)
+            return self.remote
+        raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
+
+    def _connect_and_call(self, *args, **kwargs):
+        from ray_engine._private import lifecycle
+
+        lifecycle.ensure_connected()
+        return self.remote(*args, **kwargs)
+
+    def _forget_session(self):
+        self.__dict__.pop("remote", None)
+
+    def _caller(self, task_options):
+        function = self._function
+        name = f"{function.__module__}.{function.__qualname__}"
+        function_id = definitions.export("function", function, f"the function {name}")
+        request = requests.task(task_options, is_generator=_is_generator(function))
+        if self._signature is None:
+            self._signature = Signature.of(function)
+        request.update(self._signature.options(), describe=name)
+        caller = _core.TaskCaller(function_id, function.__name__, request)
+        decorate = getattr(function, "__ray_invocation_decorator__", None)
+        return caller if decorate is None else _decorated(decorate, caller)
+
+    def options(self, **task_options):
+        """The same function with other options; has .remote() and .bind()."""
+        try:
+            key = tuple((name, type(value), value) for name, value in task_options.items())
+            known = self._variants.get(key)
+        except TypeError:  # a value that cannot be hashed, such as a dictionary
+            return self._variant(task_options)
+        if known is None:
+            known = self._variant(task_options)
+            if len(self._variants) < _MAX_VARIANTS:
+                self._variants[key] = known
+        return known
+
+    def _variant(self, task_options):
+        merged = {name: value for name, value in self._default_options.items() if name != "max_calls"}
+        merged.update(task_options)
+        rules.check_task(merged, in_options=True, is_generator=_is_generator(self._function))
+        return _WithOptions(self, merged)
+
+    def _remote(self, args=None, kwargs=None, **task_options):
+        return self.options(**task_options).remote(*(args or ()), **(kwargs or {}))
+
+    def bind(self, *args, **kwargs):
+        raise NotImplementedError(unavailable.message("bind()"))
+
+    def __call__(self, *args, **kwargs):
+        raise TypeError(
+            "Remote functions cannot be called directly. Instead "
+            f"of running '{self._function_name}()', try '{self._function_name}.remote()'."
+        )
+
+    def __getstate__(self):
+        return {"function": self._function, "options": self._default_options}
+
+    def __setstate__(self, state):
+        self._set(state["function"], state["options"])
+
+
+class _WithOptions:
+    """What f.options(...) returns. Its `remote` is the C++ caller, like that of the function."""
+
+    def __init__(self, owner: RemoteFunction, task_options):
+        self._owner = owner
+        self._options = task_options
+
+    def __getattr__(self, name):
+        if name != "remote":
+            raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
+        from ray_engine._private import lifecycle
+
+        lifecycle.ensure_connected()
+        self.remote = self._owner._caller(self._options)
+        session.forget_at_end(self)
+        return self.remote
+
+    def _forget_session(self):
+        self.__dict__.pop("remote", None)
+
+    def bind(self, *args, **kwargs):
+        return self._owner.bind(*args, **kwargs)
+
+
+def _is_generator(function) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _decorated(decorate, caller):
+    """The caller as the function's __ray_invocation_decorator__ wants it."""
+    invoke = decorate(lambda args, kwargs: caller(*args, **kwargs))
+    return lambda *args, **kwargs: invoke(args, kwargs)

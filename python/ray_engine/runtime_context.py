@@ -1,0 +1,138 @@
+"""RuntimeContext: who am I, asked from inside a driver, task or actor."""
+
+from ray_engine import _core
+from ray_engine._private import actor_description, definitions, lifecycle
+from ray_engine._private.ids import ActorID, JobID, TaskID
+from ray_engine._private.session import session
+
+
+class RuntimeContext:
+    """Ids are hex strings. What belongs to a task is None in a driver."""
+
+    def get(self) -> dict:
+        context = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
+        optional = {"task_id": self.task_id, "actor_id": self.actor_id} if session.is_worker else {}
+        return {**context, **{name: value for name, value in optional.items() if value is not None}}
+
+    # ---- the process -----------------------------------------------------------------------------------------------
+
+    @property
+    def job_id(self):
+        binary = _of_task("job_id")
+        return JobID(binary) if binary else session.job_id
+
+    @property
+    def node_id(self):
+        return session.node_id
+
+    @property
+    def namespace(self) -> str:
+        return session.namespace
+
+    @property
+    def gcs_address(self) -> str:
+        return session.info["socket_name"]
+
+    @property
+    def runtime_env(self) -> dict:
+        return {"env_vars": dict(session.environment)} if session.environment else {}
+
+    def get_job_id(self) -> str:
+        _connected("Job ID")
+        return self.job_id.hex()
+
+    def get_node_id(self) -> str:
+        return _connected("Node ID").node_id.hex()
+
+    def get_worker_id(self) -> str:
+        return _connected("Worker ID").worker_id.hex()
+
+    def get_session_name(self) -> str:
+        return _connected("Session name").info["session"]
+
+    def get_runtime_env_string(self) -> str:
+        import json
+
+        return json.dumps(self.runtime_env)
+
+    def get_node_labels(self) -> dict:
+        node_id = _connected("Node labels").info["node_id"]
+        return next((dict(node["labels"]) for node in _core.cluster() if node["id"] == node_id), {})
+
+    # ---- the task --------------------------------------------------------------------------------------------------
+
+    @property
+    def task_id(self):
+        binary = _of_task("task_id")
+        return TaskID(binary) if binary else None
+
+    def get_task_id(self):
+        return _hex(_of_task("task_id"))
+
+    def get_task_name(self):
+        """The name given as an option; else the function's, or Class.method."""
+        class_name, name = _of_task("class_name"), _of_task("name")
+        return f"{class_name}.{name}" if class_name else name
+
+    def get_task_function_name(self):
+        return _of_task("function_name")
+
+    def get_assigned_resources(self) -> dict:
+        return dict(_of_task("resources") or {})
+
+    # ---- the actor -------------------------------------------------------------------------------------------------
+
+    @property
+    def actor_id(self):
+        binary = _of_task("actor_id")
+        return ActorID(binary) if binary else None
+
+    def get_actor_id(self):
+        return _hex(_of_task("actor_id"))
+
+    def get_actor_name(self):
+        """The name the actor was given, "" if none."""
+        return (_of_task("actor_name") or "") if _of_task("actor_id") else None
+
+    @property
+    def current_actor(self):
+        """A (weak) handle to the actor this runs in."""
+        from ray_engine.actor import ActorHandle
+
+        actor_id = _of_task("actor_id")
+        if not actor_id:
+            raise RuntimeError("This method is only available in an actor.")
+        description = actor_description.describe(definitions.actor_class())
+        settings = {"max_task_retries": 0}
+        blob = actor_description.pickled(description, settings)
+        return ActorHandle(_core.ActorRef(actor_id, None), description, settings, blob)
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        assert _of_task("actor_id"), "This method should't be called inside Ray tasks."
+        return bool(_of_task("restarts"))
+
+
+def _connected(what):
+    if not session.connected:
+        raise RuntimeError(f"{what} is not available because Ray has not been initialized.")
+    return session
+
+
+def _of_task(field):
+    """A field of the task that runs in this thread; None in a driver."""
+    task = _core.current_task()
+    return task.get(field) if task else None
+
+
+def _hex(binary):
+    return binary.hex() if binary else None
+
+
+_context = RuntimeContext()
+
+
+def get_runtime_context() -> RuntimeContext:
+    """The context of the running driver, task or actor."""
+    lifecycle.ensure_connected()
+    return _context

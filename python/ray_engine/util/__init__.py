@@ -1,0 +1,38 @@
+"""Utilities around tasks and actors: pools, queues, scheduling strategies, serializers."""
+
+from ray_engine.util.actor_pool import ActorPool
+from ray_engine.util.check_serialize import inspect_serializability
+from ray_engine.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
+from ray_engine.util.named_actors import list_named_actors
+from ray_engine.util.node import get_node_instance_id, get_node_ip_address
+from ray_engine.util.serialization import deregister_serializer, register_serializer
+
+__all__ = [
+    "ActorPool",
+    "deregister_serializer",
+    "disable_log_once_globally",
+    "enable_periodic_logging",
+    "get_node_instance_id",
+    "get_node_ip_address",
+    "inspect_serializability",
+    "list_named_actors",
+    "log_once",
+    "register_serializer",
+]
+
+_LAZY = ("queue", "scheduling_strategies")
+_NOT_YET = frozenset({
+    "accelerators", "as_completed", "collective", "dask", "get_current_placement_group", "get_placement_group", "iter",
+    "joblib", "map_unordered", "metrics", "multiprocessing", "pdb", "placement_group", "placement_group_table",
+    "ray_debugpy", "remove_placement_group", "rpdb", "spark", "state", "tracing",
+})  # fmt: skip
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    from ray_engine._private import unavailable
+
+    raise unavailable.attribute(__name__, name, _NOT_YET)

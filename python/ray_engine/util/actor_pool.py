@@ -1,0 +1,115 @@
+"""ActorPool: a fixed set of actors that work off calls, each busy with one at a time.
+
+Calls that find no idle actor wait here and are sent when a result is taken out.
+
+Thread-compatible.
+"""
+
+import ray_engine as ray
+
+
+class ActorPool:
+    def __init__(self, actors: list):
+        self._idle = list(actors)
+        self._actor_of = {}  # reference of a call under way -> (its number, the actor)
+        self._call_of = {}  # number -> reference, until the result is taken
+        self._waiting = []  # (fn, value) that found no idle actor
+        self._submitted = 0  # number of the next call
+        self._taken = 0  # number of the next result in order
+
+    def map(self, fn, values):
+        """Iterator over the results of fn(actor, value) for all values, in their order."""
+        return self._map(fn, values, self.get_next)
+
+    def map_unordered(self, fn, values):
+        """The same, results in the order in which they get ready."""
+        return self._map(fn, values, self.get_next_unordered)
+
+    def _map(self, fn, values, take):
+        while self.has_next():  # results nobody will ask for any more
+            try:
+                self.get_next_unordered(timeout=0, ignore_if_timedout=True)
+            except TimeoutError:
+                pass
+        for value in values:
+            self.submit(fn, value)
+        return self._drain(take)
+
+    def _drain(self, take):
+        while self.has_next():
+            yield take()
+
+    def submit(self, fn, value):
+        """Sends fn(actor, value), which must return a reference, to an idle actor, or keeps it until there is one."""
+        if not self._idle:
+            self._waiting.append((fn, value))
+            return
+        actor = self._idle.pop()
+        ref = fn(actor, value)
+        self._actor_of[_key(ref)] = self._submitted, actor
+        self._call_of[self._submitted] = ref
+        self._submitted += 1
+
+    def has_next(self) -> bool:
+        """Whether there are results to take, now or later."""
+        return bool(self._actor_of)
+
+    def get_next(self, timeout=None, ignore_if_timedout=False):
+        """The next result in the order of the calls."""
+        self._check_has_next()
+        if self._taken not in self._call_of:
+            raise ValueError("It is not allowed to call get_next() after get_next_unordered().")
+        ref = self._call_of[self._taken]
+        timed_out = timeout is not None and not ray.wait([ref], timeout=timeout)[0]
+        if timed_out and not ignore_if_timedout:
+            raise TimeoutError("Timed out waiting for result")
+        del self._call_of[self._taken]
+        self._taken += 1
+        return self._take(ref, timed_out)
+
+    def get_next_unordered(self, timeout=None, ignore_if_timedout=False):
+        """A result that is ready."""
+        self._check_has_next()
+        ready, _ = ray.wait(list(self._call_of.values()), num_returns=1, timeout=timeout)
+        if not ready and not ignore_if_timedout:
+            raise TimeoutError("Timed out waiting for result")
+        ref = ready[0] if ready else next(iter(self._call_of.values()))
+        number, _ = self._actor_of[_key(ref)]
+        del self._call_of[number]
+        self._taken = max(self._taken, number + 1)
+        return self._take(ref, not ready)
+
+    def _check_has_next(self):
+        if not self.has_next():
+            raise StopIteration("No more results to get")
+
+    def _take(self, ref, timed_out):
+        _, actor = self._actor_of.pop(_key(ref))
+        self._return(actor)
+        if timed_out:
+            raise TimeoutError(f"Timed out waiting for result. The task {ref} has been ignored.")
+        return ray.get(ref)
+
+    def _return(self, actor):
+        self._idle.append(actor)
+        if self._waiting:
+            self.submit(*self._waiting.pop(0))
+
+    def has_free(self) -> bool:
+        """Whether an actor is idle and no call waits for one."""
+        return bool(self._idle) and not self._waiting
+
+    def pop_idle(self):
+        """Takes an idle actor out of the pool; None if there is none."""
+        return self._idle.pop() if self.has_free() else None
+
+    def push(self, actor):
+        """Adds an actor."""
+        busy = [other for _, other in self._actor_of.values()]
+        if actor in self._idle or actor in busy:
+            raise ValueError("Actor already belongs to current ActorPool")
+        self._return(actor)
+
+
+def _key(ref):
+    return tuple(ref) if isinstance(ref, list) else ref

@@ -1,0 +1,28 @@
+"""Saying things once."""
+
+import time
+
+_said = {}  # key -> when
+_disabled = False
+_period_s = None
+
+
+def log_once(key: str) -> bool:
+    """True the first time it is asked with this key (with periodic logging: once per period)."""
+    if _disabled:
+        return False
+    now = time.monotonic()
+    if key in _said and (_period_s is None or now - _said[key] < _period_s):
+        return False
+    _said[key] = now
+    return True
+
+
+def disable_log_once_globally():
+    global _disabled
+    _disabled = True
+
+
+def enable_periodic_logging(period_s: float = 60.0):
+    global _disabled, _period_s
+    _disabled, _period_s = False, period_s

@@ -1,0 +1,13 @@
+"""Names of actors."""
+
+from ray_engine import _core
+from ray_engine._private.session import session
+
+
+def list_named_actors(all_namespaces: bool = False) -> list:
+    """Names of the living named actors of this name space; of all, as {"name": ..., "namespace": ...}."""
+    session.check_connected()
+    found = _core.list_named_actors("" if all_namespaces else session.namespace)
+    if all_namespaces:
+        return [{"name": name, "namespace": namespace} for namespace, name in found]
+    return [name for _, name in found]

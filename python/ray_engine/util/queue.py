@@ -1,0 +1,142 @@
+"""Queue: a first-in first-out queue that any process can put to and take from. An actor holds the items."""
+
+import asyncio
+import collections
+import queue
+import time
+
+import ray_engine as ray
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.02
+
+
+class Empty(queue.Empty):
+    """The queue had nothing to take."""
+
+
+class Full(queue.Full):
+    """The queue had no room."""
+
+
+class Queue:
+    """`maxsize` 0 or less: no limit. `actor_options` are those of the actor that holds the items."""
+
+    def __init__(self, maxsize: int = 0, actor_options=None):
+        self.maxsize = maxsize
+        self.actor = ray.remote(_Items).options(**(actor_options or {})).remote(maxsize)
+
+    def __len__(self) -> int:
+        return self.size()
+
+    def size(self) -> int:
+        return ray.get(self.actor.size.remote())
+
+    qsize = size
+
+    def empty(self) -> bool:
+        return self.size() == 0
+
+    def full(self) -> bool:
+        return 0 < self.maxsize <= self.size()
+
+    def put(self, item, block: bool = True, timeout=None):
+        """Appends an item; where the queue is full waits for room, `timeout` seconds at most, or raises Full."""
+        attempts = _Attempts(block, timeout)
+        while not ray.get(self.actor.put.remote([item])):
+            time.sleep(attempts.pause_or_raise(Full))
+
+    async def put_async(self, item, block: bool = True, timeout=None):
+        attempts = _Attempts(block, timeout)
+        while not await self.actor.put.remote([item]):
+            await asyncio.sleep(attempts.pause_or_raise(Full))
+
+    def get(self, block: bool = True, timeout=None):
+        """Takes the first item; where there is none waits for one, `timeout` seconds at most, or raises Empty."""
+        attempts = _Attempts(block, timeout)
+        while not (taken := ray.get(self.actor.take.remote(1))):
+            time.sleep(attempts.pause_or_raise(Empty))
+        return taken[0]
+
+    async def get_async(self, block: bool = True, timeout=None):
+        attempts = _Attempts(block, timeout)
+        while not (taken := await self.actor.take.remote(1)):
+            await asyncio.sleep(attempts.pause_or_raise(Empty))
+        return taken[0]
+
+    def put_nowait(self, item):
+        self.put(item, block=False)
+
+    def get_nowait(self):
+        return self.get(block=False)
+
+    def put_nowait_batch(self, items):
+        """Appends all the items or, where they have no room, none."""
+        if not isinstance(items, collections.abc.Iterable):
+            raise TypeError("Argument 'items' must be an Iterable")
+        items = list(items)
+        if not ray.get(self.actor.put.remote(items)):
+            raise Full(f"Cannot add {len(items)} items to queue of size {self.size()} and maxsize {self.maxsize}.")
+
+    def get_nowait_batch(self, num_items: int) -> list:
+        """Takes that many items or, where there are fewer, none."""
+        if not isinstance(num_items, int):
+            raise TypeError("Argument 'num_items' must be an int")
+        if num_items < 0:
+            raise ValueError("'num_items' must be nonnegative")
+        taken = ray.get(self.actor.take.remote(num_items))
+        if taken is None:
+            raise Empty(f"Cannot get {num_items} items from queue of size {self.size()}.")
+        return taken
+
+    def shutdown(self, force: bool = False, grace_period_s: int = 5):
+        """Ends the actor; without `force` it first finishes the calls that have reached it."""
+        if self.actor and not force:
+            ended = self.actor.__ray_terminate__.remote()
+            ray.wait([ended], timeout=grace_period_s)
+        if self.actor:
+            ray.kill(self.actor, no_restart=True)
+        self.actor = None
+
+
+class _Attempts:
+    """How long to pause between attempts, and when to give up."""
+
+    def __init__(self, block, timeout):
+        if block and timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        self._block = block
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._pause = _FIRST_PAUSE_S
+
+    def pause_or_raise(self, error) -> float:
+        left = self._LEFT_FOREVER if self._deadline is None else self._deadline - time.monotonic()
+        if not self._block or left <= 0:
+            raise error
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE_S)
+        return min(self._pause, left)
+
+    _LEFT_FOREVER = float("inf")
+
+
+class _Items:
+    """The items, inside the actor. Never waits, so that it needs one thread only."""
+
+    def __init__(self, maxsize):
+        self._maxsize = maxsize
+        self._items = collections.deque()
+
+    def size(self):
+        return len(self._items)
+
+    def put(self, items) -> bool:
+        """Whether they had room; all are appended, or none."""
+        if 0 < self._maxsize < len(self._items) + len(items):
+            return False
+        self._items.extend(items)
+        return True
+
+    def take(self, count):
+        """That many items, or None if there are fewer."""
+        if len(self._items) < count:
+            return None
+        return [self._items.popleft() for _ in range(count)]

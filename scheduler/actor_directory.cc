@@ -1,0 +1,426 @@
+#include "scheduler/actor_directory.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace ray_engine {
+namespace {
+
+constexpr char kKilled[] = "The actor is dead because it was killed by `ray.kill`.";
+constexpr char kOutOfScope[] = "The actor is dead because all references to the actor were removed.";
+constexpr char kInitFailed[] = "The actor died because of an error raised in its creation task.";
+constexpr char kUnknown[] =
+    "The actor is not known: it was never created, or it died so long ago that it was forgotten.";
+
+// Takes `actor` out of the set of `process`.
+void EraseFrom(absl::btree_map<ProcessId, absl::btree_set<ActorId>>* sets, ProcessId process, const ActorId& actor) {
+  const auto it = sets->find(process);
+  if (it == sets->end()) return;
+  it->second.erase(actor);
+  if (it->second.empty()) sets->erase(it);
+}
+
+// The keys of `map` that are processes of `node`, added to `found`.
+template <class Map>
+void AddProcessesOf(std::uint32_t node, const Map& map, absl::btree_set<ProcessId>* found) {
+  for (auto it = map.lower_bound(ProcessId{node, 0}); it != map.end() && it->first.node == node; ++it)
+    found->insert(it->first);
+}
+
+ActorUpdate DeathOfUnknown(const ActorId& actor) {
+  ActorUpdate update;
+  update.actor = actor;
+  update.state = ActorState::kDead;
+  update.cause = kUnknown;
+  return update;
+}
+
+}  // namespace
+
+// ---- creation
+// ----------------------------------------------------------------------------------------------------------
+
+ActorDirectory::Actions ActorDirectory::OnCreate(const ActorCreate& create, ProcessId from) {
+  Actions actions;
+  const ActorSpec& spec = create.spec;
+  const bool named = !spec.name.empty();
+  const Name name{spec.name_space, spec.name};
+  const bool repeated = Find(spec.actor) != nullptr;
+  std::string error;
+  if (named && !repeated && names_.contains(name)) {
+    error = fmt::format(
+        "The name {} (namespace={}) is already taken by a living actor. Choose another name, or get that "
+        "actor with ray.get_actor('{}', namespace='{}').",
+        spec.name, spec.name_space, spec.name, spec.name_space);
+  }
+  if (create.token != 0) actions.push_back(Send{from, ActorCreated{create.token, error}});
+  if (repeated || !error.empty()) return actions;
+
+  Actor* actor = (actors_[spec.actor] = std::make_unique<Actor>()).get();
+  actor->spec = spec;
+  if (named) names_[name] = spec.actor;
+  if (!spec.detached) by_creator_[spec.creator].insert(spec.actor);
+  AskForPlace(actor, &actions);
+  AdoptUnknown(actor, &actions);
+  return actions;
+}
+
+// Those who asked about the actor before it was created get their answer now.
+void ActorDirectory::AdoptUnknown(Actor* actor, Actions* actions) {
+  const auto it = unknown_.find(actor->spec.actor);
+  if (it == unknown_.end()) return;
+  const Unknown unknown = std::move(it->second);
+  unknown_.erase(it);
+  for (const ProcessId watcher : unknown.watchers) {
+    actor->watchers.insert(watcher);
+    by_watcher_[watcher].insert(actor->spec.actor);
+  }
+  if (unknown.kill) {
+    Die(actor, unknown.kill->cause.empty() ? kKilled : unknown.kill->cause, Ending::kKill, actions);
+  } else {
+    Publish(*actor, actions);
+  }
+}
+
+void ActorDirectory::AskForPlace(Actor* actor, Actions* actions) {
+  actor->key = ++last_key_;
+  by_key_[actor->key] = actor->spec.actor;
+  LeaseDemand demand;
+  demand.key = actor->key;
+  demand.count = 1;
+  demand.name = "actor " + actor->spec.class_name;
+  demand.lease_class = actor->spec.placement;
+  demand.locality = actor->spec.creator.node;
+  actions->push_back(Place{std::move(demand)});
+}
+
+void ActorDirectory::StopPlacing(Actor* actor) {
+  by_key_.erase(actor->key);
+  actor->key = 0;
+}
+
+ActorDirectory::Actions ActorDirectory::OnPlaced(const LeaseGrant& grant) {
+  Actor* actor = FindPlacing(grant.key);
+  if (actor == nullptr) return {EndLease{grant.lease, grant.worker, Ending::kReturn, "its actor does not need it"}};
+  StopPlacing(actor);
+  actor->lease = grant.lease;
+  actor->worker = grant.worker;
+  actor->node = grant.node;
+  by_worker_[grant.worker] = actor->spec.actor;
+  return {Send{grant.worker, StartActor{grant.lease, actor->incarnation, actor->spec}}};
+}
+
+ActorDirectory::Actions ActorDirectory::OnPlacementLost(std::uint32_t key) {
+  Actions actions;
+  Actor* actor = FindPlacing(key);
+  if (actor == nullptr) return actions;
+  StopPlacing(actor);
+  AskForPlace(actor, &actions);
+  return actions;
+}
+
+ActorDirectory::Actions ActorDirectory::OnPlacementFailed(const LeaseFailed& failed) {
+  Actions actions;
+  Actor* actor = FindPlacing(failed.key);
+  if (actor == nullptr) return actions;
+  StopPlacing(actor);  // the scheduler has dropped it, so there is nothing to withdraw
+  Die(actor, fmt::format("The actor cannot be placed: {}.", failed.error), Ending::kReturn, &actions);
+  return actions;
+}
+
+ActorDirectory::Actions ActorDirectory::OnReady(const ActorReady& ready) {
+  Actions actions;
+  Actor* actor = FindLiving(ready.actor);
+  const bool starting = actor != nullptr && !actor->worker.IsNil() && actor->state != ActorState::kAlive;
+  if (!starting || actor->incarnation != ready.incarnation) return actions;
+  if (!ready.error.empty()) {
+    actor->init_error = ready.error;
+    Die(actor, kInitFailed, Ending::kExit, &actions);
+    return actions;
+  }
+  actor->state = ActorState::kAlive;
+  actions.push_back(Hold{actor->lease, actor->spec.running});
+  Publish(*actor, &actions);
+  return actions;
+}
+
+// ---- ends and restarts
+// -------------------------------------------------------------------------------------------------
+
+ActorDirectory::Actions ActorDirectory::OnProcessGone(ProcessId process, const std::string& cause) {
+  Actions actions;
+  WatcherLost(process);
+  CreatorLost(process, cause, &actions);
+  WorkerLost(process, cause, &actions);
+  return actions;
+}
+
+// Owners first: what dies with its owner must not be restarted for the loss of its worker.
+ActorDirectory::Actions ActorDirectory::OnNodeLost(std::uint32_t node, const std::string& cause) {
+  absl::btree_set<ProcessId> processes;
+  AddProcessesOf(node, by_creator_, &processes);
+  AddProcessesOf(node, by_worker_, &processes);
+  AddProcessesOf(node, by_watcher_, &processes);
+  Actions actions;
+  for (const ProcessId process : processes) WatcherLost(process);
+  for (const ProcessId process : processes) CreatorLost(process, cause, &actions);
+  for (const ProcessId process : processes) WorkerLost(process, cause, &actions);
+  return actions;
+}
+
+void ActorDirectory::WorkerLost(ProcessId worker, const std::string& cause, Actions* actions) {
+  const auto it = by_worker_.find(worker);
+  if (it == by_worker_.end()) return;
+  Actor* actor = Find(it->second);
+  LeaveWorker(actor);
+  if (RestartIfAllowed(actor, actions)) return;
+  Die(actor, fmt::format("The actor is dead because its worker process has died: {}.", cause), Ending::kKill, actions);
+}
+
+void ActorDirectory::CreatorLost(ProcessId creator, const std::string& cause, Actions* actions) {
+  const auto it = by_creator_.find(creator);
+  if (it == by_creator_.end()) return;
+  const absl::btree_set<ActorId> orphans = it->second;
+  const std::string text =
+      fmt::format("The actor is dead because its owner has died. Owner: {} ({}).", ToString(creator), cause);
+  for (const ActorId& orphan : orphans) Die(Find(orphan), text, Ending::kKill, actions);
+}
+
+void ActorDirectory::WatcherLost(ProcessId watcher) {
+  const auto it = by_watcher_.find(watcher);
+  if (it == by_watcher_.end()) return;
+  for (const ActorId& id : it->second) {
+    if (Actor* actor = Find(id)) actor->watchers.erase(watcher);
+    if (const auto unknown = unknown_.find(id); unknown != unknown_.end()) unknown->second.watchers.erase(watcher);
+  }
+  by_watcher_.erase(it);
+}
+
+ActorDirectory::Actions ActorDirectory::OnKill(const ActorKill& kill, Time now) {
+  Actions actions;
+  Actor* actor = FindLiving(kill.actor);
+  if (actor == nullptr) {
+    if (kill.no_restart && Find(kill.actor) == nullptr) UnknownActor(kill.actor, now).kill = kill;
+    return actions;
+  }
+  const std::string cause = kill.cause.empty() ? kKilled : kill.cause;
+  if (kill.no_restart) {
+    Die(actor, cause, Ending::kKill, &actions);
+  } else if (!actor->worker.IsNil()) {  // else it is on its way to a new start anyway
+    Leave(actor, Ending::kKill, cause, &actions);
+    if (!RestartIfAllowed(actor, &actions)) Die(actor, cause, Ending::kKill, &actions);
+  }
+  return actions;
+}
+
+ActorDirectory::Actions ActorDirectory::OnOutOfScope(const ActorOutOfScope& gone) {
+  Actions actions;
+  Actor* actor = FindLiving(gone.actor);
+  if (actor != nullptr && !actor->spec.detached) Die(actor, kOutOfScope, Ending::kExit, &actions);
+  return actions;
+}
+
+// Parts from the worker and the placement under way, if there is one, and ends what the scheduler gave for them.
+void ActorDirectory::Leave(Actor* actor, Ending ending, const std::string& reason, Actions* actions) {
+  if (actor->key != 0) {
+    LeaseDemand withdrawn;
+    withdrawn.key = actor->key;
+    withdrawn.name = actor->spec.class_name;
+    withdrawn.lease_class = actor->spec.placement;
+    actions->push_back(Place{std::move(withdrawn)});
+    StopPlacing(actor);
+  }
+  if (!actor->worker.IsNil()) {
+    actions->push_back(EndLease{actor->lease, actor->worker, ending, reason});
+    LeaveWorker(actor);
+  }
+}
+
+void ActorDirectory::LeaveWorker(Actor* actor) {
+  by_worker_.erase(actor->worker);
+  actor->worker = ProcessId{};
+  actor->node = NodeId();
+  actor->lease = LeaseId::kNone;
+}
+
+// REQUIRES: the actor has left its worker.
+bool ActorDirectory::RestartIfAllowed(Actor* actor, Actions* actions) {
+  const std::int32_t limit = actor->spec.max_restarts;
+  if (limit >= 0 && actor->incarnation >= static_cast<std::uint32_t>(limit)) return false;
+  ++actor->incarnation;
+  actor->state = ActorState::kRestarting;
+  Publish(*actor, actions);
+  AskForPlace(actor, actions);
+  return true;
+}
+
+void ActorDirectory::Die(Actor* actor, const std::string& cause, Ending ending, Actions* actions) {
+  Leave(actor, ending, cause, actions);
+  actor->state = ActorState::kDead;
+  actor->cause = cause;
+  Publish(*actor, actions);
+  Bury(actor);
+}
+
+// Keeps of the dead only what a late watcher is told.
+void ActorDirectory::Bury(Actor* actor) {
+  const ActorSpec& spec = actor->spec;
+  if (!spec.name.empty()) names_.erase({spec.name_space, spec.name});
+  if (!spec.detached) EraseFrom(&by_creator_, spec.creator, spec.actor);
+  for (const ProcessId watcher : actor->watchers) EraseFrom(&by_watcher_, watcher, spec.actor);
+  actor->watchers.clear();
+  dead_.push_back(spec.actor);
+  actor->spec.creation_task = std::string();
+  actor->spec.handle = std::string();
+  if (dead_.size() <= kMaxDead) return;
+  actors_.erase(dead_.front());
+  dead_.pop_front();
+}
+
+// ---- questions
+// ---------------------------------------------------------------------------------------------------------
+
+ActorDirectory::Actions ActorDirectory::OnWatch(ProcessId client, const ActorWatch& watch, Time now) {
+  Actor* actor = Find(watch.actor);
+  by_watcher_[client].insert(watch.actor);
+  if (actor == nullptr) {
+    UnknownActor(watch.actor, now).watchers.insert(client);
+    return {};
+  }
+  if (actor->state == ActorState::kDead) {
+    EraseFrom(&by_watcher_, client, watch.actor);
+  } else {
+    actor->watchers.insert(client);
+  }
+  return {Send{client, UpdateOf(*actor)}};
+}
+
+ActorDirectory::Actions ActorDirectory::OnLookup(ProcessId from, const ActorLookup& lookup) const {
+  ActorFound found;
+  found.token = lookup.token;
+  if (lookup.all) {
+    for (const auto& [name, actor] : names_) {
+      if (lookup.name_space.empty() || lookup.name_space == name.first) found.names.push_back(name);
+    }
+  } else if (const auto it = names_.find({lookup.name_space, lookup.name}); it != names_.end()) {
+    found.handles.push_back(actors_.at(it->second)->spec.handle);
+  }
+  return {Send{from, std::move(found)}};
+}
+
+ActorDirectory::Actions ActorDirectory::OnTick(Time now) {
+  Actions actions;
+  for (auto it = unknown_.begin(); it != unknown_.end();) {
+    if (now - it->second.since < kUnknownFor) {
+      ++it;
+      continue;
+    }
+    for (const ProcessId watcher : it->second.watchers) {
+      actions.push_back(Send{watcher, DeathOfUnknown(it->first)});
+      EraseFrom(&by_watcher_, watcher, it->first);
+    }
+    unknown_.erase(it++);
+  }
+  return actions;
+}
+
+std::optional<ActorDirectory::Time> ActorDirectory::NextTick() const {
+  std::optional<Time> next;
+  for (const auto& [id, unknown] : unknown_) {
+    if (!next || unknown.since + kUnknownFor < *next) next = unknown.since + kUnknownFor;
+  }
+  return next;
+}
+
+void ActorDirectory::Publish(const Actor& actor, Actions* actions) const {
+  for (const ProcessId watcher : actor.watchers) actions->push_back(Send{watcher, UpdateOf(actor)});
+}
+
+ActorUpdate ActorDirectory::UpdateOf(const Actor& actor) {
+  ActorUpdate update;
+  update.actor = actor.spec.actor;
+  update.state = actor.state;
+  update.incarnation = actor.incarnation;
+  if (actor.state == ActorState::kAlive) {
+    update.process = actor.worker;
+    update.node = actor.node;
+  }
+  update.cause = actor.cause;
+  update.init_error = actor.init_error;
+  return update;
+}
+
+// ---- the tables
+// --------------------------------------------------------------------------------------------------------
+
+ActorDirectory::Actor* ActorDirectory::Find(const ActorId& id) {
+  const auto it = actors_.find(id);
+  return it == actors_.end() ? nullptr : it->second.get();
+}
+
+ActorDirectory::Actor* ActorDirectory::FindLiving(const ActorId& id) {
+  Actor* actor = Find(id);
+  return actor == nullptr || actor->state == ActorState::kDead ? nullptr : actor;
+}
+
+ActorDirectory::Actor* ActorDirectory::FindPlacing(std::uint32_t key) {
+  const auto it = by_key_.find(key);
+  return it == by_key_.end() ? nullptr : Find(it->second);
+}
+
+ActorDirectory::Unknown& ActorDirectory::UnknownActor(const ActorId& id, Time now) {
+  const auto [it, added] = unknown_.try_emplace(id);
+  if (added) it->second.since = now;
+  return it->second;
+}
+
+ActorDirectory::Statistics ActorDirectory::Stats() const {
+  Statistics stats;
+  for (const auto& [id, actor] : actors_) {
+    stats.pending += actor->state == ActorState::kPending;
+    stats.alive += actor->state == ActorState::kAlive;
+    stats.restarting += actor->state == ActorState::kRestarting;
+    stats.watchers += actor->watchers.size();
+  }
+  stats.dead = dead_.size();
+  stats.names = names_.size();
+  stats.unknown = unknown_.size();
+  return stats;
+}
+
+std::string ActorDirectory::CheckInvariants() const {
+  std::size_t dead = 0, placing = 0, placed = 0, named = 0;
+  for (const auto& [id, actor] : actors_) {
+    if (std::string problem = CheckActor(*actor); !problem.empty()) return problem;
+    dead += actor->state == ActorState::kDead;
+    placing += actor->key != 0;
+    placed += !actor->worker.IsNil();
+    named += actor->state != ActorState::kDead && !actor->spec.name.empty();
+  }
+  if (dead != dead_.size() || dead > kMaxDead) return "the dead are miscounted";
+  if (placing != by_key_.size()) return "a placement belongs to no actor";
+  if (placed != by_worker_.size()) return "a worker belongs to no actor";
+  if (named != names_.size()) return "a name belongs to no living actor";
+  return "";
+}
+
+std::string ActorDirectory::CheckActor(const Actor& actor) const {
+  const bool placing = actor.key != 0, placed = !actor.worker.IsNil();
+  if (actor.state == ActorState::kDead)
+    return placing || placed || !actor.watchers.empty() ? "a dead actor holds something" : "";
+  if (placing == placed) return "a living actor is not just placed or being placed";
+  if (placed != (actor.lease != LeaseId::kNone)) return "a lease without worker, or a worker without lease";
+  if (actor.state == ActorState::kAlive && !placed) return "an actor lives nowhere";
+  for (const ProcessId watcher : actor.watchers) {
+    const auto it = by_watcher_.find(watcher);
+    if (it == by_watcher_.end() || !it->second.contains(actor.spec.actor)) return "a watcher is not in the index";
+  }
+  const auto owned = by_creator_.find(actor.spec.creator);
+  if (!actor.spec.detached && (owned == by_creator_.end() || !owned->second.contains(actor.spec.actor))) {
+    return "an actor is missing among those of its creator";
+  }
+  return "";
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,51 @@
+#include "scheduler/cluster_view.h"
+
+#include <fmt/format.h>
+
+namespace ray_engine {
+
+void ClusterView::Add(const NodeInfo& node) {
+  while (nodes_.size() <= node.index) {
+    NodeInfo& gap = nodes_.emplace_back();
+    gap.index = static_cast<std::uint32_t>(nodes_.size() - 1);
+    gap.alive = false;
+  }
+  NodeInfo& entry = nodes_[node.index];
+  entry = node;
+  entry.alive = true;
+  entry.available = node.total;
+  by_id_[node.id] = node.index;
+}
+
+void ClusterView::Remove(std::uint32_t index, const std::string& reason) {
+  if (Find(index) == nullptr) return;
+  NodeInfo& node = nodes_[index];
+  node.alive = false;
+  node.death_reason = reason;
+  node.available = ResourceSet();
+  by_id_.erase(node.id);
+}
+
+void ClusterView::Take(std::uint32_t index, const ResourceSet& amount) {
+  if (Find(index) != nullptr) nodes_[index].available.Subtract(amount);
+}
+
+void ClusterView::Give(std::uint32_t index, const ResourceSet& amount) {
+  if (Find(index) != nullptr) nodes_[index].available.Add(amount);
+}
+
+const NodeInfo* ClusterView::Find(std::uint32_t index) const {
+  return index < nodes_.size() && nodes_[index].alive ? &nodes_[index] : nullptr;
+}
+
+const NodeInfo* ClusterView::Find(const NodeId& id) const {
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : &nodes_[it->second];
+}
+
+std::string NodeLabel(const NodeInfo& node) {
+  return node.hostname.empty() ? fmt::format("node {}", node.index)
+                               : fmt::format("node {} ({})", node.index, node.hostname);
+}
+
+}  // namespace ray_engine

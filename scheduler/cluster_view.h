@@ -1,0 +1,47 @@
+// ClusterView: what the head knows about nodes and their resources.
+//
+// Owns one entry per node that ever joined, by node index; a lost node stays, marked as such, for people who ask.
+// `available` of a node is its total minus all that leases hold there; it goes negative when a blocked task takes its
+// CPU back.
+//
+// Loop-bound (head loop).
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/ids.h"
+#include "engine/base/resources.h"
+#include "engine/wire/messages.h"
+
+namespace ray_engine {
+
+class ClusterView {
+ public:
+  // REQUIRES: the node's index was never used before.
+  void Add(const NodeInfo& node);
+  void Remove(std::uint32_t index, const std::string& reason);
+
+  void Take(std::uint32_t index, const ResourceSet& amount);
+  void Give(std::uint32_t index, const ResourceSet& amount);
+
+  // The living node of this index or id; null if there is none.
+  const NodeInfo* Find(std::uint32_t index) const;
+  const NodeInfo* Find(const NodeId& id) const;
+
+  // All nodes by index, lost ones included (alive = false). An index that never joined has alive = false and a nil id.
+  const std::vector<NodeInfo>& nodes() const { return nodes_; }
+  std::size_t alive() const { return by_id_.size(); }
+
+ private:
+  std::vector<NodeInfo> nodes_;
+  absl::flat_hash_map<NodeId, std::uint32_t> by_id_;  // living nodes
+};
+
+// "node 3 (hostname)"
+std::string NodeLabel(const NodeInfo& node);
+
+}  // namespace ray_engine

@@ -1,0 +1,133 @@
+// The part of Scheduler that speaks to people and to tests: explanations, warnings, statistics, invariants.
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "scheduler/scheduler.h"
+
+namespace ray_engine {
+namespace {
+
+std::string Need(const Candidates& shape) {
+  switch (shape.shape().strategy) {
+    case LeaseClass::kSpread:
+      return shape.shape().resources.ToString() + " (SPREAD)";
+    case LeaseClass::kNodeAffinity:
+      return fmt::format("{} on node {}", shape.shape().resources.ToString(), shape.shape().affinity.Hex());
+    case LeaseClass::kDefault:
+      break;
+  }
+  return shape.shape().resources.ToString();
+}
+
+}  // namespace
+
+std::string Scheduler::Explain(ProcessId client, std::uint32_t key) const {
+  const LeaseQueue* queue = leases_.FindQueue(client, key);
+  if (queue == nullptr) return "nothing is asked for or held";
+  if (queue->wanted == 0)
+    return fmt::format("{} waits for nothing and holds {} leases", queue->name, queue->leases.size());
+  const Candidates& shape = *queue->candidates;
+  std::string text = fmt::format("{} holds {} leases and waits for {} more, each with {}", queue->name,
+                                 queue->leases.size(), queue->wanted, Need(shape));
+  if (shape.feasible() == 0) text += "; no node can ever serve it";
+  text += "\n" + shape.Refusals(cluster_);
+  if (const auto node = reclaimer_.reserved_node(); node && shape.IsReady(*node)) {
+    text += fmt::format("{}: kept for a large request", NodeLabel(*cluster_.Find(*node)));
+  }
+  return text;
+}
+
+void Scheduler::WarnOfInfeasible(Time now, Actions* actions) {
+  for (auto& [shape, line] : waiting_) {
+    if (shape->feasible() > 0) {
+      line.warn_at = now + kWarnAfter;
+    } else if (now >= line.warn_at) {
+      line.warn_at = now + kWarnAgainAfter;
+      WarnOfLine(*shape, line, actions);
+    }
+  }
+}
+
+void Scheduler::WarnOfLine(const Candidates& shape, const Line& line, Actions* actions) const {
+  std::map<JobId, std::pair<std::string, std::uint64_t>> jobs;  // first name and number of leases
+  for (const LeaseQueue* queue : line.queues) {
+    auto& [name, wanted] = jobs.try_emplace(queue->lease_class.job, queue->name, 0).first->second;
+    wanted += queue->wanted;
+  }
+  for (const auto& [job, waiting] : jobs) {
+    actions->push_back(Warn{
+        job, fmt::format("No node can serve {}, which needs {}. {} such request{} until a node joins that can.\n{}",
+                         waiting.first, Need(shape), waiting.second, waiting.second == 1 ? " waits" : "s wait",
+                         shape.Refusals(cluster_))});
+  }
+}
+
+Scheduler::Statistics Scheduler::Stats() const {
+  Statistics stats = counts_;
+  stats.nodes = cluster_.alive();
+  stats.queues = leases_.queues().size();
+  for (const auto& [id, queue] : leases_.queues()) {
+    stats.waiting_queues += queue->wanted > 0;
+    stats.waiting_leases += queue->wanted;
+  }
+  stats.leases = leases_.leases().size();
+  for (const auto& [id, lease] : leases_.leases()) stats.blocked += lease->blocked;
+  return stats;
+}
+
+std::string Scheduler::CheckInvariants() const {
+  for (const std::string& problem : {policy_.CheckInvariants(), CheckLeases(), CheckNodes(), CheckLines()}) {
+    if (!problem.empty()) return problem;
+  }
+  return "";
+}
+
+std::string Scheduler::CheckLeases() const {
+  std::size_t leases = 0;
+  for (const auto& [id, queue] : leases_.queues()) {
+    std::uint32_t active = 0;
+    for (const LeaseId lease : queue->leases) active += !leases_.FindLease(lease)->blocked;
+    leases += queue->leases.size();
+    if (active != queue->active) return "a queue miscounts its active leases";
+    if (queue->wanted == 0 && queue->leases.empty()) return "an idle queue was not forgotten";
+    if (queue->gone && queue->wanted > 0) return "a client that is gone waits for leases";
+  }
+  return leases == leases_.leases().size() ? "" : "a lease is in no queue";
+}
+
+std::string Scheduler::CheckNodes() const {
+  for (const NodeInfo& node : cluster_.nodes()) {
+    if (!node.alive && !leases_.LeasesOn(node.index).empty()) return "a lost node has leases";
+    if (!node.alive) continue;
+    ResourceSet sum = node.available;
+    for (const LeaseId id : leases_.LeasesOn(node.index)) sum.Add(leases_.FindLease(id)->Taken());
+    if (!(sum == node.total))
+      return fmt::format("held and available make {} of {}", sum.ToString(), node.total.ToString());
+    for (const auto& [name, amount] : node.available.entries()) {
+      if (amount < 0 && name != "CPU") return fmt::format("{} was given away beyond what there is", name);
+    }
+  }
+  return "";
+}
+
+std::string Scheduler::CheckLines() const {
+  std::size_t in_line = 0;
+  for (const auto& [shape, line] : waiting_) {
+    if (line.queues.empty()) return "an empty line was kept";
+    if (IsImpossible(*shape)) return "a request that cannot be served waits";
+    std::uint64_t last = 0;
+    for (const LeaseQueue* queue : line.queues) {
+      if (queue->wanted == 0 || queue->candidates != shape || queue->turn <= last) return "a line is out of order";
+      last = queue->turn;
+    }
+    in_line += line.queues.size();
+    const auto reserved = reclaimer_.reserved_node();
+    if (shape->ready() > (reserved && shape->IsReady(*reserved) ? 1 : 0))
+      return "a request waits though a node has room";
+  }
+  return in_line == Stats().waiting_queues ? "" : "a waiting queue is in no line";
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,92 @@
+#include "scheduler/lease_table.h"
+
+#include <limits>
+
+namespace ray_engine {
+
+ResourceSet Lease::Taken() const {
+  ResourceSet taken = held;
+  if (blocked) taken.Set("CPU", 0);
+  return taken;
+}
+
+LeaseQueue* LeaseTable::FindQueue(ProcessId client, std::uint32_t key) {
+  const auto it = queues_.find({client, key});
+  return it == queues_.end() ? nullptr : it->second.get();
+}
+
+const LeaseQueue* LeaseTable::FindQueue(ProcessId client, std::uint32_t key) const {
+  return const_cast<LeaseTable*>(this)->FindQueue(client, key);
+}
+
+LeaseQueue* LeaseTable::AddQueue(ProcessId client, std::uint32_t key) {
+  std::unique_ptr<LeaseQueue>& queue = queues_[{client, key}];
+  queue = std::make_unique<LeaseQueue>();
+  queue->client = client;
+  queue->key = key;
+  return queue.get();
+}
+
+void LeaseTable::EraseQueue(LeaseQueue* queue) { queues_.erase({queue->client, queue->key}); }
+
+std::vector<LeaseQueue*> LeaseTable::QueuesOf(ProcessId client) {
+  std::vector<LeaseQueue*> found;
+  for (auto it = queues_.lower_bound({client, 0}); it != queues_.end() && it->first.first == client; ++it) {
+    found.push_back(it->second.get());
+  }
+  return found;
+}
+
+std::vector<ProcessId> LeaseTable::ClientsOn(std::uint32_t node) const {
+  constexpr std::uint32_t kLast = std::numeric_limits<std::uint32_t>::max();
+  std::vector<ProcessId> clients;
+  auto it = queues_.lower_bound({ProcessId{node, 0}, 0});
+  while (it != queues_.end() && it->first.first.node == node) {
+    clients.push_back(it->first.first);
+    it = queues_.upper_bound({clients.back(), kLast});
+  }
+  return clients;
+}
+
+Lease* LeaseTable::FindLease(LeaseId id) {
+  const auto it = leases_.find(id);
+  return it == leases_.end() ? nullptr : it->second.get();
+}
+
+const Lease* LeaseTable::FindLease(LeaseId id) const { return const_cast<LeaseTable*>(this)->FindLease(id); }
+
+Lease* LeaseTable::AddLease(LeaseQueue* queue, std::uint32_t node) {
+  const LeaseId id{++last_id_};
+  std::unique_ptr<Lease>& lease = leases_[id];
+  lease = std::make_unique<Lease>();
+  lease->id = id;
+  lease->node = node;
+  lease->queue = queue;
+  queue->leases.insert(id);
+  ++queue->active;
+  by_node_[node].insert(id);
+  return lease.get();
+}
+
+void LeaseTable::EraseLease(Lease* lease) {
+  lease->queue->leases.erase(lease->id);
+  if (!lease->blocked) --lease->queue->active;
+  const auto on_node = by_node_.find(lease->node);
+  on_node->second.erase(lease->id);
+  if (on_node->second.empty()) by_node_.erase(on_node);
+  leases_.erase(lease->id);
+}
+
+void LeaseTable::SetBlocked(Lease* lease, bool blocked) {
+  if (lease->blocked == blocked) return;
+  lease->blocked = blocked;
+  lease->queue->active += blocked ? -1 : 1;
+}
+
+const absl::btree_set<LeaseId>& LeaseTable::LeasesOn(std::uint32_t node) const {
+  static const absl::btree_set<LeaseId> kNothing;
+  const auto it = by_node_.find(node);
+  return it == by_node_.end() ? kNothing : it->second;
+}
+
+}  // namespace ray_engine

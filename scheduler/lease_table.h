@@ -1,0 +1,93 @@
+// LeaseTable: who holds which lease, and who waits for how many.
+//
+// A LeaseQueue is one (client, class) pair: the number of leases it still waits for and those it holds. A Lease is the
+// right to use one worker on one node; it lives from the decision of the scheduler until the node engine reports its
+// end. A queue without leases and wishes is forgotten. Plain bookkeeping: it decides nothing and knows nothing of
+// resources of nodes.
+//
+// Owns queues and leases; pointers to them stay valid until they are erased. Loop-bound (head loop).
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/ids.h"
+#include "engine/wire/messages.h"
+#include "scheduler/placement_policy.h"
+
+namespace ray_engine {
+
+using Time = std::chrono::nanoseconds;  // since an arbitrary start; always passed in
+
+struct LeaseQueue {
+  ProcessId client;
+  std::uint32_t key = 0;
+  std::string name;  // for people
+  LeaseClass lease_class;
+  Candidates* candidates = nullptr;
+  std::uint32_t locality = 0xffffffff;
+
+  std::uint32_t wanted = 0;  // leases still to be granted; the queue is in a waiting line if and only if > 0
+  std::uint64_t turn = 0;    // place in the line of its shape: lower comes first
+  std::list<LeaseQueue*>::iterator place;
+  absl::btree_set<LeaseId> leases;  // held, oldest first
+  std::uint32_t active = 0;         // those not blocked
+  bool gone = false;                // the client is: only its leases have still to end
+
+  std::optional<Time> asked_at;     // when leases of others were last asked back for it
+  std::optional<Time> overtaken;  // since when others have been served on nodes that this queue waits for
+  Time patience{};                // how long the next reservation for it may last
+};
+
+struct Lease {
+  LeaseId id{};
+  std::uint32_t node = 0;
+  LeaseQueue* queue = nullptr;
+  ResourceSet held;
+  bool blocked = false;
+  Time ask_after{};  // not to be asked back before
+  Time patience{};   // until it may be asked again
+
+  // What it takes from the node: all it holds, without CPU while blocked.
+  ResourceSet Taken() const;
+};
+
+class LeaseTable {
+ public:
+  LeaseQueue* FindQueue(ProcessId client, std::uint32_t key);
+  const LeaseQueue* FindQueue(ProcessId client, std::uint32_t key) const;
+  LeaseQueue* AddQueue(ProcessId client, std::uint32_t key);
+  // REQUIRES: it holds no lease and wants none.
+  void EraseQueue(LeaseQueue* queue);
+  std::vector<LeaseQueue*> QueuesOf(ProcessId client);
+  std::vector<ProcessId> ClientsOn(std::uint32_t node) const;
+
+  Lease* FindLease(LeaseId id);
+  const Lease* FindLease(LeaseId id) const;
+  Lease* AddLease(LeaseQueue* queue, std::uint32_t node);
+  void EraseLease(Lease* lease);
+  void SetBlocked(Lease* lease, bool blocked);
+  const absl::btree_set<LeaseId>& LeasesOn(std::uint32_t node) const;
+
+  const absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>>& leases() const { return leases_; }
+  using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<LeaseQueue>>;
+  const QueueMap& queues() const { return queues_; }
+
+ private:
+  QueueMap queues_;
+  absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>> leases_;
+  absl::flat_hash_map<std::uint32_t, absl::btree_set<LeaseId>> by_node_;
+  std::uint64_t last_id_ = 0;
+};
+
+}  // namespace ray_engine

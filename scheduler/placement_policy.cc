@@ -1,0 +1,207 @@
+#include "scheduler/placement_policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace ray_engine {
+namespace {
+
+constexpr std::uint64_t kScale = 10000;  // of utilisation in a score
+constexpr std::uint64_t kPackBelow = kScale / 2;
+constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 30;
+
+// The share in use of the resource most in use, of those that every node has.
+std::uint64_t Utilisation(const NodeInfo& node) {
+  static const std::string kCounted[] = {"CPU", "memory", "object_store_memory"};
+  double used = 0;
+  for (const std::string& name : kCounted) {
+    const double total = static_cast<double>(node.total.Get(name));
+    if (total > 0) used = std::max(used, 1 - static_cast<double>(node.available.Get(name)) / total);
+  }
+  return static_cast<std::uint64_t>(std::min(used, 1000.0) * kScale);
+}
+
+std::uint64_t HybridScore(const ResourceSet& asked, const NodeInfo& node) {
+  const std::uint64_t used = Utilisation(node);
+  const bool wastes_gpu = node.total.Get("GPU") > 0 && asked.Get("GPU") == 0;
+  return (used < kPackBelow ? 0 : used) + (wastes_gpu ? kGpuPenalty : 0);
+}
+
+std::uint64_t ScoreOf(std::uint64_t key) { return key >> 32; }
+std::uint32_t NodeOfKey(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
+
+// "CPU 1 free of 4, 2 needed" for each resource of which `node` has too little.
+std::string Shortage(const ResourceSet& asked, const NodeInfo& node, bool ever) {
+  std::string text;
+  for (const auto& [name, amount] : asked.entries()) {
+    const auto total = node.total.Get(name), available = node.available.Get(name);
+    if ((ever ? total : available) >= amount) continue;
+    text += fmt::format("{}{} ", text.empty() ? "" : "; ", name);
+    if (!ever) text += fmt::format("{:g} free of ", ResourceSet::ToDouble(available));
+    text += fmt::format("{:g}, {:g} needed", ResourceSet::ToDouble(total), ResourceSet::ToDouble(amount));
+  }
+  return text;
+}
+
+}  // namespace
+
+PlacementShape ShapeOf(const LeaseClass& lease_class) {
+  PlacementShape shape;
+  shape.resources = lease_class.resources;
+  shape.strategy = lease_class.strategy;
+  if (shape.strategy == LeaseClass::kNodeAffinity) {
+    shape.affinity = lease_class.affinity;
+    shape.soft = lease_class.soft;
+  }
+  return shape;
+}
+
+// ---- Candidates
+// --------------------------------------------------------------------------------------------------------
+
+Candidates::Candidates(PlacementShape shape, const ClusterView& cluster) : shape_(std::move(shape)) {
+  Rebuild(cluster);
+}
+
+std::optional<std::uint32_t> Candidates::Pick(absl::Span<const std::uint32_t> preferred,
+                                              std::optional<std::uint32_t> excluded) {
+  const bool spread = shape_.strategy == LeaseClass::kSpread;
+  const std::optional<Key> best = FirstReady(spread ? spread_next_ : 0, excluded);
+  if (!best) return std::nullopt;
+  if (spread) {
+    spread_next_ = NodeOfKey(*best) + 1;
+    return NodeOfKey(*best);
+  }
+  for (const std::uint32_t node : preferred) {
+    if (IsReady(node) && node != excluded && ScoreOf(KeyOf(node)) <= ScoreOf(*best)) return node;
+  }
+  return NodeOfKey(*best);
+}
+
+std::optional<Candidates::Key> Candidates::FirstReady(Key from, std::optional<std::uint32_t> excluded) const {
+  auto it = ready_.lower_bound(from);
+  const std::size_t tries = std::min<std::size_t>(ready_.size(), 2);  // at most one is excluded
+  for (std::size_t i = 0; i < tries; ++i, ++it) {
+    if (it == ready_.end()) it = ready_.begin();
+    if (NodeOfKey(*it) != excluded) return *it;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint32_t> Candidates::NextFeasible(std::uint32_t from) const {
+  if (feasible_ == 0) return std::nullopt;
+  const auto feasible = [](Key key) { return key != kInfeasible; };
+  const auto start = keys_.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(from, keys_.size()));
+  auto found = std::find_if(start, keys_.end(), feasible);
+  if (found == keys_.end()) found = std::find_if(keys_.begin(), start, feasible);
+  return static_cast<std::uint32_t>(found - keys_.begin());
+}
+
+std::string Candidates::Refusals(const ClusterView& cluster, std::size_t limit) const {
+  if (cluster.alive() == 0) return "there is no node yet";
+  std::string text;
+  std::size_t refused = 0;
+  for (const NodeInfo& node : cluster.nodes()) {
+    if (!node.alive || IsReady(node.index)) continue;
+    if (++refused > limit) continue;
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "\n", NodeLabel(node), Refusal(cluster, node));
+  }
+  if (refused > limit) text += fmt::format("\n... and {} more nodes", refused - limit);
+  return text;
+}
+
+std::string Candidates::Refusal(const ClusterView& cluster, const NodeInfo& node) const {
+  if (!Admits(cluster, node)) return "not the node asked for";
+  if (!node.total.Covers(shape_.resources)) return Shortage(shape_.resources, node, true);
+  return Shortage(shape_.resources, node, false);
+}
+
+bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const {
+  if (shape_.strategy != LeaseClass::kNodeAffinity || node.id == shape_.affinity) return true;
+  if (!shape_.soft) return false;
+  const NodeInfo* wished = cluster.Find(shape_.affinity);
+  return wished == nullptr || !wished->total.Covers(shape_.resources);
+}
+
+Candidates::Key Candidates::ComputeKey(const ClusterView& cluster, std::uint32_t index) const {
+  const NodeInfo* node = cluster.Find(index);
+  if (node == nullptr || !node->total.Covers(shape_.resources) || !Admits(cluster, *node)) return kInfeasible;
+  if (!node->available.Covers(shape_.resources)) return kFull;
+  if (shape_.strategy == LeaseClass::kSpread) return index;
+  return HybridScore(shape_.resources, *node) << 32 | index;
+}
+
+void Candidates::SetKey(std::uint32_t node, Key key) {
+  if (keys_.size() <= node) keys_.resize(node + 1, kInfeasible);
+  const Key old = std::exchange(keys_[node], key);
+  if (old == key) return;
+  if (old < kFull) ready_.erase(old);
+  if (key < kFull) ready_.insert(key);
+  feasible_ += (key != kInfeasible);
+  feasible_ -= (old != kInfeasible);
+}
+
+void Candidates::Refresh(const ClusterView& cluster, std::uint32_t node) { SetKey(node, ComputeKey(cluster, node)); }
+
+void Candidates::Rebuild(const ClusterView& cluster) {
+  for (std::uint32_t node = 0; node < cluster.nodes().size(); ++node) Refresh(cluster, node);
+}
+
+// ---- PlacementPolicy
+// ---------------------------------------------------------------------------------------------------
+
+Candidates* PlacementPolicy::Acquire(const PlacementShape& shape) {
+  std::unique_ptr<Candidates>& entry = shapes_[shape];
+  if (entry == nullptr) {
+    entry = std::make_unique<Candidates>(shape, cluster_);
+  } else if (entry->users_ == 0) {
+    idle_.remove(entry.get());
+  }
+  ++entry->users_;
+  return entry.get();
+}
+
+void PlacementPolicy::Release(Candidates* candidates) {
+  if (--candidates->users_ > 0) return;
+  idle_.push_back(candidates);
+  if (idle_.size() > kMaxIdleShapes) ForgetOldestIdle();
+}
+
+void PlacementPolicy::ForgetOldestIdle() {
+  const PlacementShape shape = idle_.front()->shape();
+  idle_.pop_front();
+  shapes_.erase(shape);
+}
+
+void PlacementPolicy::OnChanged(std::uint32_t node) {
+  for (auto& [shape, candidates] : shapes_) candidates->Refresh(cluster_, node);
+}
+
+void PlacementPolicy::OnJoinedOrLost(std::uint32_t node) {
+  const NodeId& id = cluster_.nodes()[node].id;
+  for (auto& [shape, candidates] : shapes_) {
+    if (candidates->FollowsNode(id)) {
+      candidates->Rebuild(cluster_);
+    } else {
+      candidates->Refresh(cluster_, node);
+    }
+  }
+}
+
+std::string PlacementPolicy::CheckInvariants() const {
+  for (const auto& [shape, candidates] : shapes_) {
+    std::size_t ready = 0, feasible = 0;
+    for (std::uint32_t node = 0; node < cluster_.nodes().size(); ++node) {
+      const auto key = candidates->KeyOf(node);
+      if (key != candidates->ComputeKey(cluster_, node)) return fmt::format("candidates are stale for node {}", node);
+      ready += candidates->ready_.count(key);
+      feasible += candidates->IsFeasible(node);
+    }
+    if (ready != candidates->ready() || feasible != candidates->feasible()) return "candidates are miscounted";
+  }
+  return "";
+}
+
+}  // namespace ray_engine

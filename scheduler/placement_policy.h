@@ -1,0 +1,113 @@
+// PlacementPolicy: on which node a request goes.
+//
+// Requests of one PlacementShape are alike to the policy. Each shape has its Candidates: the nodes that could serve it
+// now, kept in the order of preference, so that a decision costs O(log nodes) and "nowhere" costs O(1).
+//
+// Default order (hybrid): the preferred nodes first while less than half used, then packing nodes below half in index
+// order, then the least used; requests without GPU leave GPU nodes for last. SPREAD: round robin by index. Node
+// affinity: that node only; if soft and that node is gone or too small, as by default.
+//
+// Owns the shapes, counted by Acquire and Release. Loop-bound (head loop).
+
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "scheduler/cluster_view.h"
+
+namespace ray_engine {
+
+struct PlacementShape {
+  ResourceSet resources;
+  LeaseClass::Strategy strategy = LeaseClass::kDefault;
+  NodeId affinity;
+  bool soft = false;
+
+  friend bool operator==(const PlacementShape& a, const PlacementShape& b) {
+    return a.resources == b.resources && a.strategy == b.strategy && a.affinity == b.affinity && a.soft == b.soft;
+  }
+  template <class H>
+  friend H AbslHashValue(H h, const PlacementShape& shape) {
+    return H::combine(std::move(h), shape.resources, shape.strategy, shape.affinity, shape.soft);
+  }
+};
+
+PlacementShape ShapeOf(const LeaseClass& lease_class);
+
+class Candidates {
+ public:
+  Candidates(PlacementShape shape, const ClusterView& cluster);
+
+  const PlacementShape& shape() const { return shape_; }
+  // Nodes whose total would do / that have room now.
+  std::size_t feasible() const { return feasible_; }
+  std::size_t ready() const { return ready_.size(); }
+  bool IsFeasible(std::uint32_t node) const { return KeyOf(node) != kInfeasible; }
+  bool IsReady(std::uint32_t node) const { return KeyOf(node) < kFull; }
+
+  // The next node with room, if any. `preferred` nodes come first where the policy allows; `excluded` never comes.
+  std::optional<std::uint32_t> Pick(absl::Span<const std::uint32_t> preferred, std::optional<std::uint32_t> excluded);
+
+  // The first feasible node at or after index `from`, round the end; none if nothing is feasible.
+  std::optional<std::uint32_t> NextFeasible(std::uint32_t from) const;
+
+  // Nodes that can never serve the shape, or cannot now, and why: at most `limit` lines of "node 0 (host): CPU ...".
+  std::string Refusals(const ClusterView& cluster, std::size_t limit = 8) const;
+
+ private:
+  friend class PlacementPolicy;
+  using Key = std::uint64_t;  // score above, node index below; smaller is better
+  static constexpr Key kInfeasible = ~Key{0};
+  static constexpr Key kFull = kInfeasible - 1;
+
+  void Refresh(const ClusterView& cluster, std::uint32_t node);
+  void Rebuild(const ClusterView& cluster);
+  bool FollowsNode(const NodeId& node) const { return shape_.soft && shape_.affinity == node; }
+  // The first of ready_ at or after `from`, round the end, without `excluded`.
+  std::optional<Key> FirstReady(Key from, std::optional<std::uint32_t> excluded) const;
+  Key ComputeKey(const ClusterView& cluster, std::uint32_t node) const;
+  bool Admits(const ClusterView& cluster, const NodeInfo& node) const;
+  std::string Refusal(const ClusterView& cluster, const NodeInfo& node) const;
+  Key KeyOf(std::uint32_t node) const { return node < keys_.size() ? keys_[node] : kInfeasible; }
+  void SetKey(std::uint32_t node, Key key);
+
+  PlacementShape shape_;
+  std::vector<Key> keys_;       // by node index
+  absl::btree_set<Key> ready_;  // the keys of nodes with room
+  std::size_t feasible_ = 0;
+  std::uint32_t spread_next_ = 0;
+  std::size_t users_ = 0;
+};
+
+class PlacementPolicy {
+ public:
+  explicit PlacementPolicy(const ClusterView* cluster) : cluster_(*cluster) {}
+
+  Candidates* Acquire(const PlacementShape& shape);
+  void Release(Candidates* candidates);
+
+  // The node's resources, or its being there at all, changed.
+  void OnChanged(std::uint32_t node);
+  void OnJoinedOrLost(std::uint32_t node);
+
+  // Empty, or what is wrong.
+  std::string CheckInvariants() const;
+
+ private:
+  static constexpr std::size_t kMaxIdleShapes = 32;
+  void ForgetOldestIdle();
+
+  const ClusterView& cluster_;
+  absl::flat_hash_map<PlacementShape, std::unique_ptr<Candidates>> shapes_;
+  std::list<Candidates*> idle_;  // without users, oldest first: kept, as the same shape tends to come back
+};
+
+}  // namespace ray_engine

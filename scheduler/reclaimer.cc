@@ -1,0 +1,134 @@
+#include "scheduler/reclaimer.h"
+
+#include <algorithm>
+
+#include "absl/container/flat_hash_map.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr int kLeasesPerAsk = 256;  // looked at for one queue at one time
+constexpr int kNodesPerSearch = 64;
+
+// True if `held` has some of what `available` lacks for `asked`.
+bool Helps(const ResourceSet& held, const ResourceSet& available, const ResourceSet& asked) {
+  for (const auto& [name, amount] : asked.entries()) {
+    if (available.Get(name) < amount && held.Get(name) > 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+struct Reclaimer::Round {
+  LeaseQueue* queue = nullptr;
+  Time now{};
+  bool reserved = false;
+  std::uint32_t needed = 0;
+  int budget = kLeasesPerAsk;
+  absl::flat_hash_map<const LeaseQueue*, std::uint32_t> asked_of;
+  std::vector<Lease*> asked;
+};
+
+std::vector<Lease*> Reclaimer::Ask(LeaseQueue* queue, Time now) {
+  if (queue->asked_at && now - *queue->asked_at < kSlice) return {};
+  queue->asked_at = now;
+  Round round;
+  round.queue = queue;
+  round.now = now;
+  round.reserved = reserved_for() == queue;
+  round.needed = round.reserved ? kLeasesPerAsk : queue->wanted;
+  if (round.reserved) {
+    AskOnNode(reservation_->node, &round);
+  } else {
+    const std::size_t nodes = queue->candidates->feasible();
+    for (std::size_t i = 0; i < nodes && round.needed > 0 && round.budget > 0; ++i) {
+      const std::uint32_t node = *queue->candidates->NextFeasible(next_node_);
+      AskOnNode(node, &round);
+      next_node_ = node + 1;
+      --round.budget;
+    }
+  }
+  return std::move(round.asked);
+}
+
+void Reclaimer::AskOnNode(std::uint32_t node, Round* round) {
+  const NodeInfo* info = cluster_.Find(node);
+  if (info == nullptr) return;
+  for (const LeaseId id : leases_.LeasesOn(node)) {
+    if (round->needed == 0) return;
+    --round->budget;
+    Lease* lease = leases_.FindLease(id);
+    if (!MayAsk(*lease, info->available, *round)) continue;
+    lease->patience = std::min(std::max(2 * lease->patience, kSlice), kMaxAskInterval);
+    lease->ask_after = round->now + lease->patience;
+    ++round->asked_of[lease->queue];
+    round->asked.push_back(lease);
+    --round->needed;
+  }
+}
+
+bool Reclaimer::MayAsk(const Lease& lease, const ResourceSet& available, const Round& round) const {
+  const LeaseQueue& holder = *lease.queue;
+  if (&holder == round.queue || holder.client == kHead || holder.gone || lease.blocked) return false;
+  if (lease.ask_after > round.now || !Helps(lease.held, available, round.queue->lease_class.resources)) return false;
+  if (round.reserved) return true;
+  if (holder.active <= round.queue->active) return false;
+  const std::uint32_t fair = (holder.active - round.queue->active + 1) / 2;  // what would make the two alike
+  const auto asked = round.asked_of.find(&holder);
+  return asked == round.asked_of.end() || asked->second < fair;
+}
+
+// ---- the reservation
+// ---------------------------------------------------------------------------------------------------
+
+std::optional<std::uint32_t> Reclaimer::reserved_node() const {
+  return reservation_ ? std::optional(reservation_->node) : std::nullopt;
+}
+
+void Reclaimer::OnOvertaken(LeaseQueue* queue, Time now) {
+  if (!queue->overtaken && queue->leases.empty()) queue->overtaken = now;
+}
+
+void Reclaimer::Consider(LeaseQueue* queue, Time now) {
+  if (reservation_ || !queue->overtaken || now - *queue->overtaken < kOvertakenFor || !queue->leases.empty()) return;
+  const std::size_t nodes = std::min<std::size_t>(queue->candidates->feasible(), kNodesPerSearch);
+  for (std::size_t i = 0; i < nodes; ++i) {
+    const std::uint32_t node = *queue->candidates->NextFeasible(next_node_);
+    next_node_ = node + 1;
+    if (!CouldMakeRoom(*queue, node)) continue;
+    queue->patience = std::clamp(2 * queue->patience, kFirstPatience, kMaxPatience);
+    queue->asked_at.reset();
+    reservation_ = Reservation{queue, node, now + queue->patience};
+    return;
+  }
+}
+
+bool Reclaimer::CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const {
+  ResourceSet room = cluster_.Find(node)->available;
+  for (const LeaseId id : leases_.LeasesOn(node)) {
+    const Lease& lease = *leases_.FindLease(id);
+    if (lease.queue->client != kHead && !lease.blocked) room.Add(lease.held);
+  }
+  return room.Covers(queue.lease_class.resources);
+}
+
+void Reclaimer::OnServed(LeaseQueue* queue) {
+  queue->overtaken.reset();
+  queue->patience = Time{};
+  if (reserved_for() == queue) reservation_.reset();
+}
+
+void Reclaimer::OnNodeLost(std::uint32_t node) {
+  if (reserved_node() == node) reservation_.reset();
+}
+
+bool Reclaimer::Expire(Time now) {
+  if (!reservation_ || now < reservation_->until) return false;
+  LeaseQueue* queue = reservation_->queue;
+  queue->overtaken = now + queue->patience - kOvertakenFor;  // others have their turn for as long
+  reservation_.reset();
+  return true;
+}
+
+}  // namespace ray_engine

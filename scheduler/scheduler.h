@@ -1,0 +1,152 @@
+// Scheduler: decides which node runs what. Lives on the head.
+//
+// Clients (drivers, workers, and the head itself for actors) ask for leases by class; the scheduler picks nodes, keeps
+// the books of resources exactly, takes leases back for fairness and explains why a request waits.
+//
+// Pure state machine: every On...() call takes one event and the time, changes the state and returns what is to be
+// done. It never sends, sleeps, reads a clock or starts a thread.
+//
+// A demand says how many leases the client still waits for, beyond those it has been granted; it replaces the last
+// demand of the same (client, key), and each grant takes one off. A grant that was under way when the demand was sent
+// may so be given twice; the client returns what it does not need.
+//
+// Actors are placed by demands of client kHead, one key per placement: such a lease is never asked back.
+//
+// REQUIRES: events of one client or node arrive in order; nothing arrives from it after OnClientGone / OnNodeLost.
+// Loop-bound (head loop).
+
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/ids.h"
+#include "engine/wire/messages.h"
+#include "scheduler/cluster_view.h"
+#include "scheduler/lease_table.h"
+#include "scheduler/placement_policy.h"
+#include "scheduler/reclaimer.h"
+
+namespace ray_engine {
+
+class Scheduler {
+ public:
+  // Send this message to that process: StartLease and KillWorker to node engines; LeaseReclaim and LeaseFailed to
+  // clients (to kHead: hand it to the actor directory).
+  struct Send {
+    ProcessId to;
+    std::variant<StartLease, LeaseReclaim, LeaseFailed, KillWorker> message;
+  };
+  // Print this at the driver of the job.
+  struct Warn {
+    JobId job;
+    std::string text;
+  };
+  // A lease of client kHead ended or was lost with its node; the actor directory places anew if it still waits for it.
+  struct PlacementLost {
+    std::uint32_t key = 0;
+  };
+  using Action = std::variant<Send, Warn, PlacementLost>;
+  using Actions = std::vector<Action>;
+
+  struct Statistics {
+    std::uint64_t grants = 0, reclaims = 0, failures = 0;
+    std::size_t nodes = 0, queues = 0, waiting_queues = 0, waiting_leases = 0, leases = 0, blocked = 0;
+  };
+
+  Scheduler() : policy_(&cluster_), reclaimer_(&leases_, &cluster_) {}
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  Actions OnNodeJoined(const NodeInfo& node, Time now);
+  // Its leases are over (no OnLeaseEnded comes for them) and the clients that ran on it are gone.
+  Actions OnNodeLost(std::uint32_t node, const std::string& reason, Time now);
+
+  Actions OnDemand(ProcessId client, const LeaseDemand& demand, Time now);
+  Actions OnLeaseEnded(const LeaseEnded& ended, Time now);
+  Actions OnBlocked(LeaseId lease, Time now);
+  Actions OnUnblocked(LeaseId lease, Time now);
+  Actions OnClientGone(ProcessId client, const std::string& cause, Time now);
+  // From now on the lease holds `held` only (an actor that runs).
+  Actions SetHeld(LeaseId lease, const ResourceSet& held, Time now);
+
+  Actions OnTick(Time now);
+  // When OnTick is due; none if nothing waits.
+  std::optional<Time> NextTick() const;
+
+  // Where the lease is, if it is known.
+  std::optional<std::uint32_t> NodeOf(LeaseId lease) const;
+  const ClusterView& cluster() const { return cluster_; }
+
+  // Why the demand waits, node by node. For people.
+  std::string Explain(ProcessId client, std::uint32_t key) const;
+  Statistics Stats() const;
+  // Empty, or what is wrong. For tests and debug builds.
+  std::string CheckInvariants() const;
+
+ private:
+  // The queues that wait for leases of one shape, by turn.
+  struct Line {
+    std::list<LeaseQueue*> queues;
+    Time warn_at{};
+  };
+  static constexpr Time kWarnAfter = std::chrono::seconds(1);
+  static constexpr Time kWarnAgainAfter = std::chrono::seconds(60);
+  static constexpr Time kMaxTickGap = std::chrono::milliseconds(100);
+  using Turn = std::pair<std::uint64_t, Candidates*>;  // of the first queue of a line
+
+  // Demands.
+  void SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now);
+  void JoinLine(LeaseQueue* queue, Time now);
+  void LeaveLine(LeaseQueue* queue);
+  void StopWaiting(LeaseQueue* queue);
+  void SetClass(LeaseQueue* queue, const LeaseDemand& demand);
+  void ForgetIfIdle(LeaseQueue* queue);
+  void Fail(LeaseQueue* queue, const std::string& error, Actions* actions);
+  void FailImpossible(Actions* actions);
+  void DropClient(ProcessId client, const std::string& cause, Actions* actions);
+  void LoseLeasesOn(std::uint32_t node, Time now, Actions* actions);
+
+  // Grants.
+  void GrantAll(Time now, Actions* actions);
+  void GrantReserved(Time now, Actions* actions);
+  bool GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions);
+  void Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions);
+  void End(Lease* lease);
+  template <class Change>
+  void ChangeLease(Lease* lease, Change change);
+  std::vector<Turn> LinesByTurn() const;
+
+  // Fairness and warnings.
+  void Reclaim(LeaseQueue* queue, Time now, Actions* actions);
+  void ServeWaiting(Time now, Actions* actions);
+  void WarnOfInfeasible(Time now, Actions* actions);
+  void WarnOfLine(const Candidates& shape, const Line& line, Actions* actions) const;
+  void TickSoon(Time now);
+  void PlanTick(bool busy, Time now);
+
+  // Only one node was asked for, and it cannot be had.
+  static bool IsImpossible(const Candidates& shape);
+
+  std::string CheckLeases() const;
+  std::string CheckNodes() const;
+  std::string CheckLines() const;
+
+  ClusterView cluster_;
+  PlacementPolicy policy_;
+  LeaseTable leases_;
+  Reclaimer reclaimer_;
+  absl::flat_hash_map<Candidates*, Line> waiting_;
+  std::uint64_t last_turn_ = 0;
+  Time next_tick_{};
+  Time tick_gap_{};
+  Statistics counts_;  // the three running counts
+};
+
+}  // namespace ray_engine

@@ -1,0 +1,116 @@
+"""Import hook: answers `import ray.<anything>` that nobody else can answer.
+
+First comes what the engine itself has. Then our small versions of Ray's test utilities and of a few private modules
+(overlay/). `ray.tests.<name>` is the file of that name in the checkout. Everything else is an empty module whose names
+fail when they are used (stubs.py).
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+
+from ray_conformance.stubs import StubModule
+
+OVERLAY = os.path.join(os.path.dirname(__file__), "overlay")
+ATTRIBUTES = {"_private", "_raylet", "_common", "tests"}  # reachable as ray.<name> without an import, as in Ray
+
+
+def install():
+    sys.meta_path.insert(0, _RayItself())
+    sys.meta_path.append(_Fallback())
+
+
+class _Fallback(importlib.abc.MetaPathFinder):
+    """Last on sys.meta_path: sees only names that nobody else has."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        parts = fullname.split(".")
+        if parts[0] != "ray" or len(parts) == 1:
+            return None
+        source = _source_of(parts[1:])
+        if source:
+            folder = [os.path.dirname(source)] if source.endswith("__init__.py") else None
+            loader = _StubbedSourceLoader(fullname, source)
+            return importlib.util.spec_from_file_location(
+                fullname, source, loader=loader, submodule_search_locations=folder
+            )
+        return importlib.machinery.ModuleSpec(fullname, _StubLoader(), is_package=True)
+
+
+def _source_of(parts):
+    candidates = [os.path.join(OVERLAY, *parts) + ".py", os.path.join(OVERLAY, *parts, "__init__.py")]
+    if parts[0] == "tests" and len(parts) == 2:
+        candidates.append(os.path.join(os.environ.get("RAY_CONFORMANCE_TESTS", ""), parts[1] + ".py"))
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+class _StubLoader(importlib.abc.Loader):
+    def create_module(self, spec):
+        return StubModule(spec.name)
+
+    def exec_module(self, module):
+        module.__path__ = []
+
+
+class _StubbedSourceLoader(importlib.machinery.SourceFileLoader):
+    """Runs a source file in a module that serves what the file does not define as stubs."""
+
+    def create_module(self, spec):
+        return StubModule(spec.name)
+
+
+class _RayItself(importlib.abc.MetaPathFinder):
+    """First on sys.meta_path: the package is found as usual, then its private parts become reachable as attributes."""
+
+    def __init__(self):
+        self.busy = False
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in ("ray", "ray_engine") or self.busy:
+            return None
+        self.busy = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.busy = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Extended(spec.loader)
+        return spec
+
+
+class _Extended(importlib.abc.Loader):
+    def __init__(self, loader):
+        self.loader = loader
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        self.loader.exec_module(module)
+        add_attributes(sys.modules.get(module.__name__, module))
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+
+def add_attributes(module):
+    """Adds a module-level __getattr__ behind the one the package has."""
+    own = module.__dict__.get("__getattr__")
+    if getattr(own, "is_conformance", False):
+        return
+
+    def __getattr__(name):
+        if own is not None:
+            try:
+                return own(name)
+            except AttributeError:
+                pass
+        if name in ATTRIBUTES:
+            return importlib.import_module(f"ray.{name}")
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+    __getattr__.is_conformance = True
+    module.__getattr__ = __getattr__

@@ -1,0 +1,1 @@
+"""Parts of `ray._common` that tests reach for."""

@@ -1,0 +1,1 @@
+"""Parts of `ray._private` that tests reach for."""

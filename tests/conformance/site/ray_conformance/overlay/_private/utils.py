@@ -1,0 +1,20 @@
+"""`ray._private.utils`: small helpers."""
+
+import os
+import sys
+
+
+def get_num_cpus():
+    return len(os.sched_getaffinity(0))
+
+
+def format_error_message(exception_message, task_exception=False):
+    return exception_message
+
+
+def get_ray_doc_version():
+    return "master"
+
+
+def is_in_test():
+    return "pytest" in sys.modules

@@ -1,0 +1,68 @@
+"""`ray._private.worker`: the few attributes of the process that tests look at, told by the runtime context."""
+
+import pickle  # noqa: F401  (tests use it from here)
+
+import ray
+from ray import get, init, is_initialized, put, remote, shutdown, wait  # noqa: F401
+
+SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
+
+
+class _Node:
+    @property
+    def unique_id(self):
+        return ray.get_runtime_context().get_node_id()
+
+    @property
+    def node_id(self):
+        return self.unique_id
+
+    @property
+    def node_ip_address(self):
+        return _own_node()["NodeManagerAddress"]
+
+
+class _Worker:
+    """`global_worker`: identity of this process. What only Ray has is served as missing."""
+
+    node = _Node()
+
+    @property
+    def connected(self):
+        return ray.is_initialized()
+
+    @property
+    def current_job_id(self):
+        return ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+
+    @property
+    def current_node_id(self):
+        return ray.NodeID.from_hex(ray.get_runtime_context().get_node_id())
+
+    @property
+    def worker_id(self):
+        return bytes.fromhex(ray.get_runtime_context().get_worker_id())
+
+    @property
+    def namespace(self):
+        return ray.get_runtime_context().namespace
+
+    @property
+    def node_ip_address(self):
+        return self.node.node_ip_address
+
+    def __getattr__(self, name):
+        from ray_conformance.stubs import Missing
+
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Missing(f"ray._private.worker.global_worker.{name}")
+
+
+def _own_node():
+    own = ray.get_runtime_context().get_node_id()
+    return next(node for node in ray.nodes() if node["NodeID"] == own)
+
+
+global_worker = _Worker()
+_global_node = global_worker.node

@@ -1,0 +1,1 @@
+"""`ray.tests`: helper modules of the checkout's test folder, found by the import hook."""

@@ -1,0 +1,660 @@
+"""Remote classes: state, order, names, handles, ends."""
+
+import gc
+import os
+import threading
+import time
+
+import pytest
+import ray_engine as ray
+
+from tests.python.waiting import overlap, wait_for
+
+DEAD = ray.exceptions.RayActorError
+
+
+def is_gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.fixture
+def counter_class(cluster):
+    @ray.remote
+    class Counter:
+        """Counts."""
+
+        kind = "plain"
+
+        def __init__(self, start=0):
+            self.n = start
+
+        def add(self, k=1):
+            self.n += k
+            return self.n
+
+        def pid(self):
+            return os.getpid()
+
+        def fail(self):
+            raise ValueError("from an actor")
+
+        def hold(self, gate, who="somebody"):
+            gate.pass_through(who)
+            return self.n
+
+    return Counter
+
+
+def test_state_lives_between_calls(counter_class):
+    first, second = counter_class.remote(), counter_class.remote(10)
+    assert ray.get([first.add.remote() for _ in range(5)]) == [1, 2, 3, 4, 5]
+    assert ray.get(second.add.remote(k=5)) == 15
+    assert len({*ray.get([first.pid.remote(), second.pid.remote()]), os.getpid()}) == 3
+
+
+def test_calls_of_one_caller_run_in_order(cluster):
+    @ray.remote
+    class Log:
+        def __init__(self):
+            self.seen = []
+
+        def note(self, i):
+            self.seen.append(i)
+
+        def all(self):
+            return self.seen
+
+    log = Log.remote()
+    for i in range(2000):
+        log.note.remote(i)
+    assert ray.get(log.all.remote()) == list(range(2000))
+
+
+def test_calls_wait_for_their_arguments_in_order(cluster, gate):
+    """A call whose argument is not there yet is not overtaken by the next one of the same caller."""
+
+    @ray.remote(num_cpus=0)
+    def late(gate):
+        gate.pass_through()
+        return "late"
+
+    @ray.remote
+    class Log:
+        def __init__(self):
+            self.seen = []
+
+        def note(self, value):
+            self.seen.append(value)
+            return list(self.seen)
+
+    log = Log.remote()
+    log.note.remote(late.remote(gate))
+    last = log.note.remote("early")
+    gate.wait_for_arrival()
+    assert ray.wait([last], timeout=0.5) == ([], [last])
+    gate.open()
+    assert ray.get(last, timeout=60) == ["late", "early"]
+
+
+def test_each_caller_has_its_own_order(counter_class):
+    @ray.remote
+    def call(counter, n):
+        return ray.get([counter.add.remote() for _ in range(n)])
+
+    counter = counter_class.remote()
+    sequences = ray.get([call.remote(counter, 100) for _ in range(4)])
+    assert all(sequence == sorted(sequence) for sequence in sequences)
+    assert sorted(sum(sequences, [])) == list(range(1, 401))
+
+
+def test_errors_of_methods(counter_class):
+    counter = counter_class.remote()
+    with pytest.raises(ValueError, match="from an actor") as caught:
+        ray.get(counter.fail.remote())
+    assert isinstance(caught.value, ray.exceptions.RayTaskError)
+    assert ray.get(counter.add.remote()) == 1
+
+
+def test_errors_of_init(cluster):
+    @ray.remote
+    class Broken:
+        def __init__(self):
+            raise ValueError("cannot start")
+
+        def f(self):
+            return 1
+
+    actor = Broken.remote()
+    for _ in range(2):
+        with pytest.raises(ray.exceptions.ActorDiedError, match="cannot start"):
+            ray.get(actor.f.remote(), timeout=60)
+
+
+def test_arguments_of_init_may_be_references(counter_class):
+    @ray.remote
+    def ten():
+        return 10
+
+    assert ray.get(counter_class.remote(ten.remote()).add.remote()) == 11
+
+
+def test_a_failed_argument_of_init_ends_the_actor(counter_class):
+    @ray.remote
+    def fail():
+        raise ValueError("no start value")
+
+    with pytest.raises(ray.exceptions.RayError):
+        ray.get(counter_class.remote(fail.remote()).add.remote(), timeout=60)
+
+
+def test_wrong_arguments_are_refused_at_the_call(counter_class):
+    with pytest.raises(TypeError):
+        counter_class.remote(1, 2, 3)
+    counter = counter_class.remote()
+    with pytest.raises(TypeError):
+        counter.add.remote(1, 2, 3)
+    with pytest.raises(AttributeError):
+        counter.no_such_method  # noqa: B018
+
+
+def test_several_results(cluster):
+    @ray.remote
+    class Pair:
+        @ray.method(num_returns=2)
+        def two(self):
+            return 1, 2
+
+        def three(self):
+            return 1, 2, 3
+
+    pair = Pair.remote()
+    assert ray.get(pair.two.remote()) == [1, 2]
+    assert ray.get(pair.three.options(num_returns=3).remote()) == [1, 2, 3]
+    assert ray.get(pair.three.remote()) == (1, 2, 3)
+
+
+def test_inheritance_and_class_members(cluster):
+    class Base:
+        shared = [1]
+
+        def __init__(self, name):
+            self.name = name
+
+        def hello(self):
+            return f"{type(self).__name__} {self.name}"
+
+        @staticmethod
+        def double(x):
+            return 2 * x
+
+        @classmethod
+        def kind(cls):
+            return cls.__name__
+
+        @property
+        def upper(self):
+            return self.name.upper()
+
+        def read_upper(self):
+            return self.upper
+
+    @ray.remote
+    class Derived(Base):
+        def hello(self):
+            return "derived " + super().hello()
+
+    actor = Derived.remote("x")
+    calls = [actor.hello.remote(), actor.double.remote(4), actor.kind.remote(), actor.read_upper.remote()]
+    assert ray.get(calls) == ["derived Derived x", 8, "Derived", "X"]
+
+
+def test_a_class_without_init(cluster):
+    @ray.remote
+    class Bare:
+        def f(self):
+            return 1
+
+    assert ray.get(Bare.remote().f.remote()) == 1
+    assert ray.get(ray.remote(num_cpus=0)(type("Made", (), {"g": lambda self: 2})).remote().g.remote()) == 2
+
+
+# ---- handles ---------------------------------------------------------------------------------------------------------
+
+
+def test_handles_travel(counter_class):
+    @ray.remote
+    def use(counter):
+        return ray.get(counter.add.remote())
+
+    @ray.remote
+    def use_inside(values):
+        return ray.get(values["counter"].add.remote())
+
+    @ray.remote
+    def give_back(counter):
+        return [counter]
+
+    counter = counter_class.remote()
+    assert ray.get(use.remote(counter)) == 1
+    assert ray.get(use_inside.remote({"counter": counter})) == 2
+    (same,) = ray.get(give_back.remote(counter))
+    assert same == counter and hash(same) == hash(counter)
+    assert ray.get(same.add.remote()) == 3
+    assert ray.get(ray.get(ray.put([counter]))[0].add.remote()) == 4
+
+
+def test_actors_hold_handles(counter_class):
+    @ray.remote
+    class Forward:
+        def __init__(self, target):
+            self.target = target
+
+        def add(self):
+            return ray.get(self.target.add.remote())
+
+    assert ray.get(Forward.remote(counter_class.remote()).add.remote()) == 1
+
+
+def test_an_actor_made_by_a_task_lives_through_its_handle(counter_class):
+    @ray.remote
+    class Maker:
+        def __init__(self):
+            self.made = counter_class.remote()
+
+        def get(self):
+            return self.made
+
+    maker = Maker.remote()
+    counter = ray.get(maker.get.remote())
+    assert ray.get([counter.add.remote(), counter.add.remote()]) == [1, 2]
+
+
+def test_an_actor_knows_itself(cluster):
+    @ray.remote
+    class Selfish:
+        def __init__(self):
+            self.n = 7
+
+        def me(self):
+            return ray.get_runtime_context().current_actor
+
+        def value(self):
+            return self.n
+
+    me = ray.get(Selfish.remote().me.remote())
+    assert ray.get(me.value.remote()) == 7
+
+
+def test_the_last_handle_ends_the_actor(counter_class):
+    counter = counter_class.remote()
+    pid = ray.get(counter.pid.remote())
+    copies = [counter, ray.get(ray.put([counter]))[0]]
+    del counter
+    gc.collect()
+    assert not is_gone(pid)
+    del copies
+    gc.collect()
+    wait_for(lambda: is_gone(pid), "the end of the actor")
+
+
+def test_calls_made_before_the_last_handle_went_are_done(counter_class, tmp_path):
+    @ray.remote
+    class Writer:
+        def write(self, path, text):
+            time.sleep(0.1)
+            with open(path, "a") as file:
+                file.write(text)
+            return text
+
+    path = str(tmp_path / "out")
+    writer = Writer.remote()
+    refs = [writer.write.remote(path, text) for text in "abc"]
+    del writer
+    gc.collect()
+    assert ray.get(refs, timeout=60) == ["a", "b", "c"]
+
+
+def test_a_handle_in_a_task_keeps_the_actor(counter_class, gate):
+    @ray.remote
+    def use_later(counter, gate):
+        gate.pass_through()
+        return ray.get(counter.add.remote())
+
+    counter = counter_class.remote()
+    result = use_later.remote(counter, gate)
+    gate.wait_for_arrival()
+    del counter
+    gc.collect()
+    gate.open()
+    assert ray.get(result, timeout=60) == 1
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_named_actors(counter_class):
+    counter = counter_class.options(name="a counter").remote()
+    assert ray.get(ray.get_actor("a counter").add.remote()) == 1
+    assert ray.get_actor("a counter") == counter
+
+    @ray.remote
+    def use():
+        return ray.get(ray.get_actor("a counter").add.remote())
+
+    assert ray.get(use.remote()) == 2
+    assert "a counter" in ray.util.list_named_actors()
+
+
+def test_a_name_that_is_taken(counter_class):
+    first = counter_class.options(name="taken").remote()
+    with pytest.raises(ValueError, match="taken"):
+        counter_class.options(name="taken").remote()
+    again = counter_class.options(name="taken", get_if_exists=True).remote()
+    assert again == first
+    ray.kill(first)
+
+    def free():
+        try:
+            return counter_class.options(name="taken").remote()
+        except ValueError:
+            return None
+
+    assert ray.get(wait_for(free).add.remote()) == 1
+
+
+def test_names_nobody_has(cluster):
+    with pytest.raises(ValueError, match="nobody"):
+        ray.get_actor("nobody")
+    for name in ("", None, 3):
+        with pytest.raises((ValueError, TypeError)):
+            ray.get_actor(name)
+
+
+def test_names_live_in_a_namespace(counter_class):
+    here = counter_class.options(name="same").remote()
+    there = counter_class.options(name="same", namespace="elsewhere").remote()
+    assert here != there
+    assert ray.get_actor("same") == here and ray.get_actor("same", namespace="elsewhere") == there
+    names = ray.util.list_named_actors(all_namespaces=True)
+    assert {"name": "same", "namespace": "elsewhere"} in names
+
+
+def test_a_handle_found_by_name_is_weak(counter_class):
+    counter = counter_class.options(name="weak").remote()
+    pid = ray.get(counter.pid.remote())
+    found = ray.get_actor("weak")
+    del counter
+    gc.collect()
+    wait_for(lambda: is_gone(pid), "the end of the actor")
+    with pytest.raises(DEAD):
+        ray.get(found.add.remote(), timeout=60)
+
+
+def test_a_detached_actor_needs_no_handle(counter_class):
+    pid = ray.get(counter_class.options(name="detached", lifetime="detached").remote().pid.remote())
+    gc.collect()
+    assert ray.get(ray.get_actor("detached").pid.remote()) == pid
+    ray.kill(ray.get_actor("detached"))
+    wait_for(lambda: is_gone(pid), "the end of the actor")
+
+
+# ---- ends ------------------------------------------------------------------------------------------------------------
+
+
+def test_kill(counter_class, gate):
+    counter = counter_class.remote()
+    pid = ray.get(counter.pid.remote())
+    running = counter.hold.remote(gate)
+    queued = counter.add.remote()
+    gate.wait_for_arrival()
+    ray.kill(counter)
+    for ref in (running, queued, counter.add.remote()):
+        with pytest.raises(DEAD):
+            ray.get(ref, timeout=60)
+    wait_for(lambda: is_gone(pid), "the end of the actor")
+
+
+def test_kill_takes_handles_only(cluster):
+    for value in (1, "x", None, ray.put(1)):
+        with pytest.raises(ValueError):
+            ray.kill(value)
+
+
+def test_killing_the_dead(counter_class):
+    counter = counter_class.remote()
+    for _ in range(2):
+        ray.kill(counter)
+    with pytest.raises(DEAD):
+        ray.get(counter.add.remote(), timeout=60)
+
+
+def test_an_actor_that_crashes(counter_class):
+    @ray.remote
+    class Crash:
+        def crash(self):
+            os._exit(9)
+
+        def f(self):
+            return 1
+
+    actor = Crash.remote()
+    assert ray.get(actor.f.remote()) == 1
+    for call in (actor.crash, actor.f):
+        with pytest.raises(DEAD):
+            ray.get(call.remote(), timeout=60)
+
+
+def test_an_actor_that_leaves(cluster):
+    @ray.remote
+    class Leaver:
+        def leave(self):
+            ray.actor.exit_actor()
+
+        def pid(self):
+            return os.getpid()
+
+    actor = Leaver.remote()
+    pid = ray.get(actor.pid.remote())
+    with pytest.raises(DEAD):
+        ray.get(actor.leave.remote(), timeout=60)
+    wait_for(lambda: is_gone(pid), "the end of the actor")
+    with pytest.raises(DEAD):
+        ray.get(actor.pid.remote(), timeout=60)
+
+
+def test_restarts(cluster):
+    @ray.remote(max_restarts=1)
+    class Phoenix:
+        def __init__(self):
+            self.n = 0
+
+        def add(self):
+            self.n += 1
+            return self.n
+
+        def pid(self):
+            return os.getpid()
+
+    actor = Phoenix.remote()
+    assert ray.get([actor.add.remote(), actor.add.remote()]) == [1, 2]
+    first = ray.get(actor.pid.remote())
+    os.kill(first, 9)
+
+    def risen():
+        try:
+            return ray.get(actor.pid.remote(), timeout=60) != first
+        except DEAD:
+            return False
+
+    wait_for(risen, "the restart")
+    assert ray.get(actor.add.remote()) == 1
+    os.kill(ray.get(actor.pid.remote()), 9)
+
+    def dead_for_good():
+        try:
+            ray.get(actor.pid.remote(), timeout=60)
+        except ray.exceptions.ActorDiedError:
+            return True
+        except DEAD:
+            return False
+        return False
+
+    wait_for(dead_for_good, "the end")
+
+
+def test_calls_can_be_tried_again(cluster, tmp_path):
+    @ray.remote(max_restarts=-1, max_task_retries=-1)
+    class Stubborn:
+        def die_once(self, folder):
+            mark = os.path.join(folder, "died")
+            if not os.path.exists(mark):
+                open(mark, "w").close()
+                os._exit(1)
+            return "done"
+
+    assert ray.get(Stubborn.remote().die_once.remote(str(tmp_path)), timeout=60) == "done"
+
+
+def test_an_actor_ends_with_the_one_that_made_it(counter_class):
+    @ray.remote
+    class Parent:
+        def make(self):
+            self.child = counter_class.remote()
+            return self.child, ray.get(self.child.pid.remote())
+
+    parent = Parent.remote()
+    child, pid = ray.get(parent.make.remote())
+    ray.kill(parent)
+    wait_for(lambda: is_gone(pid), "the end of the child")
+    with pytest.raises(DEAD):
+        ray.get(child.add.remote(), timeout=60)
+
+
+# ---- resources and concurrency ---------------------------------------------------------------------------------------
+
+
+def test_more_actors_than_cpus(start):
+    """An actor for which nothing was asked needs a CPU to be placed, and none to live."""
+    start(num_cpus=2)
+
+    @ray.remote
+    class Idle:
+        def pid(self):
+            return os.getpid()
+
+    actors = [Idle.remote() for _ in range(8)]
+    assert len(set(ray.get([actor.pid.remote() for actor in actors], timeout=120))) == 8
+
+
+def test_a_cpu_asked_for_is_kept(start):
+    start(num_cpus=2)
+
+    @ray.remote(num_cpus=1)
+    class Holder:
+        def f(self):
+            return 1
+
+    actors = [Holder.remote() for _ in range(2)]
+    assert ray.get([actor.f.remote() for actor in actors], timeout=60) == [1, 1]
+    assert "CPU" not in ray.available_resources()
+    third = Holder.remote()
+    waiting = third.f.remote()
+    assert ray.wait([waiting], timeout=0.5) == ([], [waiting])
+    del actors[0]
+    gc.collect()
+    assert ray.get(waiting, timeout=60) == 1
+
+
+def test_actors_run_at_once(start):
+    start(num_cpus=2)
+
+    @ray.remote
+    class Worker:
+        def ready(self):
+            return True
+
+        def work(self):
+            begin = time.time()
+            time.sleep(0.5)
+            return begin, time.time()
+
+    workers = [Worker.remote() for _ in range(2)]
+    ray.get([worker.ready.remote() for worker in workers])
+    assert overlap(ray.get([worker.work.remote() for worker in workers]))
+
+
+def test_one_call_at_a_time(counter_class):
+    @ray.remote
+    class Worker:
+        def work(self):
+            begin = time.time()
+            time.sleep(0.05)
+            return begin, time.time()
+
+    worker = Worker.remote()
+    first, second = ray.get([worker.work.remote() for _ in range(2)])
+    assert not overlap([first, second])
+
+
+def test_several_calls_at_once_if_asked(cluster, gate):
+    @ray.remote(max_concurrency=4)
+    class Many:
+        def meet(self, gate, who, others):
+            gate.arrive(who)
+            for other in others:
+                gate.wait_for_arrival(other)
+            return threading.get_ident()
+
+    names = list("abcd")
+    many = Many.remote()
+    assert len(set(ray.get([many.meet.remote(gate, name, names) for name in names], timeout=60))) == 4
+
+
+def test_async_methods(cluster):
+    @ray.remote
+    class Signal:
+        def __init__(self):
+            import asyncio
+
+            self.event = asyncio.Event()
+
+        async def wait(self):
+            await self.event.wait()
+            return "go"
+
+        async def send(self):
+            self.event.set()
+
+    signal = Signal.remote()
+    waiting = [signal.wait.remote() for _ in range(10)]
+    assert ray.wait(waiting, timeout=0.2)[0] == []
+    ray.get(signal.send.remote())
+    assert ray.get(waiting, timeout=60) == ["go"] * 10
+
+
+def test_an_actor_that_waits_for_another(counter_class, gate):
+    @ray.remote
+    class Waiter:
+        def wait(self, refs):
+            return ray.get(refs[0])
+
+    counter, waiter = counter_class.remote(5), Waiter.remote()
+    waiting = waiter.wait.remote([counter.hold.remote(gate)])
+    gate.wait_for_arrival()
+    gate.open()
+    assert ray.get(waiting, timeout=60) == 5
+
+
+def test_ready_and_call_with_a_function(counter_class):
+    counter = counter_class.remote(3)
+    assert ray.get(counter.__ray_ready__.remote()) is True
+    assert ray.get(counter.__ray_call__.remote(lambda self, k: self.n + k, 4)) == 7
+
+
+def test_terminate(counter_class):
+    counter = counter_class.remote()
+    pid = ray.get(counter.pid.remote())
+    last = counter.add.remote()
+    counter.__ray_terminate__.remote()
+    assert ray.get(last) == 1
+    wait_for(lambda: is_gone(pid), "the end of the actor")

@@ -1,0 +1,204 @@
+"""Several nodes on this machine, added and removed at run time by Cluster; no MPI."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+import ray_engine as ray
+from ray_engine.cluster_utils import Cluster
+from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tests.python import leaks
+from tests.python.waiting import wait_for
+
+MARK = os.environ[leaks.MARK_NAME]
+
+
+@pytest.fixture
+def nodes(start):
+    """nodes(a, b, ...): a cluster of nodes with these arguments, which the driver has joined."""
+    machine = leaks.Machine(MARK)
+    cluster = Cluster()
+
+    def begin(*arguments):
+        for node in arguments:
+            cluster.add_node(**node)
+        ray.init(address=cluster.address)
+        return cluster
+
+    yield begin
+    ray.shutdown()
+    cluster.shutdown()
+    machine.check()
+
+
+def where():
+    return ray.get_runtime_context().get_node_id()
+
+
+def test_nodes_are_listed(nodes):
+    cluster = nodes({"num_cpus": 1}, {"num_cpus": 2, "resources": {"special": 1}})
+    assert ray.cluster_resources()["CPU"] == 3 and ray.cluster_resources()["special"] == 1
+    assert sum(node["Alive"] for node in ray.nodes()) == 2
+    assert {node.node_id for node in cluster.list_all_nodes()} == {node["NodeID"] for node in ray.nodes()}
+    assert len({node["ObjectStoreSocketName"] for node in ray.nodes()} | {node["NodeID"] for node in ray.nodes()}) >= 2
+
+
+def test_tasks_go_where_their_resources_are(nodes):
+    cluster = nodes({"num_cpus": 1}, {"num_cpus": 1, "resources": {"a": 1}}, {"num_cpus": 1, "resources": {"b": 1}})
+    _, a, b = cluster.list_all_nodes()
+    f = ray.remote(where)
+    places = ray.get([f.options(resources={name: 0.1}).remote() for name in "abab"], timeout=60)
+    ids = {name: {n["NodeID"] for n in ray.nodes() if name in n["Resources"]} for name in "ab"}
+    assert [{place} for place in places] == [ids[name] for name in "abab"]
+    assert {a.node_id, b.node_id} == ids["a"] | ids["b"]
+
+
+def test_values_travel_between_nodes(nodes):
+    nodes({"num_cpus": 1}, {"num_cpus": 1, "resources": {"far": 1}})
+
+    @ray.remote(resources={"far": 0.1})
+    def make(n):
+        return np.arange(n)
+
+    @ray.remote(resources={"far": 0.1})
+    def total(array):
+        return int(array.sum()), array.flags.writeable
+
+    for n in (10, 100_000, 3_000_000):
+        np.testing.assert_array_equal(ray.get(make.remote(n), timeout=60), np.arange(n))
+        assert ray.get(total.remote(ray.put(np.arange(n))), timeout=60) == (n * (n - 1) // 2, False)
+
+
+def test_many_messages_between_nodes(nodes):
+    nodes({"num_cpus": 1}, {"num_cpus": 1, "resources": {"far": 1}})
+
+    @ray.remote(resources={"far": 1})
+    class Log:
+        def __init__(self):
+            self.seen = []
+
+        def note(self, i, data):
+            self.seen.append((i, len(data)))
+
+        def all(self):
+            return self.seen
+
+    log = Log.remote()
+    for i in range(1000):
+        log.note.remote(i, b"x" * (i * 37 % 50_000))
+    assert ray.get(log.all.remote(), timeout=120) == [(i, i * 37 % 50_000) for i in range(1000)]
+
+
+def test_affinity(nodes):
+    cluster = nodes(*[{"num_cpus": 1}] * 3)
+    f = ray.remote(where)
+    for node in cluster.list_all_nodes():
+        strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        assert ray.get(f.options(scheduling_strategy=strategy).remote(), timeout=60) == node.node_id
+
+
+def test_affinity_to_nobody(nodes):
+    nodes({"num_cpus": 1})
+    f = ray.remote(where)
+    hard = NodeAffinitySchedulingStrategy("ab" * 28, soft=False)
+    soft = NodeAffinitySchedulingStrategy("ab" * 28, soft=True)
+    with pytest.raises(ray.exceptions.TaskUnschedulableError):
+        ray.get(f.options(scheduling_strategy=hard).remote(), timeout=60)
+    assert ray.get(f.options(scheduling_strategy=soft).remote(), timeout=60) == ray.get_runtime_context().get_node_id()
+
+
+def test_spread(nodes, gate):
+    nodes(*[{"num_cpus": 2}] * 2)
+
+    @ray.remote(scheduling_strategy="SPREAD")
+    def place(gate, who):
+        gate.pass_through(who)
+        return ray.get_runtime_context().get_node_id()
+
+    refs = [place.remote(gate, str(i)) for i in range(4)]
+    wait_for(lambda: len(gate.visitors()) == 4, "four tasks at once")
+    gate.open()
+    places = ray.get(refs, timeout=60)
+    assert len(set(places)) == 2
+
+
+def test_all_cpus_of_all_nodes_work_at_once(nodes, gate):
+    nodes(*[{"num_cpus": 1}] * 3)
+
+    @ray.remote
+    def hold(gate, who):
+        gate.pass_through(who)
+        return ray.get_runtime_context().get_node_id()
+
+    refs = [hold.remote(gate, str(i)) for i in range(3)]
+    wait_for(lambda: len(gate.visitors()) == 3, "three tasks at once")
+    gate.open()
+    assert len(set(ray.get(refs, timeout=60))) == 3
+
+
+def test_a_node_that_comes_later_is_used(nodes):
+    cluster = nodes({"num_cpus": 1})
+    f = ray.remote(where)
+    waiting = f.options(resources={"late": 1}).remote()
+    assert ray.wait([waiting], timeout=0.3) == ([], [waiting])
+    node = cluster.add_node(num_cpus=1, resources={"late": 1})
+    assert ray.get(waiting, timeout=60) == node.node_id
+    cluster.wait_for_nodes()
+
+
+def test_a_removed_node(nodes):
+    cluster = nodes({"num_cpus": 1}, {"num_cpus": 1, "resources": {"gone": 1}})
+    node = cluster.list_all_nodes()[1]
+
+    @ray.remote(resources={"gone": 0.1})
+    class Actor:
+        def pid(self):
+            return os.getpid()
+
+    actor = Actor.remote()
+    pid = ray.get(actor.pid.remote(), timeout=60)
+    cluster.remove_node(node)
+    wait_for(lambda: [n["Alive"] for n in ray.nodes() if n["NodeID"] == node.node_id] in ([False], []), "the news")
+    assert "gone" not in ray.cluster_resources()
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of its workers")
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(actor.pid.remote(), timeout=60)
+
+
+def test_tasks_of_a_removed_node_run_elsewhere(nodes, gate, tmp_path):
+    cluster = nodes({"num_cpus": 0}, {"num_cpus": 1, "resources": {"x": 1}})
+    node = cluster.list_all_nodes()[1]
+
+    @ray.remote(resources={"x": 1})
+    def run(gate, folder):
+        first = not os.path.exists(os.path.join(folder, "started"))
+        open(os.path.join(folder, "started"), "w").close()
+        while first:
+            time.sleep(0.05)
+        return ray.get_runtime_context().get_node_id()
+
+    ref = run.remote(gate, str(tmp_path))
+    wait_for(lambda: os.path.exists(tmp_path / "started"))
+    other = cluster.add_node(num_cpus=1, resources={"x": 1})
+    cluster.remove_node(node)
+    assert ray.get(ref, timeout=60) == other.node_id
+
+
+def test_removing_twice_and_adding_again(nodes):
+    cluster = nodes({"num_cpus": 1})
+    for _ in range(3):
+        node = cluster.add_node(num_cpus=1, resources={"extra": 1})
+        assert ray.get(ray.remote(where).options(resources={"extra": 1}).remote(), timeout=60) == node.node_id
+        cluster.remove_node(node)
+        wait_for(lambda: "extra" not in ray.cluster_resources(), "the node to be gone")
+
+
+def test_initialize_head_and_connect(start):
+    machine = leaks.Machine(MARK)
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 2})
+    assert ray.is_initialized() and ray.cluster_resources()["CPU"] == 2
+    ray.shutdown()
+    cluster.shutdown()
+    machine.check()

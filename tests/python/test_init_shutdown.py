@@ -1,0 +1,330 @@
+"""Starting and stopping: init, shutdown, is_initialized, joining, ends of drivers."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import ray_engine as ray
+
+from tests.python import leaks
+from tests.python.waiting import wait_for
+
+
+def run_driver(code, **kwargs):
+    """Runs `code` as a driver of its own."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def start_driver(code, **kwargs):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], text=True, **(pipes | kwargs))
+
+
+def test_init_says_where_it_is(start):
+    assert not ray.is_initialized()
+    context = start(num_cpus=1)
+    assert ray.is_initialized()
+    assert context.address_info["node_id"] == ray.get_runtime_context().get_node_id()
+    assert context["node_id"] == context.address_info["node_id"]
+    ray.shutdown()
+    assert not ray.is_initialized()
+
+
+def test_context_manager_shuts_down(start):
+    with start(num_cpus=1):
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+
+
+def test_second_init_is_an_error(start):
+    start(num_cpus=1)
+    with pytest.raises(RuntimeError, match="ignore_reinit_error"):
+        ray.init()
+    ray.init(ignore_reinit_error=True)
+
+
+def test_unknown_argument_is_an_error(start):
+    with pytest.raises(RuntimeError, match="no_such_argument"):
+        ray.init(no_such_argument=1)
+    assert not ray.is_initialized()
+
+
+def test_shutdown_twice(start):
+    start(num_cpus=1)
+    ray.shutdown()
+    ray.shutdown()
+
+
+def test_first_call_starts_an_engine(start):
+    @ray.remote
+    def f():
+        return 1
+
+    assert ray.get(f.remote()) == 1
+    assert ray.is_initialized()
+
+
+def test_functions_and_classes_outlive_a_session(start):
+    @ray.remote
+    def double(x):
+        return 2 * x
+
+    @ray.remote
+    class Counter:
+        def __init__(self):
+            self.n = 0
+
+        def next(self):
+            self.n += 1
+            return self.n
+
+    for _ in range(3):
+        start(num_cpus=1)
+        counter = Counter.remote()
+        assert ray.get([double.remote(4), counter.next.remote(), counter.next.remote()]) == [8, 1, 2]
+        ray.shutdown()
+
+
+def test_references_of_an_ended_session_are_refused(start):
+    start(num_cpus=1)
+    old = ray.put(1)
+    ray.shutdown()
+    with pytest.raises(Exception):  # noqa: B017  (Ray names no class for it)
+        ray.get(old, timeout=5)
+    start(num_cpus=1)
+    with pytest.raises(Exception):  # noqa: B017
+        ray.get(old, timeout=5)
+
+
+def test_handles_of_an_ended_session_are_refused(start):
+    @ray.remote
+    class Actor:
+        def f(self):
+            return 1
+
+    start(num_cpus=1)
+    actor = Actor.remote()
+    assert ray.get(actor.f.remote()) == 1
+    ray.shutdown()
+    start(num_cpus=1)
+    with pytest.raises((ray.exceptions.RayError, ValueError)):
+        ray.get(actor.f.remote(), timeout=10)
+
+
+@pytest.mark.timeout(1200)
+def test_five_hundred_times(start):
+    @ray.remote
+    def f(x):
+        return x + 1
+
+    process = leaks.Process()
+    for i in range(500):
+        ray.init(num_cpus=1)
+        if i % 10 == 0:
+            assert ray.get(f.remote(i)) == i + 1
+        ray.shutdown()
+    process.check()
+
+
+def test_init_in_a_thread_that_ends(start):
+    @ray.remote
+    def f():
+        return os.getpid()
+
+    thread = threading.Thread(target=lambda: start(num_cpus=1))
+    thread.start()
+    thread.join()
+    assert ray.get(f.remote()) != os.getpid()
+    workers = leaks.processes(os.environ[leaks.MARK_NAME])
+    assert workers
+    assert ray.get(f.remote()) in workers
+
+
+def test_init_and_shutdown_in_different_threads(start):
+    @ray.remote
+    def f():
+        return 3
+
+    for _ in range(3):
+        start(num_cpus=1)
+        assert ray.get(f.remote()) == 3
+        thread = threading.Thread(target=ray.shutdown)
+        thread.start()
+        thread.join()
+        assert not ray.is_initialized()
+
+
+def test_unfinished_work_does_not_delay_shutdown(start, gate):
+    @ray.remote
+    def wait_for_ever(gate):
+        gate.pass_through()
+
+    start(num_cpus=2)
+    refs = [wait_for_ever.remote(gate) for _ in range(20)]
+    gate.wait_for_arrival()
+    ray.shutdown()
+    del refs
+
+
+def test_driver_killed(tmp_path):
+    """SIGKILL of a driver ends its engine, its workers and their children, and leaves nothing."""
+    code = """
+import os, sys
+import ray_engine as ray
+
+@ray.remote
+def where():
+    return os.getpid()
+
+@ray.remote
+class Actor:
+    def where(self):
+        return os.getpid()
+
+ray.init(num_cpus=2)
+actor = Actor.remote()
+print(*ray.get([where.remote(), actor.where.remote()]), flush=True)
+sys.stdin.read()
+"""
+    machine = leaks.Machine(os.environ[leaks.MARK_NAME])
+    driver = start_driver(code)
+    pids = [int(word) for word in driver.stdout.readline().split()]
+    assert len(pids) == 2 and driver.pid not in pids
+    driver.kill()
+    driver.communicate()
+    assert driver.returncode == -signal.SIGKILL
+    machine.check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_driver_ended_by_a_signal(number):
+    code = """
+import sys
+import ray_engine as ray
+
+@ray.remote
+def f():
+    import time
+    time.sleep(1000)
+
+ray.init(num_cpus=1)
+ref = f.remote()
+print("ready", flush=True)
+ray.get(ref)
+"""
+    machine = leaks.Machine(os.environ[leaks.MARK_NAME])
+    driver = start_driver(code)
+    assert driver.stdout.readline() == "ready\n"
+    driver.send_signal(number)
+    driver.communicate(timeout=60)
+    assert driver.returncode != 0
+    machine.check()
+
+
+def test_driver_that_forgets_to_shut_down():
+    machine = leaks.Machine(os.environ[leaks.MARK_NAME])
+    done = run_driver("import ray_engine as ray; ray.init(num_cpus=1); print(ray.get(ray.put(5)))")
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
+    machine.check()
+
+
+def test_driver_that_fails():
+    machine = leaks.Machine(os.environ[leaks.MARK_NAME])
+    done = run_driver("import ray_engine as ray; ray.init(num_cpus=1); raise ValueError('on purpose')")
+    assert done.returncode == 1
+    assert "ValueError: on purpose" in done.stderr
+    machine.check()
+
+
+def test_auto_without_a_session(start):
+    with pytest.raises(ConnectionError):
+        ray.init(address="auto")
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1", "ray-engine/0/no-such-session/0"])
+def test_addresses_where_nobody_is(start, address):
+    with pytest.raises(ConnectionError):
+        ray.init(address=address)
+    assert not ray.is_initialized()
+
+
+def test_a_second_driver_joins(start):
+    @ray.remote
+    class Box:
+        def __init__(self):
+            self.value = 1
+
+        def swap(self, value):
+            self.value, old = value, self.value
+            return old
+
+    context = start(num_cpus=2, namespace="shared")
+    box = Box.options(name="box").remote()
+    assert ray.get(box.swap.remote(2)) == 1
+    code = """
+import sys
+import ray_engine as ray
+
+ray.init(address=sys.argv[1], namespace="shared")
+box = ray.get_actor("box")
+print(ray.get(box.swap.remote(3)), ray.get_runtime_context().get_job_id())
+"""
+    for address in ("auto", context.address_info["address"]):
+        done = subprocess.run([sys.executable, "-c", code, address], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        value, job = done.stdout.split()
+        assert int(value) in (2, 3)
+        assert job != ray.get_runtime_context().get_job_id()
+    assert ray.get(box.swap.remote(0)) == 3
+
+
+def test_two_sessions_and_auto(start):
+    """Several sessions at once: each driver has its own; "auto" refuses to guess and names them."""
+    context = start(num_cpus=1)
+    begin = "import ray_engine as ray; c = ray.init('local', num_cpus=1)"
+    code = f"{begin}; print(c.address_info['address'], flush=True); input()"
+    other = start_driver(code)
+    address = other.stdout.readline().strip()
+    assert address and address != context.address_info["address"]
+    done = run_driver("import ray_engine as ray; ray.init(address='auto')")
+    assert done.returncode != 0
+    assert address in done.stderr and context.address_info["address"] in done.stderr
+    other.communicate("\n", timeout=60)
+    assert other.returncode == 0
+
+
+def test_arguments_of_a_new_engine_are_refused_for_a_running_one(start):
+    context = start(num_cpus=1)
+    code = f"import ray_engine as ray; ray.init(address={context.address_info['address']!r}, num_cpus=3)"
+    done = run_driver(code)
+    assert done.returncode != 0
+    assert "ValueError" in done.stderr and "num_cpus" in done.stderr
+
+
+def test_a_child_of_the_driver_does_not_disturb_it(start):
+    """A forked child that ends takes nothing with it, and has no session of its own."""
+
+    @ray.remote
+    def f():
+        return 1
+
+    start(num_cpus=1)
+    assert ray.get(f.remote()) == 1
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3 if ray.is_initialized() else 4)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 4
+    assert ray.get(f.remote()) == 1
+
+
+def test_engine_of_a_session_is_gone_after_shutdown(start):
+    start(num_cpus=1)
+    mark = os.environ[leaks.MARK_NAME]
+    assert leaks.processes(mark)
+    ray.shutdown()
+    wait_for(lambda: not leaks.processes(mark), "the end of the engine")

@@ -1,0 +1,45 @@
+"""Importing the package: what it costs, and what its top level shows."""
+
+import subprocess
+import sys
+
+import pytest
+import ray_engine as ray
+
+
+def _loaded_by_import(*names):
+    code = f"import sys, ray_engine; print([n for n in {names!r} if n in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_leaves_heavy_modules_alone():
+    assert _loaded_by_import("numpy", "pyarrow", "asyncio", "concurrent.futures", "psutil") == "[]"
+
+
+def test_import_leaves_utilities_alone():
+    assert _loaded_by_import("ray_engine.util", "ray_engine.cluster_utils", "ray_engine.experimental") == "[]"
+
+
+def test_public_names_exist():
+    for name in ray.__all__:
+        assert getattr(ray, name) is not None
+
+
+def test_versions():
+    assert ray.__version__ == "2.60.0"
+    assert ray.__engine_version__.count(".") == 2
+
+
+def test_names_that_are_not_there_yet_are_refused_by_name():
+    with pytest.raises(AttributeError, match=r"ray_engine\.timeline is part of Ray's API but not available"):
+        ray.timeline  # noqa: B018
+    with pytest.raises(AttributeError, match=r"ray_engine\.util\.placement_group is part of Ray's API"):
+        ray.util.placement_group  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'frobnicate'"):
+        ray.frobnicate  # noqa: B018
+
+
+def test_not_initialized_without_init():
+    assert not ray.is_initialized()
+    with pytest.raises(ray.exceptions.RaySystemError, match="ray.init"):
+        ray.nodes()
