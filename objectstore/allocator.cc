@@ -1,8 +1,7 @@
 #include "objectstore/allocator.h"
 
-#include <absl/base/macros.h>
-
 #include <algorithm>
+#include <cassert>
 #include <iterator>
 
 namespace ray_engine {
@@ -68,7 +67,7 @@ std::uint64_t Allocator::Carve(Ranges::iterator range, std::uint64_t start, std:
 
 void Allocator::Free(std::uint64_t offset) {
   const auto taken = taken_.find(offset);
-  ABSL_HARDENING_ASSERT(taken != taken_.end());
+  assert(taken != taken_.end());
   std::uint64_t begin = offset, end = offset + taken->second;
   used_ -= taken->second;
   taken_.erase(taken);
@@ -114,24 +113,32 @@ AllocatorStats Allocator::Stats() const {
   return stats;
 }
 
-void Allocator::CheckInvariants() const {
-  std::map<std::uint64_t, std::uint64_t> all(taken_.begin(), taken_.end());
+std::string Allocator::CheckInvariants() const {
   std::uint64_t taken = 0;
   for (const auto& [offset, size] : taken_) taken += size;
-  ABSL_HARDENING_ASSERT(taken == used_);
-  ABSL_HARDENING_ASSERT(free_.size() == by_size_.size());
-  for (const auto& range : free_) {
-    ABSL_HARDENING_ASSERT(by_size_.count(KeyOf(range)) == 1);
-    ABSL_HARDENING_ASSERT(all.emplace(range.first, range.second.size).second);
-    const auto next = free_.upper_bound(range.first);
-    ABSL_HARDENING_ASSERT(next == free_.end() || next->first > range.first + range.second.size);
-  }
-  std::uint64_t at = 0;  // taken and free ranges cover [0, high water) without gap or overlap
+  if (taken != used_) return "allocator: used bytes are not the sum of what was handed out";
+  if (std::string problem = CheckFree(); !problem.empty()) return problem;
+  std::map<std::uint64_t, std::uint64_t> all(taken_.begin(), taken_.end());
+  for (const auto& [offset, range] : free_) all.emplace(offset, range.size);
+  if (all.size() != taken_.size() + free_.size()) return "allocator: a range is both free and handed out";
+  std::uint64_t at = 0;
   for (const auto& [offset, size] : all) {
-    ABSL_HARDENING_ASSERT(offset == at && size > 0);
+    if (offset != at || size == 0) return "allocator: gap or overlap at " + std::to_string(at);
     at = offset + size;
   }
-  ABSL_HARDENING_ASSERT(at == high_water_ && high_water_ <= size_);
+  return at == high_water_ && at <= size_ ? "" : "allocator: ranges end at " + std::to_string(at);
+}
+
+std::string Allocator::CheckFree() const {
+  if (free_.size() != by_size_.size()) return "allocator: the two indexes of free ranges differ in size";
+  for (auto range = free_.begin(); range != free_.end(); ++range) {
+    if (by_size_.count(KeyOf(*range)) != 1) return "allocator: free range missing at " + std::to_string(range->first);
+    const auto next = std::next(range);
+    if (next != free_.end() && next->first <= range->first + range->second.size) {
+      return "allocator: free neighbours not joined at " + std::to_string(range->first);
+    }
+  }
+  return "";
 }
 
 }  // namespace ray_engine

@@ -12,6 +12,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <tuple>
 
 #include <absl/container/flat_hash_map.h>
@@ -46,7 +47,8 @@ class Allocator {
   std::uint64_t used() const { return used_; }
   std::uint64_t size() const { return size_; }
   AllocatorStats Stats() const;
-  void CheckInvariants() const;
+  // What is wrong; empty if nothing is.
+  std::string CheckInvariants() const;
 
  private:
   struct Range {
@@ -61,6 +63,7 @@ class Allocator {
   std::uint64_t Carve(Ranges::iterator range, std::uint64_t start, std::uint64_t size);
   void AddFree(std::uint64_t offset, std::uint64_t size, std::uint64_t freed_at);
   void RemoveFree(Ranges::iterator range);
+  std::string CheckFree() const;
   static Key KeyOf(const Ranges::value_type& range);
 
   std::uint64_t size_;

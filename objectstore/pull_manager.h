@@ -74,7 +74,8 @@ class PullManager {
 
   // Fabric OnBulk: offset in the segment for the chunk, or nothing to refuse it (unknown, malformed or already here).
   std::optional<std::uint64_t> OnChunk(std::uint32_t node, const BulkChunk& chunk);
-  // Fabric OnBulkDone, for each chunk accepted.
+  // Fabric OnBulkDone.
+  // REQUIRES: OnChunk accepted this chunk, and this is the only call for it.
   PullActions OnChunkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status);
 
   PullActions OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error);
@@ -82,42 +83,51 @@ class PullManager {
   PullActions OnClientGone(ProcessId client);
   // The client no longer waits for this token.
   PullActions OnCancel(ProcessId client, std::uint64_t token);
-  // Call when something was freed or unpinned, and once a second or so with the time.
+  // Call after a Seal, Free, Unpin or OnClientGone of the store.
   PullActions OnMemoryFreed();
+  // Call once a second or so.
   PullActions OnTick(std::uint64_t now_ms);
 
   std::size_t pulls() const { return pulls_.size(); }
   std::uint64_t bytes_in_flight() const { return bytes_in_flight_; }
-  void CheckInvariants() const;
+  // What is wrong; empty if nothing is.
+  std::string CheckInvariants() const;
 
  private:
   enum class State : std::uint8_t { kQueued, kActive, kDraining };
   enum class ChunkState : std::uint8_t { kMissing, kArriving, kHere };
+  enum class Start : std::uint8_t { kDone, kBusy, kFull };
   struct Waiter {
     ProcessId client;
     std::uint64_t token = 0;
   };
   struct Pull {
     State state = State::kQueued;
+    // What the latest waiter said.
     ProcessId owner;
     std::uint32_t source = 0;
-    std::uint64_t size = 0, offset = 0;
-    std::uint64_t queued_ms = 0;  // 0: since after the last tick
+    std::uint64_t size = 0;
     std::vector<Waiter> waiters;
+    // Once active.
+    std::uint64_t offset = 0, total = 0;
     std::vector<ChunkState> chunks;
     std::uint32_t arriving = 0, here = 0;
   };
   using Pulls = absl::flat_hash_map<ObjectId, Pull>;
 
   void Admit(PullActions* actions);
-  bool TryStart(const ObjectId& object, Pull* pull, PullActions* actions);
+  // kDone: the pull is under way or has ended. kBusy: someone here writes the object. kFull: no room, `error` says so.
+  Start TryStart(Pulls::iterator pull, PullActions* actions, std::string* error);
+  void StartTransfer(Pulls::iterator pull, std::uint64_t offset, PullActions* actions);
   void Finish(Pulls::iterator pull, PullActions* actions);
-  void Fail(Pulls::iterator pull, const std::string& error, PullActions* actions);
-  void GiveUp(Pulls::iterator pull);
-  void Drained(Pulls::iterator pull);
+  void AnswerAll(Pulls::iterator pull, PullActions* actions);
+  void Fail(const ObjectId& object, const std::string& error, PullActions* actions);
+  void GiveUp(const ObjectId& object);
+  void EndIfDrained(Pulls::iterator pull);
+  void FailStarved(PullActions* actions);
   template <class Predicate>
   PullActions DropWaiters(Predicate gone);
-  static std::uint64_t ChunkSize(const Pull& pull, std::uint64_t index);
+  std::string CheckPull(const ObjectId& object, const Pull& pull) const;
 
   Store* store_;
   ProcessId self_;
@@ -125,6 +135,7 @@ class PullManager {
   Pulls pulls_;
   std::deque<ObjectId> queue_;  // kQueued, in order of arrival
   std::uint64_t bytes_in_flight_ = 0;
+  std::optional<std::uint64_t> starved_since_ms_;  // pulls wait for memory and nothing is under way
 };
 
 }  // namespace ray_engine

@@ -55,7 +55,6 @@ class PullServer {
     Store::Location location;
     std::uint64_t next = 0;  // offset of the next chunk to send
     std::uint32_t under_way = 0;
-    bool all_sent = false;
   };
   struct Peer {
     std::deque<Transfer> transfers;

@@ -15,6 +15,7 @@
 #include <string>
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
@@ -65,7 +66,8 @@ class Store {
   bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
 
   StoreStats Stats() const;
-  void CheckInvariants() const;
+  // What is wrong; empty if nothing is.
+  std::string CheckInvariants() const;
 
  private:
   struct Entry {
@@ -74,23 +76,25 @@ class Store {
     Copy copy = Copy::kPrimary;
     bool doomed = false;  // freed, waiting for pins or the seal
     std::uint64_t pins = 0;
-    std::list<ObjectId>::iterator evictable;  // place in evictable_, end() if not there
+    std::optional<std::list<ObjectId>::iterator> evictable;  // place in evictable_
     bool sealed() const { return creator.IsNil(); }
   };
   using Entries = absl::flat_hash_map<ObjectId, Entry>;
   // What one client holds: pins per object; objects it is writing.
   struct Client {
     absl::flat_hash_map<ObjectId, std::uint64_t> pins;
-    absl::flat_hash_map<ObjectId, std::uint64_t> writing;  // -> offset
+    absl::flat_hash_set<ObjectId> writing;
   };
 
-  absl::Status Reuse(Entry* entry, const ObjectId& object, Copy copy);
+  absl::Status Reuse(Entry* entry, Copy copy);
   std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
   absl::Status Full(std::uint64_t size) const;
-  void DropPins(const ObjectId& object, std::uint64_t count);
-  void Settle(Entries::iterator entry);
+  void DropPins(Entries::iterator entry, std::uint64_t count);
+  void MakeUnevictable(Entry* entry);
+  void Rest(Entries::iterator entry);
   void Remove(Entries::iterator entry);
   void ForgetIfIdle(ProcessId client);
+  std::string CheckEntry(const ObjectId& object, const Entry& entry) const;
 
   Allocator memory_;
   Entries entries_;

@@ -131,6 +131,8 @@ class ActorDirectory {
   void Die(Actor* actor, const std::string& cause, Ending ending, Actions* actions);
   void Bury(Actor* actor);
   void Publish(const Actor& actor, Actions* actions) const;
+  // Takes the actor out of the set of the process.
+  static void EraseFrom(ActorsOf* sets, ProcessId process, const ActorId& actor);
   static ActorUpdate UpdateOf(const Actor& actor);
   std::string CheckActor(const Actor& actor) const;
 

@@ -26,8 +26,9 @@ std::string Need(const Candidates& shape) {
 std::string Scheduler::Explain(ProcessId client, std::uint32_t key) const {
   const LeaseQueue* queue = leases_.FindQueue(client, key);
   if (queue == nullptr) return "nothing is asked for or held";
-  if (queue->wanted == 0)
+  if (queue->wanted == 0) {
     return fmt::format("{} waits for nothing and holds {} leases", queue->name, queue->leases.size());
+  }
   const Candidates& shape = *queue->candidates;
   std::string text = fmt::format("{} holds {} leases and waits for {} more, each with {}", queue->name,
                                  queue->leases.size(), queue->wanted, Need(shape));
@@ -103,8 +104,9 @@ std::string Scheduler::CheckNodes() const {
     if (!node.alive) continue;
     ResourceSet sum = node.available;
     for (const LeaseId id : leases_.LeasesOn(node.index)) sum.Add(leases_.FindLease(id)->Taken());
-    if (!(sum == node.total))
+    if (!(sum == node.total)) {
       return fmt::format("held and available make {} of {}", sum.ToString(), node.total.ToString());
+    }
     for (const auto& [name, amount] : node.available.entries()) {
       if (amount < 0 && name != "CPU") return fmt::format("{} was given away beyond what there is", name);
     }
@@ -124,8 +126,8 @@ std::string Scheduler::CheckLines() const {
     }
     in_line += line.queues.size();
     const auto reserved = reclaimer_.reserved_node();
-    if (shape->ready() > (reserved && shape->IsReady(*reserved) ? 1 : 0))
-      return "a request waits though a node has room";
+    const std::size_t kept = reserved && shape->IsReady(*reserved) ? 1 : 0;
+    if (shape->ready() > kept) return "a request waits though a node has room";
   }
   return in_line == Stats().waiting_queues ? "" : "a waiting queue is in no line";
 }

@@ -44,7 +44,7 @@ struct LeaseQueue {
   std::uint32_t active = 0;         // those not blocked
   bool gone = false;                // the client is: only its leases have still to end
 
-  std::optional<Time> asked_at;     // when leases of others were last asked back for it
+  std::optional<Time> asked_at;   // when leases of others were last asked back for it
   std::optional<Time> overtaken;  // since when others have been served on nodes that this queue waits for
   Time patience{};                // how long the next reservation for it may last
 };

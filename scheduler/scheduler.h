@@ -65,7 +65,8 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   Actions OnNodeJoined(const NodeInfo& node, Time now);
-  // Its leases are over (no OnLeaseEnded comes for them) and the clients that ran on it are gone.
+  // Its leases are over (no OnLeaseEnded comes for them) and the clients that ran on it are gone. As nobody knows which
+  // grants had arrived, each lost lease counts as wanted again until the next demand of its queue (count 0 included).
   Actions OnNodeLost(std::uint32_t node, const std::string& reason, Time now);
 
   Actions OnDemand(ProcessId client, const LeaseDemand& demand, Time now);

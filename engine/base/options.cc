@@ -28,7 +28,9 @@ std::string CheckStoreSize(std::string_view text) {
 }
 
 std::string CheckCustomResources(std::string_view text) {
-  for (const auto& [name, amount] : *ParsePairs(text)) {
+  const auto pairs = ParsePairs(text);
+  if (!pairs.ok()) return std::string(pairs.status().message());
+  for (const auto& [name, amount] : *pairs) {
     if (name == "CPU" || name == "GPU" || name == "memory" || name == "object_store_memory") {
       return fmt::format("{} has an option of its own", name);
     }
@@ -58,6 +60,7 @@ constexpr OptionSpec kTable[] = {
     // What our processes tell each other.
     {"solo", OptionType::kFlag, "false", "", kLauncher, ""},
     {"driver-fd", OptionType::kInteger, "", "FD", kBothPrograms, ""},
+    {"ready-fd", OptionType::kInteger, "", "FD", kLauncher, ""},    // told when the node is up; it ends when that is closed
     {"control-fd", OptionType::kInteger, "", "FD", kEngine, ""},
     {"forkserver-fd", OptionType::kInteger, "", "FD", kEngine, ""},
     {"head", OptionType::kFlag, "false", "", kEngine, ""},

@@ -174,8 +174,29 @@ ObjectEntry* Ownership::Receive(const WireRef& ref, bool granted) {
       SetValue(entry, SystemError("ObjectLostError", "the object was freed before this reference to it arrived"));
     }
   }
-  if (granted && ref.owner != sender_->self()) ++entry->Extra().grants;
+  if (granted) ref.owner == sender_->self() ? void(RemoveBorrower(entry, ref.owner, 1)) : void(++entry->Extra().grants);
   return entry;
+}
+
+std::vector<ObjectEntry*> Ownership::ReceiveArgs(const TaskView& task) {
+  std::vector<ObjectEntry*> received;
+  for (const ArgView& arg : task.args) {
+    for (const WireRef& ref : arg.refs) received.push_back(Receive(ref, false));
+    if (arg.kind != ArgHeader::kStored || received.back()->ready) continue;
+    WireValue value;
+    value.kind = WireValue::kStored;
+    value.node = arg.node;
+    value.size = arg.size;
+    value.refs = arg.contained;
+    SetValue(received.back(), std::move(value));
+  }
+  return received;
+}
+
+void Ownership::Refuse(const WireValue& value) {
+  for (std::size_t i = 0; i < value.granted.size(); ++i) {
+    if (value.granted[i] != 0) Drop(Receive(value.refs[i], true));
+  }
 }
 
 WireValue Ownership::ValueOf(const ObjectEntry* entry) {
@@ -193,10 +214,11 @@ WireValue Ownership::ValueOf(const ObjectEntry* entry) {
 void Ownership::GrantContained(const std::vector<ObjectEntry*>& contained, ProcessId receiver, WireValue* value) {
   for (ObjectEntry* child : contained) {
     value->refs.push_back(Export(child));
-    value->granted.push_back(child->owner != receiver);
-    if (child->owner == receiver) continue;
+    value->granted.push_back(child->owner != receiver || receiver == sender_->self());
     if (child->owner == sender_->self()) {
-      AddBorrower(child, receiver, 1);
+      AddBorrower(child, receiver, 1);  // a process may get results from itself
+    } else if (child->owner == receiver) {
+      Register(child);  // goes before the result, so that the object is still there when the result arrives
     } else {
       SendBorrowAdd(child, receiver);
     }
@@ -348,6 +370,7 @@ void Ownership::OnProcessGone(ProcessId process, const std::string& cause) {
     ++entry->holds;
     affected.push_back(entry);
   }
+  std::sort(affected.begin(), affected.end(), [](const auto* a, const auto* b) { return a->id < b->id; });  // repeatable
   for (ObjectEntry* entry : affected) {
     if (entry->owner == sender_->self()) {
       RemoveBorrower(entry, process, ~0u);

@@ -30,6 +30,7 @@
 
 #include "engine/core/object_entry.h"
 #include "engine/core/sender.h"
+#include "engine/wire/task_spec.h"
 
 namespace ray_engine {
 
@@ -68,6 +69,10 @@ class Ownership {
   WireRef Export(ObjectEntry* entry);
   // A reference has arrived: its entry, held once for the caller.
   ObjectEntry* Receive(const WireRef& ref, bool granted);
+  // The same for all references of a task's arguments, in order. CloseScope() drops them.
+  std::vector<ObjectEntry*> ReceiveArgs(const TaskView& task);
+  // A result came that nobody waits for: gives back what was granted with it.
+  void Refuse(const WireValue& value);
   // The value as it is sent to a process that holds the object (rule 2).
   WireValue ValueOf(const ObjectEntry* entry);
   // Grants what is inside a result to its receiver (rule 4). Fills value->refs and value->granted.

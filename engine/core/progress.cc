@@ -256,16 +256,30 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
 }
 
 void Runtime::OnTaskDone(ProcessId from, std::string_view payload) {
-  Reader reader(payload);
-  const std::string_view plain = reader.Take(sizeof(DoneHeader));
-  if (!reader.ok()) return;
   DoneHeader done;
-  std::memcpy(static_cast<void*>(&done), plain.data(), sizeof done);
-  TaskRecord* record = tasks_->Get(done.slot);
-  if (record == nullptr || record->attempt != done.attempt) return;  // an attempt that was given up
-  std::vector<WireValue> values(std::min<std::size_t>(done.num_returns, record->returns.size()));
-  for (WireValue& value : values) reader(value);
-  if (!reader.ok()) return;
+  std::vector<WireValue> values;
+  TaskRecord* record = tasks_->ReadDone(payload, &done, &values);
+  if (record == nullptr) return;
+  const bool may_retry = done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0;
+  if (may_retry && record->options->retry_if != nullptr) return AskWhetherToRetry(from, record, done, std::move(values));
+  EndTask(from, record, done, std::move(values));
+}
+
+// Which exceptions are retried may be a question for the program's interpreter.
+void Runtime::AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values) {
+  const std::string error = values.empty() ? std::string() : values[0].bytes.substr(1);
+  Upcall([this, from, done, error, values = std::move(values), retry_if = record->options->retry_if] {
+    DoneHeader decided = done;
+    if (!(*retry_if)(error)) decided.outcome = DoneHeader::kFinalError;
+    const std::lock_guard lock(mutex_);
+    TaskRecord* still = tasks_->Get(done.slot);
+    if (still != nullptr && still->attempt == done.attempt) EndTask(from, still, decided, values);
+    if (waiters_ > 0) waiters_cv_.notify_all();
+    WakeSleeper(sleeper_.block());
+  });
+}
+
+void Runtime::EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values) {
   if (record->actor != nullptr) {
     actors_->OnDone(record, done, std::move(values));
   } else if (record->worker != nullptr && record->worker->channel->peer() == from) {
@@ -316,6 +330,7 @@ void Runtime::OnCancel(ProcessId from, const CancelTask& message) {
   }
   if (message.recursive) CancelChildren(message.task, message.force);
   if (message.force) _exit(1);
+  if (running->header.kind == TaskKind::kActorMethod) Upcall([this, task = message.task] { hooks_.cancel_method(task); });
   if (running->header.kind == TaskKind::kNormal && running->interruptible) pthread_kill(main_thread_, SIGINT);
 }
 

@@ -28,6 +28,7 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.num_returns);
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);
+  Append(&key, options.retry_if.get());
   return key + options.name;
 }
 

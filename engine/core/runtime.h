@@ -83,7 +83,8 @@ struct PinOwner {
 class Runtime : private Ownership::Listener {
  public:
   struct Hooks {
-    std::function<void(const DriverLine&)> driver_line;  // on the I/O thread
+    std::function<void(const DriverLine&)> driver_line;     // on the I/O thread
+    std::function<void(const TaskId&)> cancel_method;       // worker, on the I/O thread: a method that runs is cancelled
   };
 
   // Does the hand-shake on a socket whose other end the engine holds.
@@ -196,6 +197,8 @@ class Runtime : private Ownership::Listener {
   int Drain();
   void Dispatch(const FrameHeader& header, std::string_view payload);
   void OnTaskDone(ProcessId from, std::string_view payload);
+  void EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
+  void AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
   void OnProcessGone(const ProcessGone& message);
   void End(const std::string& reason);
   bool EngineGone() const;

@@ -21,19 +21,8 @@ WaitResult Runtime::NextTask(ExecTask** task) {
 }
 
 std::vector<ObjectEntry*> Runtime::ReceiveArgs(const TaskView& view) {
-  std::vector<ObjectEntry*> received;
   const std::lock_guard lock(mutex_);
-  for (const ArgView& arg : view.args) {
-    for (const WireRef& ref : arg.refs) received.push_back(ownership_->Receive(ref, false));
-    if (arg.kind == ArgHeader::kStored && !received.back()->ready) {
-      WireValue value;
-      value.kind = WireValue::kStored;
-      value.node = arg.node;
-      value.size = arg.size;
-      ownership_->SetValue(received.back(), std::move(value));
-    }
-  }
-  return received;
+  return ownership_->ReceiveArgs(view);
 }
 
 void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,

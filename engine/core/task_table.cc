@@ -76,9 +76,12 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
     ArgHeader header;
     if (entry->kind == WireValue::kStored) {
       header.kind = ArgHeader::kStored;
+      header.ref_count = static_cast<std::uint32_t>(entry->contained.size());
       header.size = entry->size;
       AppendPlain(&resolved, header);
-      writer(ownership_->Export(entry), entry->node);
+      writer(ownership_->Export(entry));
+      for (ObjectEntry* child : entry->contained) writer(ownership_->Export(child));
+      writer(entry->node);
     } else {
       const WireValue value = ownership_->ValueOf(entry);
       header.ref_count = static_cast<std::uint32_t>(value.refs.size());
@@ -99,6 +102,20 @@ void TaskTable::BeginAttempt(TaskRecord* record, LeaseId lease) {
   record->attempt = next_attempt_;
   std::memcpy(record->payload.data() + offsetof(TaskHeader, attempt), &record->attempt, sizeof record->attempt);
   std::memcpy(record->payload.data() + offsetof(TaskHeader, lease), &lease, sizeof lease);
+}
+
+TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std::vector<WireValue>* values) {
+  Reader reader(payload);
+  const std::string_view plain = reader.Take(sizeof *done);
+  if (!reader.ok()) return nullptr;
+  std::memcpy(static_cast<void*>(done), plain.data(), sizeof *done);
+  values->resize(done->num_returns);
+  for (WireValue& value : *values) reader(value);
+  if (!reader.ok()) return nullptr;
+  TaskRecord* record = Get(done->slot);
+  if (record != nullptr && record->attempt == done->attempt) return record;
+  for (const WireValue& value : *values) ownership_->Refuse(value);
+  return nullptr;
 }
 
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct CallOptions {
   std::uint32_t num_returns = 1;
   std::int32_t max_retries = 3;      // -1: for ever
   bool retry_exceptions = false;
+  std::shared_ptr<std::function<bool(const std::string& error)>> retry_if;  // which ones; null: all. Called without the lock
   LeaseClass lease_class;            // kNormal
   LeaseQueue* queue = nullptr;       // kNormal; set at the first call
   std::int64_t mean_ns = -1;         // measured duration, exponentially weighted; -1: never run
@@ -73,6 +75,8 @@ class TaskTable {
   // Gives the record a serial for its next push, written into the spec with the lease it runs under.
   void BeginAttempt(TaskRecord* record, LeaseId lease = LeaseId::kNone);
 
+  // Reads a TaskDone: the task it ends and the values it brings. Null if it is of an attempt that was given up.
+  TaskRecord* ReadDone(std::string_view payload, DoneHeader* done, std::vector<WireValue>* values);
   // The end: the return values, or one error for all. Frees the record.
   void Finish(TaskRecord* record, std::vector<WireValue> values);
   void FinishWithError(TaskRecord* record, const WireValue& error);

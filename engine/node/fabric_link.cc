@@ -4,8 +4,11 @@
 
 namespace ray_engine {
 
-FabricLink::~FabricLink() {
-  if (fabric_ != nullptr) loop_->Unwatch(fabric_->EventFd());
+void FabricLink::Close() {
+  if (fabric_ == nullptr) return;
+  loop_->Unwatch(fabric_->EventFd());
+  introduced_ = false;
+  fabric_.reset();
 }
 
 absl::Status FabricLink::Open() {

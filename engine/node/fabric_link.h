@@ -33,10 +33,12 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
   using OnLost = std::function<void(std::uint32_t node, const std::string& reason)>;
 
   FabricLink(EventLoop* loop, Factory factory) : loop_(loop), factory_(std::move(factory)) {}
-  ~FabricLink() override;
+  ~FabricLink() override { Close(); }
 
   // Makes the fabric if there is none yet.
   absl::Status Open();
+  // Closes the connections; what was sent goes out first. Chunks under way come back to the store service.
+  void Close();
   std::string Address() const { return fabric_ == nullptr ? "" : fabric_->Address(); }
 
   // Who this engine is. REQUIRES: once, after Open().

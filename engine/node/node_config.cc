@@ -7,7 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "engine/transport/fabric_settings.h"
+#include <fstream>
+
 #include "engine/wire/control_socket.h"
 
 namespace ray_engine {
@@ -17,6 +18,15 @@ std::string HostName() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
   return name;
+}
+
+std::string InterfaceOfDefaultRoute() {
+  std::ifstream table("/proc/net/route");
+  std::string interface, destination, rest;
+  while (table >> interface >> destination && std::getline(table, rest)) {
+    if (destination == "00000000") return interface;
+  }
+  return "";
 }
 
 int Descriptor(const Options& options, const char* name) {
@@ -71,19 +81,21 @@ NodeConfig ConfigOf(const Options& options) {
 }
 
 std::string MachineAddress() {
-  const std::string interface = ChooseInterface();
-  std::string address = "127.0.0.1";
+  const std::string preferred = InterfaceOfDefaultRoute();
+  std::string address;
   ifaddrs* all = nullptr;
-  if (getifaddrs(&all) != 0) return address;
+  if (getifaddrs(&all) != 0) return "127.0.0.1";
   for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
-    if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET || interface != one->ifa_name) continue;
+    const bool usable = one->ifa_addr != nullptr && one->ifa_addr->sa_family == AF_INET && (one->ifa_flags & IFF_UP) != 0 &&
+                        (one->ifa_flags & IFF_LOOPBACK) == 0;
+    if (!usable || (!address.empty() && preferred != one->ifa_name)) continue;
     char text[INET_ADDRSTRLEN] = "";
     inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr, text, sizeof text);
     address = text;
-    break;
+    if (preferred == one->ifa_name) break;
   }
   freeifaddrs(all);
-  return address;
+  return address.empty() ? "127.0.0.1" : address;
 }
 
 }  // namespace ray_engine

@@ -29,7 +29,7 @@ struct NodeConfig {
 
 NodeConfig ConfigOf(const Options& options);
 
-// The address by which people know this machine: that of the chosen network interface, else 127.0.0.1.
+// The address by which people know this machine: that of the default route's interface, else of any, else 127.0.0.1.
 std::string MachineAddress();
 
 }  // namespace ray_engine

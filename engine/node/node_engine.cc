@@ -69,6 +69,7 @@ absl::Status NodeEngine::Start() {
 }
 
 absl::Status NodeEngine::OpenControl() {
+  loop_.Watch(links_->eventfd(), [this](std::uint32_t) { links_->HearBell(); });
   loop_.AddSource(&router_);
   loop_.AddSource(links_.get());
   loop_.AddSource(&fabric_);
@@ -98,6 +99,7 @@ void NodeEngine::ReportUp() { control_->Send(EngineUp{fabric_.Address(), config_
 
 int NodeEngine::Run() {
   loop_.Run();
+  fabric_.Close();  // while those that hear from it still live
   return exit_code_;
 }
 
@@ -116,7 +118,6 @@ void NodeEngine::HandleHead(ControlPacket& packet) {
   Refused refused;
   if (packet.As(&introduce) && services_ == nullptr) {
     OnIntroduced(introduce);
-    ReportUp();
   } else if (packet.As(&refused)) {
     Abandon("the session refuses this node: " + refused.reason);
   }
@@ -160,7 +161,9 @@ void NodeEngine::BeHead(const Introduce& introduce) {
 }
 
 void NodeEngine::BeMember(const Introduce& introduce) {
-  router_.On<NodeWelcome>([](ProcessId, const NodeWelcome&) {});
+  router_.On<NodeWelcome>([this](ProcessId, const NodeWelcome&) {
+    if (head_ != nullptr) ReportUp();  // only now can tasks run here
+  });
   router_.On<NodePeers>([this](ProcessId, const NodePeers& peers) { HandlePeers(peers); });
   router_.On<Shutdown>([this](ProcessId, const Shutdown& shutdown) { End(shutdown.reason, 0); });
   router_.On<Blocked>([this](ProcessId, const Blocked& blocked) { router_.Send(kHead, blocked); });

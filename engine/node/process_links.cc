@@ -109,8 +109,7 @@ bool ProcessLinks::PrepareToSleep() {
   return std::none_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->link->Readable(); });
 }
 
-void ProcessLinks::AfterSleep() {
-  sleeper_.SetPolling();
+void ProcessLinks::HearBell() {
   std::uint64_t rings = 0;
   [[maybe_unused]] const ssize_t n = read(eventfd_.get(), &rings, sizeof rings);
 }

@@ -49,7 +49,9 @@ class ProcessLinks : public EventLoop::Source, public LinkAllocator {
 
   bool Poll() override;
   bool PrepareToSleep() override;
-  void AfterSleep() override;
+  void AfterSleep() override { sleeper_.SetPolling(); }
+  // The eventfd, which the loop watches, is readable: whatever woke the engine is seen by the next Poll().
+  void HearBell();
 
   const LinkSegment& segment() const { return segment_; }
   int eventfd() const { return eventfd_.get(); }

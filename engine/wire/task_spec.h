@@ -2,7 +2,7 @@
 //
 //   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each)
 //   an arg    ArgHeader | refs (WireRef each) | bytes          kValue: an encoded value, with the references inside it
-//             ArgHeader | WireRef | node u32                   kStored: an object in a store; size in the header
+//             ArgHeader | WireRef | refs | node u32            kStored: an object in a store, the references inside it
 //   TaskDone  DoneHeader | return values (WireValue each)
 //
 // A spec is built once by its submitter and kept until the task is done, so that a retry sends the same bytes.
@@ -54,7 +54,7 @@ struct DoneHeader {
   std::uint32_t attempt = 0;
   std::uint32_t duration_ns = 0;  // of the user's code; at most 4.29 s
   std::uint16_t num_returns = 0;
-  enum Outcome : std::uint8_t { kOk = 0, kUserError = 1, kCancelled = 2 };
+  enum Outcome : std::uint8_t { kOk = 0, kUserError = 1, kCancelled = 2, kFinalError = 3 };  // the last never travels
   Outcome outcome = kOk;
   std::uint8_t reserved = 0;
 };
@@ -71,6 +71,7 @@ struct ArgView {
   ArgHeader::Kind kind = ArgHeader::kValue;
   std::string_view bytes;      // kValue
   std::vector<WireRef> refs;   // inside the value; kStored: the object itself
+  std::vector<WireRef> contained;  // kStored: inside the value
   std::uint32_t node = 0;      // kStored
   std::uint64_t size = 0;      // kStored
 };
@@ -102,9 +103,12 @@ inline bool ParseTask(std::string_view payload, TaskView* view) {
     if (!plain(&header)) return false;
     arg.kind = header.kind;
     arg.size = header.size;
-    arg.refs.resize(header.kind == ArgHeader::kStored ? 1 : header.ref_count);
+    const bool stored = header.kind == ArgHeader::kStored;
+    arg.refs.resize(stored ? 1 : header.ref_count);
+    arg.contained.resize(stored ? header.ref_count : 0);
     for (WireRef& ref : arg.refs) reader(ref);
-    header.kind == ArgHeader::kStored ? reader(arg.node) : void(arg.bytes = reader.Take(header.size));
+    for (WireRef& ref : arg.contained) reader(ref);
+    stored ? reader(arg.node) : void(arg.bytes = reader.Take(header.size));
   }
   view->keywords.resize(view->header.keyword_count);
   for (std::string_view& keyword : view->keywords) text(&keyword);

@@ -62,6 +62,25 @@ LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
   return lease_class;
 }
 
+// What error messages call the function or method.
+nb::object DescribedAs(const nb::dict& options, const std::string& name) {
+  return nb::cast(Option<std::string>(options, "describe", name));
+}
+
+std::shared_ptr<std::function<bool(const std::string&)>> RetryIf(const nb::dict& options) {
+  if (!options.contains("retry_if")) return nullptr;
+  PyObject* decide = nb::object(options["retry_if"]).release().ptr();  // lives as long as the options: for ever
+  return std::make_shared<std::function<bool(const std::string&)>>([decide](const std::string& error) {
+    const nb::gil_scoped_acquire gil;
+    try {
+      return nb::cast<bool>(nb::borrow(decide)(nb::bytes(error.data(), error.size())));
+    } catch (nb::python_error& exception) {
+      exception.discard_as_unraisable("retry_exceptions");
+      return false;
+    }
+  });
+}
+
 FunctionId FunctionIdFrom(nb::bytes id) { return FunctionId::FromBinary({id.c_str(), FunctionId::kSize}); }
 
 // ---- arguments -----------------------------------------------------------------------------------------------------------
@@ -180,7 +199,7 @@ CallArgs& ScratchArgs() {
 
 class TaskCaller {
  public:
-  TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options) : arity_(options), name_(name.c_str()) {
+  TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options) : arity_(options), name_(DescribedAs(options, name)) {
     CallOptions call;
     call.function = FunctionIdFrom(function);
     call.name = Option<std::string>(options, "task_name", "");
@@ -188,6 +207,7 @@ class TaskCaller {
     call.num_returns = Option<std::uint32_t>(options, "num_returns", 1);
     call.max_retries = Option<std::int32_t>(options, "max_retries", 3);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
+    call.retry_if = RetryIf(options);
     call.lease_class = LeaseClassOf(options, "resources");
     session_ = current_session;
     options_ = TheRuntime().Intern(call);
@@ -208,7 +228,7 @@ class TaskCaller {
 
  private:
   Arity arity_;
-  nb::str name_;
+  nb::object name_;
   Session* session_;
   CallOptions* options_;
 };
@@ -231,7 +251,7 @@ class MethodCaller {
   MethodCaller(const ActorRef& actor, const std::string& method, const nb::dict& options)
       : actor_(actor.actor(), actor.weak() ? std::nullopt : std::optional<ObjectRef>(actor.handle())),
         arity_(options),
-        name_(nb::cast(Option<std::string>(options, "name", method))),
+        name_(DescribedAs(options, method)),
         method_(method) {
     CallOptions call;
     call.kind = TaskKind::kActorMethod;
@@ -239,6 +259,7 @@ class MethodCaller {
     call.num_returns = Option<std::uint32_t>(options, "num_returns", 1);
     call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
+    call.retry_if = RetryIf(options);
     session_ = current_session;
     options_ = TheRuntime().Intern(call);
   }
@@ -309,7 +330,7 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
   const ActorId actor = spec.actor;
   call.name = spec.class_name + ".__init__";
   CallArgs call_args;
-  EncodeArgs(args, kwargs, call.name, nb::cast(spec.class_name), &call_args);
+  EncodeArgs(args, kwargs, call.name, DescribedAs(options, spec.class_name), &call_args);
   CallOptions* interned = runtime.Intern(call);
   absl::StatusOr<ObjectEntry*> handle = absl::UnknownError("");
   {

@@ -15,8 +15,14 @@ namespace ray_engine::python {
 Session* current_session = nullptr;
 Hooks hooks;
 
+namespace {
+PyObject* auto_init = nullptr;  // called when the API is used before init()
+}
+
 Runtime& TheRuntime() {
-  if (current_session == nullptr || current_session->runtime == nullptr) {
+  const auto connected = [] { return current_session != nullptr && current_session->runtime != nullptr; };
+  if (!connected() && auto_init != nullptr) nb::borrow(auto_init)();
+  if (!connected()) {
     RaiseSystemError("RaySystemError", "Ray has not been started yet. You can start Ray with 'ray.init()'.");
   }
   return *current_session->runtime;
@@ -87,7 +93,7 @@ nb::dict Connect(int fd, const std::string& address, const std::string& role, co
   {
     const nb::gil_scoped_release release;
     absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
-    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine}) : socket.status();
+    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine, CancelMethod}) : socket.status();
   }
   if (!runtime.ok()) {
     PyErr_SetString(PyExc_ConnectionError, std::string(runtime.status().message()).c_str());
@@ -194,6 +200,7 @@ void BindSession(nb::module_& module) {
   module.attr("__commit__") = std::string(Commit());
   module.def("build_id", [] { return std::string(BuildId()); });
   module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver", nb::arg("hooks"));
+  module.def("set_auto_init", [](nb::callable init) { auto_init = init.release().ptr(); });
   module.def("disconnect", &Disconnect);
   module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });
   module.def("stats", [] { return TheRuntime().StatsText(); });

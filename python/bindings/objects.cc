@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <fmt/format.h>
 #include <nanobind/stl/optional.h>
@@ -134,7 +135,7 @@ nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
   return ValueOf(entries[0], pins.empty() ? nullptr : pins[0]);
 }
 
-nb::object Get(nb::handle refs, nb::object timeout) {
+nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   const std::int64_t deadline = Deadline(timeout);
   if (nb::isinstance<ObjectRef>(refs)) return GetOne(nb::cast<const ObjectRef&>(refs), deadline);
   if (!nb::isinstance<nb::list>(refs) && !nb::isinstance<nb::tuple>(refs)) {
@@ -174,9 +175,33 @@ ObjectRef Put(nb::handle value) {
   return {current_session, *entry};
 }
 
-nb::tuple Wait(nb::handle refs, std::size_t num_returns, nb::object timeout, bool) {
-  const nb::list list = nb::cast<nb::list>(refs);
+// The checks of wait(), with the texts programs know.
+void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::int64_t num_returns, nb::handle timeout) {
+  if (!timeout.is_none() && nb::cast<double>(timeout) < 0) {
+    throw nb::value_error(fmt::format("The 'timeout' argument must be nonnegative. Received {}", nb::cast<double>(timeout)).c_str());
+  }
+  const std::set<ObjectEntry*> distinct(entries.begin(), entries.end());
+  if (distinct.size() != entries.size()) throw nb::value_error("Wait requires a list of unique ray_waitables.");
+  if (num_returns <= 0) throw nb::value_error("Invalid number of objects to return 0.");
+  if (static_cast<std::size_t>(num_returns) > nb::len(refs)) {
+    throw nb::value_error("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.");
+  }
+}
+
+nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool) {
+  if (nb::isinstance<ObjectRef>(refs)) throw nb::type_error("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef");
+  if (!nb::isinstance<nb::list>(refs)) {
+    throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {}", nb::type_name(refs.type()).c_str()).c_str());
+  }
+  const nb::list list = nb::borrow<nb::list>(refs);
+  for (nb::handle ref : list) {
+    if (nb::isinstance<ObjectRef>(ref)) continue;
+    throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {}", nb::type_name(ref.type()).c_str()).c_str());
+  }
   const std::vector<ObjectEntry*> entries = EntriesOf(list, "ray_waitables");
+  if (entries.empty()) return nb::make_tuple(nb::list(), nb::list());
+  CheckWait(refs, entries, wanted, timeout);
+  const auto num_returns = static_cast<std::size_t>(wanted);
   const std::int64_t deadline = Deadline(timeout);
   if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
   nb::list ready, rest;
@@ -239,8 +264,11 @@ void BindObjects(nb::module_& module) {
       }, nb::arg().none())
       .def("__lt__", [](const ObjectRef& self, const ObjectRef& other) { return self.id() < other.id(); })
       .def("__repr__", [](const ObjectRef& self) { return "ObjectRef(" + self.id().Hex() + ")"; });
-  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(), nb::sig("def get(object_refs, timeout=None)"));
-  module.def("put", &Put, nb::arg("value").none());
+  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(), nb::arg("_use_object_store") = false);
+  module.def("put", [](nb::handle value, nb::object owner) {
+    if (!owner.is_none()) throw nb::value_error("put(_owner=...) is not supported: the process that puts an object owns it");
+    return Put(value);
+  }, nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none());
   module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(), nb::arg("fetch_local") = true);
   module.def("on_ready", &OnReady);
 }

@@ -69,6 +69,9 @@ class ObjectRef {
   ProcessId owner_;
 };
 
+// Cancels a call of this process's async actor.
+void CancelMethod(const TaskId& task);
+
 void BindSession(nb::module_& module);
 void BindObjects(nb::module_& module);
 void BindCalls(nb::module_& module);

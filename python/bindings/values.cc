@@ -177,7 +177,9 @@ nb::object DecodeError(ObjectEntry* entry) {
   const std::size_t detail = bytes.find('\0', text) + 1;
   const nb::object kind = Steal(PyUnicode_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(text - 1)));
   const nb::object what = Steal(PyUnicode_DecodeUTF8(bytes.data() + text, static_cast<Py_ssize_t>(detail - 1 - text), "replace"));
-  return Call(hooks.system_error, {kind.ptr(), what.ptr(), BytesObject(std::string_view(bytes).substr(detail)).ptr()});
+  std::string about = bytes.substr(detail);
+  if (about.empty()) about = bytes.compare(0, 4, "Task") == 0 ? TaskOf(entry->id).Binary() : entry->id.Binary();
+  return Call(hooks.system_error, {kind.ptr(), what.ptr(), BytesObject(about).ptr()});
 }
 
 void BindValues(nb::module_& module) {

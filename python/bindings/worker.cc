@@ -302,11 +302,19 @@ nb::object CurrentTask() {
   TaskView view;
   ParseTask(context.task->payload, &view);
   task["name"] = std::string(view.name);
+  task["function_name"] = is_actor ? actor_class_name + "." + std::string(view.name) : std::string(view.name);
   task["class_name"] = is_actor ? actor_class_name : std::string();
+  task["cancelled"] = TheRuntime().WasCancelled(context.task);
   return task;
 }
 
 }  // namespace
+
+void CancelMethod(const TaskId& task) {
+  if (async_loop == nullptr) return;
+  const nb::gil_scoped_acquire gil;
+  nb::borrow(async_loop).attr("cancel")(IdBytes(task.Binary()));
+}
 
 void BindWorker(nb::module_& module) {
   module.def("run_worker", &RunWorker);

@@ -29,8 +29,7 @@ class ActorClass:
         names = [base._name for base in bases if isinstance(base, ActorClass)]
         raise ActorClassInheritanceException(
             f"Attempted to define subclass '{name}' of actor class '{', '.join(names)}'. Inheriting from actor classes "
-            "is not currently supported. You can instead inherit from a non-actor base class and make the derived "
-            "class an actor class (with @ray.remote)."
+            "is not currently supported; derive from the plain class and decorate the result."
         )
 
     @classmethod
@@ -46,6 +45,7 @@ class ActorClass:
         self._name = user_class.__name__
         self._default_options = actor_options
         self._description = None
+        self._blobs = {}  # settings -> pickled description
         self.__doc__ = user_class.__doc__
         self.__module__ = user_class.__module__
 
@@ -78,7 +78,7 @@ class ActorClass:
         description.methods["__init__"].signature.check_call(args, kwargs)
         request = requests.actor(actor_options, is_async=description.is_async)
         settings = {"max_task_retries": request["max_task_retries"]}
-        blob = actor_description.pickled(description, settings)
+        blob = self._pickled(settings)
         class_id = definitions.export("class", self._class, f"the actor class {description.full_name}.__init__")
         request.update(class_name=self._name, handle=blob, describe=f"{description.full_name}.__init__")
         return ActorHandle(_create_actor(class_id, args, kwargs, request), description, settings, blob)
@@ -93,6 +93,12 @@ class ActorClass:
             return self._create(args, kwargs, {**actor_options, "get_if_exists": False})
         except ActorAlreadyExistsError:  # made by someone else meanwhile
             return get_actor(name, namespace)
+
+    def _pickled(self, settings):
+        key = tuple(settings.items())
+        if key not in self._blobs:
+            self._blobs[key] = actor_description.pickled(self._describe(), settings)
+        return self._blobs[key]
 
     def _describe(self):
         if self._description is None:
@@ -331,8 +337,8 @@ def method(*args, **kwargs):
     if len(args) == 1 and callable(args[0]) and not kwargs:
         return args[0]
     assert not args, (
-        "The @ray.method decorator must be applied using no arguments or at least one of the arguments in the list "
-        f"{list(rules.METHOD)}, for example '@ray.method(num_returns=2)'."
+        "The @ray.method decorator must be applied using no arguments or with some of the keywords "
+        f"{list(rules.METHOD)}, as in '@ray.method(num_returns=2)'."
     )
     for name in kwargs:
         assert name in rules.METHOD, (
@@ -364,7 +370,6 @@ def exit_actor():
     task = _core.current_task()
     if not task or not task.get("actor_id"):
         raise TypeError(
-            f"exit_actor API is called on a non-actor worker, {session.role}. "
-            "Call this API inside an actor methods if you'd like to exit the actor gracefully."
+            f"exit_actor API is called on a non-actor worker, {session.role}. It ends the actor whose method calls it."
         )
     raise _ActorExit("exit_actor() is called.")

@@ -7,7 +7,6 @@ class (as_instanceof_cause). All others say that the system could not do what wa
 import enum
 import logging
 import os
-import sys
 from traceback import format_exception
 
 import cloudpickle
@@ -92,7 +91,9 @@ class RayTaskError(RayError):
         return self
 
     def make_dual_exception_instance(self):
-        return _dual_class(type(self.cause), str(self))(self.cause)
+        from ray_engine._private import dual_error
+
+        return dual_error.make(self.cause, str(self))
 
     def __str__(self):
         lines = []
@@ -112,8 +113,10 @@ def _own_address() -> str:
 
 
 def _picklable(cause, traceback_str):
+    from ray_engine._private.serialization import dumps_plain
+
     try:
-        cloudpickle.dumps(cause)
+        dumps_plain(cause)
         return cause
     except Exception as error:
         name = f"{type(cause).__module__}.{type(cause).__name__}"
@@ -125,44 +128,6 @@ def _rebuild_task_error(state):
     error.__dict__.update(state)
     error.args = (error.function_name, error.traceback_str, error.cause, error.proctitle, error.pid, error.ip)
     return error
-
-
-class _DualBehaviour:
-    """What an exception that is both RayTaskError and the user's class does itself; the rest comes from the cause."""
-
-    def __init__(self, cause):
-        self.cause = cause
-        self._dual_args = (cause,)
-
-    # A user's class may make `args` a read-only property, so it is kept apart.
-    @property
-    def args(self):
-        return self._dual_args
-
-    @args.setter
-    def args(self, value):
-        self._dual_args = value
-
-    def __reduce__(self):
-        return _rebuild_dual, (self.cause, str(self))
-
-    def __getattr__(self, name):
-        if name in ("cause", "_dual_args"):
-            raise AttributeError(name)
-        return getattr(self.cause, name)
-
-
-def _dual_class(cause_class, text):
-    members = {"__str__": lambda self: text, "__module__": RayTaskError.__module__}
-    if sys.version_info >= (3, 11) and issubclass(cause_class, BaseExceptionGroup):  # noqa: F821
-        members["__new__"] = lambda cls, cause: cause_class.__new__(cls, cause.message, cause.exceptions)
-    elif issubclass(cause_class, OSError):  # keeps errno, strerror and filename
-        members["__new__"] = lambda cls, cause: cause_class.__new__(cls, *cause.__reduce__()[1])
-    return type(f"RayTaskError({cause_class.__name__})", (_DualBehaviour, RayTaskError, cause_class), members)
-
-
-def _rebuild_dual(cause, text):
-    return _dual_class(type(cause), text)(cause)
 
 
 class WorkerCrashedError(RayError):

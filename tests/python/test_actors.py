@@ -281,8 +281,9 @@ def test_an_actor_knows_itself(cluster):
         def value(self):
             return self.n
 
-    me = ray.get(Selfish.remote().me.remote())
-    assert ray.get(me.value.remote()) == 7
+    actor = Selfish.remote()
+    me = ray.get(actor.me.remote())
+    assert me == actor and ray.get(me.value.remote()) == 7
 
 
 def test_the_last_handle_ends_the_actor(counter_class):

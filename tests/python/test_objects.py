@@ -188,9 +188,9 @@ def test_get_runs_out_of_time(cluster, gate):
 
 @pytest.mark.parametrize("value", [1, "x", None, {"a": 1}])
 def test_get_takes_references_only(cluster, value):
-    with pytest.raises(ValueError):
+    with pytest.raises((TypeError, ValueError)):
         ray.get(value)
-    with pytest.raises(ValueError):
+    with pytest.raises((TypeError, ValueError)):
         ray.get([ray.put(1), value])
 
 
@@ -341,14 +341,14 @@ def test_space_of_results_is_used_again(start):
 
 
 def test_a_value_larger_than_the_store(start):
-    start(num_cpus=1, object_store_memory=50 * 2**20)
+    start(num_cpus=1, object_store_memory=90 * 2**20)
 
     @ray.remote
     def make():
-        return np.ones(80 * 2**20 // 8)
+        return np.ones(120 * 2**20 // 8)
 
     with pytest.raises(ray.exceptions.ObjectStoreFullError):
-        ray.put(np.ones(80 * 2**20 // 8))
+        ray.put(np.ones(120 * 2**20 // 8))
     with pytest.raises(ray.exceptions.ObjectStoreFullError):
         ray.get(make.remote(), timeout=60)
     assert ray.get(ray.put(b"the store still works" * 10_000))[:9] == b"the store"

@@ -48,3 +48,9 @@ def test_missing_submodule_is_an_import_error():
         "except ModuleNotFoundError as error:\n    assert 'ray.no_such_thing' in str(error)\n"
         "else:\n    raise SystemExit('imported')\n"
     )
+
+
+def test_one_line_installs_the_alias():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    code = "import ray_engine.as_ray, ray, ray_engine; assert ray is ray_engine"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

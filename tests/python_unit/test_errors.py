@@ -208,3 +208,20 @@ def test_lost_objects_name_themselves():
 def test_round_trip_by_bytes():
     error = exceptions.RayError.from_bytes(exceptions.OutOfMemoryError("full").to_bytes())
     assert isinstance(error, exceptions.OutOfMemoryError) and error.message == "full"
+
+
+def test_registered_serializers_serve_exceptions_too():
+    class Locked(OSError):
+        def __init__(self, text):
+            self.text = text
+            self.lock = threading.Lock()
+
+    def fails():
+        raise Locked("x")
+
+    ray.util.register_serializer(Locked, serializer=lambda e: e.text, deserializer=lambda text: Locked(text + "!"))
+    try:
+        error = raised_by(fails)
+    finally:
+        ray.util.deregister_serializer(Locked)
+    assert isinstance(error, Locked) and error.cause.text == "x!"

@@ -31,7 +31,7 @@ check_machine() {
 # ---- up -------------------------------------------------------------------------------------------------------------
 
 start_munge() {
-  pgrep -x munged >/dev/null && return 0
+  munge -n >/dev/null 2>&1 && return 0
   if [ ! -e /etc/munge/munge.key ]; then
     runuser -u munge -- mungekey --create
     touch "$DIR/made-key"
@@ -41,7 +41,7 @@ start_munge() {
     touch "$DIR/made-run-munge"
   fi
   runuser -u munge -- munged
-  pgrep -x munged >"$DIR/munged.pid"
+  cp /run/munge/munged.pid "$DIR/munged.pid"
 }
 
 name_hosts() {
@@ -137,12 +137,16 @@ up() {
 
 # ---- down -----------------------------------------------------------------------------------------------------------
 
+alive() {  # alive PID: also a process that nobody reaps has ended
+  case $(ps -o stat= -p "$1") in "" | Z*) return 1 ;; esac
+}
+
 kill_and_wait() {  # kill_and_wait FILE: the process whose pid is in FILE
   [ -f "$1" ] || return 0
   local pid
   pid=$(cat "$1")
   kill -9 "$pid" 2>/dev/null || true
-  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  while alive "$pid"; do sleep 0.05; done
 }
 
 unplug() {  # unplug NODE
@@ -153,7 +157,7 @@ unplug() {  # unplug NODE
 restore_munge() {
   if [ -f "$DIR/munged.pid" ]; then
     kill "$(cat "$DIR/munged.pid")" 2>/dev/null || true
-    while pgrep -x munged >/dev/null; do sleep 0.05; done
+    while alive "$(cat "$DIR/munged.pid")"; do sleep 0.05; done
   fi
   [ ! -e "$DIR/made-run-munge" ] || rm -rf /run/munge
   [ ! -e "$DIR/made-key" ] || rm -f /etc/munge/munge.key

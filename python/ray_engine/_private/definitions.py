@@ -71,8 +71,7 @@ def _load(definition_id, blob, what):
         return cloudpickle.loads(blob)
     except Exception:
         raise RuntimeError(
-            f"The {what} failed to import on the worker. This may be because needed library dependencies are not "
-            f"installed in the worker environment:\n\n{traceback.format_exc()}"
+            f"The {what} failed to import on the worker; is a module missing there?\n\n{traceback.format_exc()}"
         ) from None
 
 

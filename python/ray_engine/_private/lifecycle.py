@@ -77,8 +77,8 @@ def init(
         if session.connected:
             if not ignore_reinit_error:
                 raise RuntimeError(
-                    "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
-                    "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+                    "Maybe you called ray.init twice by accident? This process is connected already; "
+                    "ignore_reinit_error=True accepts that, ray.shutdown() ends the session it is in."
                 )
             logger.info("Calling ray.init() again after it has already been called.")
             return context()

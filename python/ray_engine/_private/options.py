@@ -172,9 +172,8 @@ METHOD = (
 )  # fmt: skip
 
 DECORATOR_HELP = (
-    "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example '@ray.remote', "
-    f"or it must be applied using some of the arguments in the list {list({**TASK, **ACTOR})}, "
-    "for example '@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
+    "The @ray.remote decorator must be applied either with no arguments and no parentheses, '@ray.remote', or with "
+    f"some of the keywords {list({**TASK, **ACTOR})}, as in '@ray.remote(num_returns=2, resources={{\"fpga\": 1}})'."
 )
 
 
@@ -188,8 +187,8 @@ def _check(given, table, what):
         and given.get("scheduling_strategy") is not None
     ):
         raise ValueError(
-            "Placement groups should be specified via the scheduling_strategy option. "
-            "The placement_group option is deprecated."
+            "The placement_group option is deprecated and excludes scheduling_strategy; "
+            "Placement groups should be specified via the scheduling_strategy option."
         )
 
 
@@ -211,8 +210,7 @@ def check_actor(given: dict, *, in_options: bool):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
     if "object_store_memory" in given:
         warnings.warn(
-            "Setting 'object_store_memory' for actors is deprecated since it doesn't actually reserve the required "
-            "object store memory.",
+            "Setting 'object_store_memory' for actors is deprecated: it reserves nothing.",
             DeprecationWarning,
             stacklevel=4,
         )

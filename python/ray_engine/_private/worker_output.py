@@ -34,11 +34,14 @@ def _title() -> str:
     return f":task_name:{task['name']}" if task else ""
 
 
+_replaced = []  # the former streams: whoever holds one may go on using it
+
+
 def install():
     """Replaces sys.stdout and sys.stderr. Lines leave when they are complete."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         stream.flush()
-        titled = _TitledStream(stream.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        _replaced.append(stream)
+        titled = _TitledStream(stream.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
         setattr(sys, name, titled)
-        setattr(sys, f"__{name}__", titled)

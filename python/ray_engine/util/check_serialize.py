@@ -35,10 +35,8 @@ def inspect_serializability(base_obj: Any, name: str | None = None, depth: int =
     shown = "\n".join(map(str, search.culprits))
     print(
         ruler,
-        f"Variable: \n\n\t{shown}\n\nwas found to be non-serializable. "
-        "There may be multiple other undetected variables that were non-serializable. ",
-        "Consider either removing the instantiation/imports of these variables or "
-        "moving the instantiation into the scope of the function/class. ",
+        f"Variable: \n\n\t{shown}\n\nwas found to be non-serializable; there may be others. "
+        "Make it where it is used, inside the function or class, or leave it out.",
         ruler,
         sep="\n",
         file=print_file,

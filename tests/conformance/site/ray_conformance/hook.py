@@ -15,11 +15,13 @@ import sys
 from ray_conformance.stubs import StubModule
 
 OVERLAY = os.path.join(os.path.dirname(__file__), "overlay")
-ATTRIBUTES = {"_private", "_raylet", "_common", "tests"}  # reachable as ray.<name> without an import, as in Ray
+# Packages whose parts are reachable as attributes without an import, as in Ray; None: all of them.
+ATTRIBUTES = {"ray": {"_private", "_raylet", "_common", "tests"}, "ray_engine._private": None}
+ATTRIBUTES["ray_engine"] = ATTRIBUTES["ray"]
 
 
 def install():
-    sys.meta_path.insert(0, _RayItself())
+    sys.meta_path.insert(0, _Packages())
     sys.meta_path.append(_Fallback())
 
 
@@ -28,15 +30,14 @@ class _Fallback(importlib.abc.MetaPathFinder):
 
     def find_spec(self, fullname, path=None, target=None):
         parts = fullname.split(".")
-        if parts[0] != "ray" or len(parts) == 1:
+        if parts[0] not in ("ray", "ray_engine") or len(parts) == 1:
             return None
         source = _source_of(parts[1:])
         if source:
-            folder = [os.path.dirname(source)] if source.endswith("__init__.py") else None
-            loader = _StubbedSourceLoader(fullname, source)
-            return importlib.util.spec_from_file_location(
-                fullname, source, loader=loader, submodule_search_locations=folder
-            )
+            spec = importlib.util.spec_from_file_location(fullname, source, loader=_StubbedLoader(fullname, source))
+            if spec.submodule_search_locations is not None:
+                spec.submodule_search_locations = []  # so that the names below are asked for here too
+            return spec
         return importlib.machinery.ModuleSpec(fullname, _StubLoader(), is_package=True)
 
 
@@ -55,27 +56,27 @@ class _StubLoader(importlib.abc.Loader):
         module.__path__ = []
 
 
-class _StubbedSourceLoader(importlib.machinery.SourceFileLoader):
+class _StubbedLoader(importlib.machinery.SourceFileLoader):
     """Runs a source file in a module that serves what the file does not define as stubs."""
 
     def create_module(self, spec):
         return StubModule(spec.name)
 
 
-class _RayItself(importlib.abc.MetaPathFinder):
-    """First on sys.meta_path: the package is found as usual, then its private parts become reachable as attributes."""
+class _Packages(importlib.abc.MetaPathFinder):
+    """First on sys.meta_path: packages are found as usual, then their private parts become reachable as attributes."""
 
     def __init__(self):
-        self.busy = False
+        self.busy = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname not in ("ray", "ray_engine") or self.busy:
+        if fullname not in ATTRIBUTES or fullname in self.busy:
             return None
-        self.busy = True
+        self.busy.add(fullname)
         try:
             spec = importlib.util.find_spec(fullname)
         finally:
-            self.busy = False
+            self.busy.remove(fullname)
         if spec is not None and spec.loader is not None:
             spec.loader = _Extended(spec.loader)
         return spec
@@ -101,6 +102,7 @@ def add_attributes(module):
     own = module.__dict__.get("__getattr__")
     if getattr(own, "is_conformance", False):
         return
+    names = ATTRIBUTES[module.__name__]
 
     def __getattr__(name):
         if own is not None:
@@ -108,8 +110,8 @@ def add_attributes(module):
                 return own(name)
             except AttributeError:
                 pass
-        if name in ATTRIBUTES:
-            return importlib.import_module(f"ray.{name}")
+        if name in names if names is not None else not name.startswith("__"):
+            return importlib.import_module(f"{module.__name__}.{name}")
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
     __getattr__.is_conformance = True

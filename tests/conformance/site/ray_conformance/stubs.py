@@ -61,4 +61,5 @@ class StubModule(types.ModuleType):
     def __getattr__(self, name):
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        return Missing(f"{self.__name__}.{name}")
+        package, _, rest = self.__name__.partition(".")
+        return Missing(f"ray.{rest}.{name}" if package == "ray_engine" else f"{self.__name__}.{name}")

@@ -1,0 +1,60 @@
+#include "engine/launch/allocation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace ray_engine {
+namespace {
+
+int LocalSize(const Rank& rank) { return std::max(rank.local_size.value_or(1), 1); }
+
+// This rank's part of `total` whole things; the first ranks of the machine get what is left over.
+int PartOf(int total, const Rank& rank) {
+  const int size = LocalSize(rank);
+  return total / size + (rank.local_rank.value_or(0) < total % size ? 1 : 0);
+}
+
+int CutByQuota(int cpus, double quota) { return quota > 0 ? std::min(cpus, std::max(1, static_cast<int>(std::floor(quota)))) : cpus; }
+
+bool HasCpusetOfItsOwn(const MachineFacts& facts, const Rank& rank) {
+  return facts.slurm_cpus > facts.allowed_cpus && LocalSize(rank) > 1;
+}
+
+// CPUs of this rank before rank 0 keeps one.
+int Part(const MachineFacts& facts, const Rank& rank) {
+  if (HasCpusetOfItsOwn(facts, rank)) return CutByQuota(facts.allowed_cpus, facts.cpu_quota);
+  const int all = facts.slurm_cpus > 0 ? std::min(facts.allowed_cpus, facts.slurm_cpus) : facts.allowed_cpus;
+  return PartOf(CutByQuota(all, facts.cpu_quota), rank);
+}
+
+std::string Gigabytes(std::uint64_t bytes) { return fmt::format("{:.3g} GiB", static_cast<double>(bytes) / (1 << 30)); }
+
+}  // namespace
+
+int CpuShare(const MachineFacts& facts, const Rank& rank) {
+  const int part = Part(facts, rank);
+  if (rank.size == 1) return std::max(part, 1);
+  return rank.rank == 0 ? std::max(part - 1, 0) : std::max(part, 1);
+}
+
+bool KeepsOwnMask(const MachineFacts& facts, const Rank& rank) { return facts.own_cpus >= Part(facts, rank); }
+
+absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& facts, const Rank& rank, bool shares_machine) {
+  const bool first = rank.local_rank.value_or(0) == 0;
+  const std::uint64_t memory = facts.memory_bytes / static_cast<std::uint64_t>(shares_machine ? LocalSize(rank) : 1);
+  const int gpus = shares_machine ? PartOf(facts.gpus, rank) : first ? facts.gpus : 0;
+  Offer offer;
+  offer.num_cpus = options.Given("num-cpus") ? options.Number("num-cpus") : CpuShare(facts, rank);
+  offer.num_gpus = options.Given("num-gpus") ? options.Number("num-gpus") : gpus;
+  offer.store = options.Given("object-store-memory") ? options.Bytes("object-store-memory") : memory / 10 * 3;
+  if (offer.store > facts.memory_bytes) {
+    return absl::InvalidArgumentError(fmt::format("--object-store-memory: an object store of {} does not fit into the {} of memory that this job may use here",
+                                                  Gigabytes(offer.store), Gigabytes(facts.memory_bytes)));
+  }
+  offer.memory = options.Given("memory") ? options.Bytes("memory") : memory > offer.store ? memory - offer.store : 0;
+  return offer;
+}
+
+}  // namespace ray_engine

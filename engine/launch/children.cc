@@ -1,0 +1,92 @@
+#include "engine/launch/children.h"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "engine/launch/rank.h"
+#include "engine/transport/fabric_settings.h"
+
+namespace ray_engine {
+namespace {
+
+Environment ForChildren(Environment environment) {
+  DropLauncherVariables(&environment);
+  environment.Drop("RAY_ENGINE_DRIVER_FD");
+  return environment;
+}
+
+// So that the interpreter finds our package; `import ray` too where ray-engine has launched the program.
+Environment ForPython(const Installation& installation, const NodePlan& plan, const Environment& environment) {
+  Environment own = ForChildren(environment);
+  if (!installation.is_wheel) own.Prepend("PYTHONPATH", installation.python_path);
+  if (plan.in_launch) own.Prepend("PYTHONPATH", installation.alias_path);
+  return own;
+}
+
+void AddFd(const char* option, int fd, SpawnRequest* request) {
+  if (fd < 0) return;
+  request->argv.push_back(fmt::format("--{}={}", option, fd));
+  request->inherited_fds.push_back(fd);
+}
+
+void AddOffer(const Offer& offer, std::vector<std::string>* argv) {
+  argv->push_back(fmt::format("--num-cpus={}", offer.num_cpus));
+  if (offer.num_gpus > 0) argv->push_back(fmt::format("--num-gpus={}", offer.num_gpus));
+  argv->push_back(fmt::format("--memory={}", offer.memory));
+  argv->push_back(fmt::format("--object-store-memory={}", offer.store));
+}
+
+void AddOptions(const Options& options, std::vector<std::string>* argv) {
+  for (const char* name : {"resources", "labels", "node-name", "join"}) {
+    if (options.Given(name)) argv->push_back(fmt::format("--{}={}", name, options.Text(name)));
+  }
+  if (options.Given("log-dir")) argv->push_back("--log-dir=" + std::filesystem::absolute(options.Text("log-dir")).string());
+}
+
+}  // namespace
+
+SpawnRequest EngineRequest(const Options& options, const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
+                           const Environment& environment) {
+  SpawnRequest request;
+  request.argv = {installation.node_program, "--session=" + plan.session, "--python-path=" + installation.python_path};
+  if (!plan.socket.empty()) request.argv.push_back("--socket=" + plan.socket);
+  if (plan.head) request.argv.push_back("--head");
+  if (plan.virtual_nodes) request.argv.push_back("--virtual");
+  if (plan.fabric) request.argv.push_back("--fabric");
+  AddOffer(plan.offer, &request.argv);
+  AddOptions(options, &request.argv);
+  AddFd("control-fd", ends.control, &request);
+  AddFd("forkserver-fd", ends.engine_forkserver, &request);
+  AddFd("driver-fd", ends.engine_driver, &request);
+  request.environment = ForChildren(environment);
+  for (const auto& [name, value] : FabricEnvironment()) request.environment.Set(name, value);
+  request.null_input = request.new_session = request.die_with_parent = true;
+  return request;
+}
+
+SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
+                               const Environment& environment) {
+  SpawnRequest request;
+  request.argv = {plan.python, "-m", "ray_engine._forkserver", std::to_string(ends.forkserver)};
+  request.environment = ForPython(installation, plan, environment);
+  request.directory = "/";  // modules are not to be found in the working directory by accident
+  request.inherited_fds = {ends.forkserver};
+  request.null_input = request.new_session = request.die_with_parent = true;
+  return request;
+}
+
+SpawnRequest DriverRequest(const std::vector<std::string>& program, const Installation& installation, const NodePlan& plan,
+                           const ChildEnds& ends, const Environment& environment) {
+  SpawnRequest request;
+  request.argv = {plan.python};
+  request.argv.insert(request.argv.end(), program.begin(), program.end());
+  request.environment = ForPython(installation, plan, environment);
+  request.environment.Set("RAY_ENGINE_DRIVER_FD", std::to_string(ends.driver));
+  request.environment.Set("RAY_ENGINE_ADDRESS", plan.socket);
+  request.inherited_fds = {ends.driver};
+  request.die_with_parent = true;
+  return request;
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,42 @@
+// Command: what the user wants of ray-engine, from the command line, the environment and a config file.
+//
+//   ray-engine [options] app.py arguments...     run a driver
+//   ray-engine [options] -m module arguments...
+//   ray-engine [options] start                   an engine without a driver
+//   ray-engine [options] node --join=ADDRESS     one more node for a running session of this machine
+//   ray-engine status                            the running sessions of this user
+//
+// Everything after the script or module belongs to it.
+//
+// Immutable value type.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+#include <absl/types/span.h>
+
+#include "engine/base/options.h"
+
+namespace ray_engine {
+
+struct Command {
+  enum Form : std::uint8_t { kRun, kStart, kNode, kSolo, kStatus, kHelp, kVersion };
+  Form form = kRun;
+  Options options;
+  std::vector<std::string> program;  // kRun: what the interpreter gets: the script or "-m" and the module, and arguments
+
+  bool IsModule() const { return !program.empty() && program.front() == "-m"; }
+};
+
+absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> arguments);
+
+std::string HelpText();
+
+// Sources of options besides the command line (config_file.cc).
+absl::Status ReadConfigFile(const std::string& path, Options* options);
+absl::Status ReadEnvironment(Options* options);
+
+}  // namespace ray_engine

@@ -1,0 +1,30 @@
+// Introduction: from a started engine to a member of the session.
+//
+// A lone engine is told so at once. With more ranks each sends its card through MPI, tells its engine what follows from
+// all of them (Arrange in bootstrap.h), and a rank without an engine takes its forkserver to the engine of its machine.
+// MPI is finished before anything else happens.
+//
+// Loop-bound; blocks while the ranks meet.
+
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include "engine/launch/family.h"
+#include "engine/launch/launch.h"
+#include "engine/wire/control_socket.h"
+
+namespace ray_engine {
+
+struct Introduced {
+  bool over = false;    // the driver has ended before the ranks met
+  ControlSocket guest;  // to the engine of this machine, for a rank without one; its Welcome is still to come
+};
+
+absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family);
+absl::Status IntroduceAlone(Family* family);
+
+// Waits until our engine is up.
+absl::StatusOr<EngineUp> WaitForEngine(Family* family);
+
+}  // namespace ray_engine

@@ -1,0 +1,38 @@
+// Launch: everything a rank knows before it starts its first process.
+//
+// Immutable once made.
+
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include "engine/base/process.h"
+#include "engine/launch/children.h"
+#include "engine/launch/command.h"
+#include "engine/launch/installation.h"
+#include "engine/launch/lifecycle.h"
+#include "engine/launch/rank.h"
+
+namespace ray_engine {
+
+struct Launch {
+  Command command;
+  Environment environment;
+  Rank rank;
+  Installation installation;
+  NodePlan plan;
+
+  bool HasDriver() const { return command.form == Command::kRun && rank.rank == 0; }
+  // Whether this rank starts a node engine, where the launcher tells enough to know.
+  bool StartsEngine() const { return rank.rank == 0 || plan.virtual_nodes || rank.local_rank == 0; }
+  Lifecycle::Role Role() const;
+  std::string Name() const;  // "rank 3", "this session"
+};
+
+// Looks at machine and installation and checks that the program can be run.
+absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, Rank rank);
+
+// Writes "ray-engine: ..." to standard error, as one line.
+void SayToUser(const std::string& text);
+
+}  // namespace ray_engine

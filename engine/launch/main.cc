@@ -1,0 +1,93 @@
+// ray-engine: the program that users, mpirun and srun start. See engine/launch/command.h for its forms.
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "engine/base/version.h"
+#include "engine/launch/bootstrap.h"
+#include "engine/launch/command.h"
+#include "engine/launch/launch.h"
+#include "engine/launch/supervisor.h"
+#include "engine/wire/control_socket.h"
+
+namespace ray_engine {
+namespace {
+
+int PrintHelp() {
+  fmt::print("{}", HelpText());
+  return 0;
+}
+
+// The engine itself says what it is linked with.
+void PrintEngineLibraries(const Installation& installation) {
+  SpawnRequest request;
+  request.argv = {installation.node_program, "--version"};
+  request.environment = Environment::OfThisProcess();
+  if (const absl::StatusOr<pid_t> child = Spawn(request); child.ok()) waitpid(*child, nullptr, 0);
+}
+
+int PrintVersion() {
+  fmt::print("ray-engine {} (commit {})\n", Version(), Commit());
+  const absl::StatusOr<Installation> installation = FindInstallation();
+  if (!installation.ok()) {
+    SayToUser(std::string(installation.status().message()));
+    return kCannotStart;
+  }
+  fmt::print("MPI: {}\n", MpiVersion(installation->mpi_library));
+  std::fflush(stdout);
+  PrintEngineLibraries(*installation);
+  return 0;
+}
+
+int PrintSessions() {
+  const std::vector<std::string> sockets = ListHeadSockets();
+  if (sockets.empty()) fmt::print("no session of this user is running on this machine\n");
+  for (const std::string& socket : sockets) fmt::print("{}\n", socket);
+  return 0;
+}
+
+// All ranks fail alike; one of each machine says so.
+int Fail(const absl::Status& status, const Rank& rank, int code) {
+  const std::string message(status.message());
+  if (rank.rank == 0) {
+    SayToUser(message);
+  } else if (rank.local_rank == 0 && !rank.OneMachine()) {
+    SayToUser(fmt::format("rank {}: {}", rank.rank, message));
+  }
+  return code;
+}
+
+int Run(Command command) {
+  const Environment environment = Environment::OfThisProcess();
+  const bool of_a_job = command.form == Command::kRun || command.form == Command::kStart;
+  const absl::StatusOr<Rank> rank = of_a_job ? DetectRank(environment) : Rank{};
+  if (!rank.ok()) return Fail(rank.status(), Rank{}, kCannotStart);
+  absl::StatusOr<Launch> launch = PrepareLaunch(std::move(command), environment, *rank);
+  if (!launch.ok()) return Fail(launch.status(), *rank, kUsageError);
+  return Supervisor(*std::move(launch)).Run();
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  absl::StatusOr<Command> command = ParseCommand(arguments);
+  if (!command.ok()) return Fail(command.status(), DetectRank(Environment::OfThisProcess()).value_or(Rank{}), kUsageError);
+  switch (command->form) {
+    case Command::kHelp:
+      return PrintHelp();
+    case Command::kVersion:
+      return PrintVersion();
+    case Command::kStatus:
+      return PrintSessions();
+    default:
+      return Run(*std::move(command));
+  }
+}
+
+}  // namespace
+}  // namespace ray_engine
+
+int main(int argc, char** argv) { return ray_engine::Main(std::vector<std::string>(argv + 1, argv + argc)); }

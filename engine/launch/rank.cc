@@ -1,0 +1,115 @@
+#include "engine/launch/rank.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+namespace ray_engine {
+namespace {
+
+std::optional<int> Number(const Environment& environment, const char* name) {
+  const std::string text = environment.Get(name);
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+std::optional<int> FirstNumber(const Environment& environment, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    if (const auto number = Number(environment, name)) return number;
+  }
+  return std::nullopt;
+}
+
+// Entry `node` of a list like "2(x3),1": 2 2 2 1.
+std::optional<int> TasksOfNode(const std::string& list, int node) {
+  const char* at = list.c_str();
+  while (*at != '\0') {
+    int tasks = 0, repeat = 1, used = 0;
+    if (sscanf(at, "%d%n", &tasks, &used) != 1) return std::nullopt;
+    at += used;
+    if (sscanf(at, "(x%d)%n", &repeat, &used) == 1) at += used;
+    if (node < repeat) return tasks;
+    node -= repeat;
+    if (*at == ',') ++at;
+  }
+  return std::nullopt;
+}
+
+void AddSlurmPlace(const Environment& environment, Rank* rank) {
+  rank->local_rank = Number(environment, "SLURM_LOCALID");
+  const auto node = Number(environment, "SLURM_NODEID");
+  if (node) rank->local_size = TasksOfNode(environment.Get("SLURM_STEP_TASKS_PER_NODE"), *node);
+}
+
+bool IsSlurmTask(const Environment& environment) {
+  constexpr double kLargestStep = 4294967280.0;  // above are the batch, interactive and external steps
+  const std::string step = environment.Get("SLURM_STEP_ID");
+  return environment.Has("SLURM_PROCID") && !step.empty() && atof(step.c_str()) < kLargestStep;
+}
+
+std::optional<Rank> FromOpenMpi(const Environment& environment) {
+  const auto rank = Number(environment, "OMPI_COMM_WORLD_RANK"), size = Number(environment, "OMPI_COMM_WORLD_SIZE");
+  if (!rank || !size) return std::nullopt;
+  return Rank{*rank, *size, Number(environment, "OMPI_COMM_WORLD_LOCAL_RANK"), Number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE"),
+              "Open MPI's mpirun"};
+}
+
+std::optional<Rank> FromPmix(const Environment& environment) {
+  const auto rank = Number(environment, "PMIX_RANK");
+  const auto size = FirstNumber(environment, {"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"});
+  if (!rank || !size || !IsSlurmTask(environment)) return std::nullopt;
+  Rank found{*rank, *size, std::nullopt, std::nullopt, "srun --mpi=pmix"};
+  AddSlurmPlace(environment, &found);
+  return found;
+}
+
+std::optional<Rank> FromPmi(const Environment& environment) {
+  const auto rank = Number(environment, "PMI_RANK");
+  const auto size = FirstNumber(environment, {"PMI_SIZE", "SLURM_STEP_NUM_TASKS"});
+  if (!rank || !size) return std::nullopt;
+  Rank found{*rank, *size, FirstNumber(environment, {"MPI_LOCALRANKID", "PMI_LOCAL_RANK", "PALS_LOCAL_RANKID"}),
+             FirstNumber(environment, {"MPI_LOCALNRANKS", "PMI_LOCAL_SIZE", "PALS_LOCAL_SIZE"}), "a launcher with PMI"};
+  if (!found.local_rank && IsSlurmTask(environment)) AddSlurmPlace(environment, &found);
+  return found;
+}
+
+}  // namespace
+
+absl::StatusOr<Rank> DetectRank(const Environment& environment) {
+  for (const auto detect : {FromOpenMpi, FromPmix, FromPmi}) {
+    if (const std::optional<Rank> rank = detect(environment)) {
+      if (rank->rank < rank->size) return *rank;
+      return absl::InvalidArgumentError(fmt::format("the environment says rank {} of {}", rank->rank, rank->size));
+    }
+  }
+  const int tasks = Number(environment, "SLURM_STEP_NUM_TASKS").value_or(1);
+  if (IsSlurmTask(environment) && tasks > 1) {
+    return absl::FailedPreconditionError(
+        fmt::format("srun has started {} tasks without MPI, so each would be a job of its own; use srun --mpi=pmix "
+                    "(srun --mpi=list shows what there is) or mpirun", tasks));
+  }
+  return Rank{};
+}
+
+std::string SessionName(const Environment& environment, const std::string& fallback) {
+  std::string seed;
+  for (const char* name : {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri", "PMI_JOBID", "SLURM_JOB_ID", "SLURM_STEP_ID"}) {
+    seed += environment.Get(name) + "\n";
+  }
+  if (seed.find_first_not_of('\n') == std::string::npos) return fallback;
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : seed) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  std::string job = "mpi";
+  if (environment.Has("SLURM_JOB_ID")) {
+    job = fmt::format("{}.{}", environment.Get("SLURM_JOB_ID"), environment.Has("SLURM_STEP_ID") ? environment.Get("SLURM_STEP_ID") : "batch");
+  }
+  return fmt::format("{}-{:010x}", job, hash >> 24);
+}
+
+void DropLauncherVariables(Environment* environment) {
+  for (const char* prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "PALS_"}) environment->DropPrefix(prefix);
+}
+
+}  // namespace ray_engine

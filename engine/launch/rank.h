@@ -1,0 +1,38 @@
+// Rank: what the launcher's environment says about this process, before any MPI is loaded.
+//
+// Open MPI's mpirun, launchers with a PMI interface (MPICH, Intel MPI, srun --mpi=pmi2) and srun --mpi=pmix are known.
+//
+// Immutable value type.
+
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include <absl/status/statusor.h>
+
+#include "engine/base/process.h"
+
+namespace ray_engine {
+
+struct Rank {
+  int rank = 0;
+  int size = 1;
+  std::optional<int> local_rank, local_size;  // among the ranks of this machine, where the launcher tells
+  std::string launcher;                       // for people; empty: started by hand
+
+  bool Launched() const { return !launcher.empty(); }
+  bool OneMachine() const { return local_size.has_value() && *local_size == size; }
+};
+
+// An error if the launcher has started several processes that cannot know of each other.
+absl::StatusOr<Rank> DetectRank(const Environment& environment);
+
+// A name for the session that all ranks of the job agree on and no other job has: job and step id where there are any.
+// `fallback` where the environment names no job.
+std::string SessionName(const Environment& environment, const std::string& fallback);
+
+// Takes out what belongs to the launcher's own processes: a child that finds it would take itself for a rank.
+void DropLauncherVariables(Environment* environment);
+
+}  // namespace ray_engine

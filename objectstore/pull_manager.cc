@@ -1,0 +1,261 @@
+#include "objectstore/pull_manager.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace ray_engine {
+namespace {
+
+std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / kPullChunk; }
+
+}  // namespace
+
+PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size,
+                                ProcessId client, std::uint64_t token) {
+  PullActions actions;
+  if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
+    actions.pinned.push_back({client, token, object, *here});
+    return actions;
+  }
+  const bool is_new = !pulls_.contains(object);
+  if (is_new && source == self_.node) {
+    const std::string error = absl::StrCat("the object is not in the store of node ", source, ", where it should be");
+    actions.failed.push_back({client, token, object, error});
+    return actions;
+  }
+  Pull& pull = pulls_[object];
+  if (pull.state != State::kActive && source != self_.node) {
+    pull.owner = owner;
+    pull.source = source;
+    pull.size = size;
+  }
+  pull.waiters.push_back({client, token});
+  if (is_new) queue_.push_back(object);
+  Admit(&actions);
+  return actions;
+}
+
+// Starts pulls in order of arrival until the limit or the end of the memory.
+void PullManager::Admit(PullActions* actions) {
+  std::deque<ObjectId> busy;
+  std::string error;
+  while (!queue_.empty()) {
+    const auto pull = pulls_.find(queue_.front());
+    if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull->second.size > limits_.bytes_in_flight) break;
+    const Start start = TryStart(pull, actions, &error);
+    if (start == Start::kFull) break;
+    if (start == Start::kBusy) busy.push_back(queue_.front());
+    queue_.pop_front();
+  }
+  queue_.insert(queue_.begin(), busy.begin(), busy.end());
+}
+
+PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* actions, std::string* error) {
+  const ObjectId object = pull->first;
+  const std::uint64_t size = pull->second.size;
+  absl::StatusOr<std::uint64_t> offset = store_->Create(object, size, self_, Store::Copy::kSecondary);
+  if (offset.ok()) {
+    StartTransfer(pull, *offset, actions);
+  } else if (absl::IsAlreadyExists(offset.status())) {
+    AnswerAll(pull, actions);
+    pulls_.erase(pull);
+  } else if (absl::IsFailedPrecondition(offset.status())) {
+    return Start::kBusy;
+  } else {
+    *error = std::string(offset.status().message());
+    if (store_->CouldHold(size)) return Start::kFull;
+    for (const Waiter& waiter : pull->second.waiters) actions->failed.push_back({waiter.client, waiter.token, object, *error});
+    pulls_.erase(pull);
+  }
+  return Start::kDone;
+}
+
+void PullManager::StartTransfer(Pulls::iterator found, std::uint64_t offset, PullActions* actions) {
+  Pull& pull = found->second;
+  pull.state = State::kActive;
+  pull.offset = offset;
+  pull.total = pull.size;
+  pull.chunks.assign(ChunkCount(pull.total), ChunkState::kMissing);
+  pull.here = 0;
+  bytes_in_flight_ += pull.total;
+  starved_since_ms_.reset();
+  if (pull.chunks.empty()) return Finish(found, actions);
+  actions->requests.push_back({pull.source, found->first});
+}
+
+std::optional<std::uint64_t> PullManager::OnChunk(std::uint32_t node, const BulkChunk& chunk) {
+  const auto found = pulls_.find(chunk.object);
+  if (found == pulls_.end()) return std::nullopt;
+  Pull& pull = found->second;
+  if (pull.state != State::kActive || pull.source != node || chunk.total != pull.total) return std::nullopt;
+  const std::uint64_t index = chunk.offset / kPullChunk;
+  if (chunk.offset % kPullChunk != 0 || index >= pull.chunks.size()) return std::nullopt;
+  if (chunk.size != std::min(kPullChunk, pull.total - chunk.offset)) return std::nullopt;
+  if (pull.chunks[index] != ChunkState::kMissing) return std::nullopt;
+  pull.chunks[index] = ChunkState::kArriving;
+  ++pull.arriving;
+  return pull.offset + chunk.offset;
+}
+
+PullActions PullManager::OnChunkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {
+  PullActions actions;
+  const auto found = pulls_.find(chunk.object);
+  Pull& pull = found->second;
+  pull.chunks[chunk.offset / kPullChunk] = status.ok() ? ChunkState::kHere : ChunkState::kMissing;
+  --pull.arriving;
+  pull.here += status.ok();
+  if (pull.state == State::kDraining) {
+    EndIfDrained(found);
+  } else if (!status.ok()) {
+    Fail(chunk.object, absl::StrCat("the transfer from node ", node, " failed: ", status.message()), &actions);
+  } else if (pull.here == pull.chunks.size()) {
+    Finish(found, &actions);
+  }
+  Admit(&actions);
+  return actions;
+}
+
+void PullManager::Finish(Pulls::iterator pull, PullActions* actions) {
+  bytes_in_flight_ -= pull->second.total;
+  if (const absl::Status sealed = store_->Seal(pull->first, self_); sealed.ok() && store_->Contains(pull->first)) {
+    actions->added.push_back({pull->first, pull->second.owner});
+  }
+  AnswerAll(pull, actions);
+  pulls_.erase(pull);
+}
+
+void PullManager::AnswerAll(Pulls::iterator pull, PullActions* actions) {
+  for (const Waiter& waiter : pull->second.waiters) {
+    if (absl::StatusOr<Store::Location> pinned = store_->Pin(pull->first, waiter.client); pinned.ok()) {
+      actions->pinned.push_back({waiter.client, waiter.token, pull->first, *pinned});
+    } else {
+      actions->failed.push_back({waiter.client, waiter.token, pull->first, "the object was freed by its owner"});
+    }
+  }
+}
+
+void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
+  Pull& pull = pulls_.find(object)->second;
+  for (const Waiter& waiter : pull.waiters) actions->failed.push_back({waiter.client, waiter.token, object, error});
+  GiveUp(object);
+}
+
+void PullManager::GiveUp(const ObjectId& object) {
+  const auto found = pulls_.find(object);
+  found->second.waiters.clear();
+  if (found->second.state == State::kQueued) {
+    queue_.erase(std::find(queue_.begin(), queue_.end(), object));
+    pulls_.erase(found);
+  } else {
+    found->second.state = State::kDraining;
+    EndIfDrained(found);
+  }
+}
+
+// Gives the memory back once nothing writes to it any more; starts over if somebody has asked for the object since.
+void PullManager::EndIfDrained(Pulls::iterator found) {
+  Pull& pull = found->second;
+  if (pull.arriving > 0) return;
+  store_->Abort(found->first, self_);
+  bytes_in_flight_ -= pull.total;
+  if (pull.waiters.empty()) {
+    pulls_.erase(found);
+  } else {
+    pull.state = State::kQueued;
+    queue_.push_back(found->first);
+  }
+}
+
+PullActions PullManager::OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error) {
+  PullActions actions;
+  const auto found = pulls_.find(object);
+  if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
+  Fail(object, error, &actions);
+  Admit(&actions);
+  return actions;
+}
+
+PullActions PullManager::OnNodeLost(std::uint32_t node, const std::string& reason) {
+  PullActions actions;
+  std::vector<ObjectId> lost;
+  for (const auto& [object, pull] : pulls_) {
+    if (pull.source == node) lost.push_back(object);
+  }
+  const std::string error = absl::StrCat("node ", node, ", which held the object, was lost: ", reason);
+  for (const ObjectId& object : lost) Fail(object, error, &actions);
+  Admit(&actions);
+  return actions;
+}
+
+template <class Predicate>
+PullActions PullManager::DropWaiters(Predicate gone) {
+  std::vector<ObjectId> unwanted;
+  for (auto& [object, pull] : pulls_) {
+    pull.waiters.erase(std::remove_if(pull.waiters.begin(), pull.waiters.end(), gone), pull.waiters.end());
+    if (pull.waiters.empty() && pull.state != State::kDraining) unwanted.push_back(object);
+  }
+  for (const ObjectId& object : unwanted) GiveUp(object);
+  return OnMemoryFreed();
+}
+
+PullActions PullManager::OnClientGone(ProcessId client) {
+  return DropWaiters([client](const Waiter& waiter) { return waiter.client == client; });
+}
+
+PullActions PullManager::OnCancel(ProcessId client, std::uint64_t token) {
+  return DropWaiters([&](const Waiter& waiter) { return waiter.client == client && waiter.token == token; });
+}
+
+PullActions PullManager::OnMemoryFreed() {
+  PullActions actions;
+  Admit(&actions);
+  return actions;
+}
+
+PullActions PullManager::OnTick(std::uint64_t now_ms) {
+  PullActions actions = OnMemoryFreed();
+  if (queue_.empty() || bytes_in_flight_ > 0) {
+    starved_since_ms_.reset();
+  } else if (!starved_since_ms_) {
+    starved_since_ms_ = now_ms;
+  } else if (now_ms - *starved_since_ms_ >= limits_.memory_wait_ms) {
+    FailStarved(&actions);
+  }
+  return actions;
+}
+
+void PullManager::FailStarved(PullActions* actions) {
+  const std::deque<ObjectId> waiting = std::exchange(queue_, {});
+  for (const ObjectId& object : waiting) {
+    std::string error;
+    const Start start = TryStart(pulls_.find(object), actions, &error);
+    if (start != Start::kDone) queue_.push_back(object);
+    if (start == Start::kFull) Fail(object, error, actions);
+  }
+}
+
+std::string PullManager::CheckInvariants() const {
+  std::size_t queued = 0;
+  std::uint64_t in_flight = 0;
+  for (const auto& [object, pull] : pulls_) {
+    if (std::string problem = CheckPull(object, pull); !problem.empty()) return problem;
+    queued += pull.state == State::kQueued;
+    in_flight += pull.state == State::kQueued ? 0 : pull.total;
+  }
+  if (in_flight != bytes_in_flight_) return "pulls: bytes in flight miscounted";
+  return queued == queue_.size() ? "" : "pulls: queue and states differ";
+}
+
+std::string PullManager::CheckPull(const ObjectId& object, const Pull& pull) const {
+  if (pull.waiters.empty() && pull.state != State::kDraining) return "pulls: nobody waits for a pull";
+  const auto in_queue = std::count(queue_.begin(), queue_.end(), object);
+  if (in_queue != (pull.state == State::kQueued ? 1 : 0)) return "pulls: a pull is queued wrongly";
+  if (pull.state == State::kQueued) return "";
+  const auto count = [&](ChunkState state) { return std::count(pull.chunks.begin(), pull.chunks.end(), state); };
+  if (count(ChunkState::kArriving) != pull.arriving) return "pulls: arriving chunks miscounted";
+  return count(ChunkState::kHere) == pull.here ? "" : "pulls: chunks here miscounted";
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,275 @@
+// The runtime's part of a simulated process: frames in, tasks started, replies sent.
+
+#include "tests/core/sim_process.h"
+
+#include <algorithm>
+
+namespace ray_engine::sim {
+
+SimProcess::SimProcess(SimWorld* world, ProcessId id, bool driver)
+    : world_(world),
+      id_(id),
+      driver_(driver),
+      sender_(id, &world->network()),
+      ownership_(&sender_, this),
+      tasks_(&ownership_),
+      submitter_(&sender_, &tasks_),
+      actors_(&sender_, &ownership_, &tasks_),
+      executor_(&sender_),
+      gives_back_at_once_(world->random().Chance(50)) {
+  for (int i = 0; i < 4; ++i) {
+    auto options = std::make_unique<CallOptions>();
+    options->name = i % 2 == 0 ? "short" : "long";
+    options->num_returns = i == 0 ? 2 : 1;
+    options->retry_exceptions = i == 2;
+    if (i == 3) options->lease_class.resources.Set("CPU", ResourceSet::kUnit);
+    functions_.push_back(std::move(options));
+  }
+  for (int i = 0; i < 2; ++i) {
+    auto options = std::make_unique<CallOptions>();
+    options->kind = TaskKind::kActorMethod;
+    options->max_retries = i == 0 ? 0 : 2;
+    methods_.push_back(std::move(options));
+  }
+  constructor_.kind = TaskKind::kActorCreation;
+  constructor_.num_returns = 0;
+  if (!driver) return;
+  programs_.push_back(std::make_unique<Program>());
+  programs_.back()->steps = world->options().steps;
+}
+
+// ---- frames --------------------------------------------------------------------------------------------------------------
+
+void SimProcess::OnFrame(const Frame& frame) {
+  Dispatch(frame);
+  StartTasks();
+  const auto blocked = [](const auto& program) { return program->told_blocked; };
+  if (gives_back_at_once_ && std::any_of(programs_.begin(), programs_.end(), blocked)) executor_.GiveBack();
+}
+
+void SimProcess::Dispatch(const Frame& frame) {
+  const auto with = [&frame](auto message, auto&& handle) {
+    if (Decode(frame.payload, &message)) handle(message);
+  };
+  const Nanoseconds now = world_->now();
+  switch (frame.type) {
+    case MessageType::kPushTask: return executor_.OnPushTask(frame.from, frame.payload);
+    case MessageType::kTaskDone: return OnTaskDone(frame);
+    case MessageType::kProcessGone: return with(ProcessGone{}, [&](const auto& m) { OnGone(m); });
+    case MessageType::kTasksReturned: return with(TasksReturned{}, [&](const auto& m) { submitter_.On(frame.from, m, now); });
+    case MessageType::kCancelTask: return with(CancelTask{}, [&](const auto& m) { OnCancel(frame.from, m); });
+    case MessageType::kReturnYourQueue: return executor_.GiveBack();
+    case MessageType::kValueRequest: return with(ValueRequest{}, [&](const auto& m) { ownership_.On(frame.from, m); });
+    case MessageType::kValueReply: return with(ValueReply{}, [&](const auto& m) { ownership_.On(m); });
+    case MessageType::kBorrowAdd: return with(BorrowAdd{}, [&](const auto& m) { ownership_.On(frame.from, m); });
+    case MessageType::kBorrowAck: return with(BorrowAck{}, [&](const auto& m) { ownership_.On(m); });
+    case MessageType::kBorrowRemove: return with(BorrowRemove{}, [&](const auto& m) { ownership_.On(frame.from, m); });
+    case MessageType::kLeaseGrant: return with(LeaseGrant{}, [&](const auto& m) { submitter_.On(m, now); });
+    case MessageType::kLeaseReclaim: return with(LeaseReclaim{}, [&](const auto& m) { submitter_.On(m, now); });
+    case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { actors_.On(m); });
+    case MessageType::kStartActor:
+      return with(StartActor{}, [&](const auto& m) {
+        concurrency_ = m.spec.max_concurrency;
+        executor_.On(m);
+      });
+    case MessageType::kShutdown: ending_ = true; return;
+    default: world_->Problem("a process got a frame of type " + std::to_string(static_cast<int>(frame.type)));
+  }
+}
+
+void SimProcess::OnTaskDone(const Frame& frame) {
+  DoneHeader done;
+  std::vector<WireValue> values;
+  TaskRecord* record = tasks_.ReadDone(frame.payload, &done, &values);
+  if (record == nullptr) return;
+  record->actor != nullptr ? actors_.OnDone(record, done, std::move(values))
+                           : submitter_.OnDone(record, done, std::move(values), world_->now());
+}
+
+// As on a link: what the dead said is heard first.
+void SimProcess::OnGone(const ProcessGone& gone) {
+  for (const Frame& frame : world_->network().TakeAll(gone.process, id_)) Dispatch(frame);
+  sender_.Close(gone.process);
+  submitter_.OnProcessGone(gone.process, gone.cause, world_->now());
+  actors_.OnProcessGone(gone.process);
+  executor_.OnProcessGone(gone.process);
+  ownership_.OnProcessGone(gone.process, gone.cause);
+}
+
+void SimProcess::OnCancel(ProcessId, const CancelTask& cancel) {
+  if (executor_.Cancel(cancel.task) != nullptr) return;  // its program sees it
+  if (TaskRecord* record = tasks_.FindById(cancel.task)) CancelRecord(record);
+}
+
+void SimProcess::CancelRecord(TaskRecord* record) {
+  record->actor != nullptr ? actors_.Cancel(record, false, false) : submitter_.Cancel(record, false, false);
+}
+
+void SimProcess::OnObjectReady(ObjectEntry* entry) {
+  if (entry->owner == id_ && ++world_->TruthOf(entry->id).times_ready == 2 && getenv("DBG")) abort();
+}
+
+void SimProcess::Tick() {
+  submitter_.Tick(world_->now());
+  executor_.GiveBackIfOverrun(world_->now());
+  ownership_.Flush();
+}
+
+bool SimProcess::IsIdle() const {
+  return !executor_.HasWork() && executor_.running().empty() && tasks_.size() == 0 && ownership_.Stats().entries == 0;
+}
+
+std::string SimProcess::Pending() const {
+  std::string text;
+  for (const auto& program : programs_) {
+    text += program->task == nullptr ? "a driver" : "a task";
+    text += program->waits_for == nullptr ? " runs; " : " waits for object " + program->waits_for->id.Hex() + "; ";
+  }
+  const auto note = [&text](const char* what, std::size_t count) {
+    if (count > 0) text += std::to_string(count) + " " + what + "; ";
+  };
+  const Ownership::Counts objects = ownership_.Stats();
+  const TaskSubmitter::Counts leases = submitter_.Stats();
+  note("tasks given to it and not started", executor_.HasWork());
+  note("tasks submitted", tasks_.size());
+  note("leases", leases.leases);
+  note("tasks without a lease", leases.queued);
+  note("messages guarded", objects.guarded);
+  note("registrations unacknowledged", objects.unacknowledged);
+  return text.empty() ? text : ToString(id_) + ": " + text + "\n";
+}
+
+// ---- tasks ---------------------------------------------------------------------------------------------------------------
+
+void SimProcess::StartTasks() {
+  while (executor_.HasWork() && programs_.size() < concurrency_) {
+    auto program = std::make_unique<Program>();
+    program->task = executor_.Start(world_->now());
+    program->steps = 1 + world_->random().Below(8);
+    Receive(program.get());
+    programs_.push_back(std::move(program));
+  }
+  if (ending_ && programs_.empty()) world_->Kill(id_, "it was asked to end");
+}
+
+void SimProcess::Receive(Program* program) {
+  if (!ParseTask(program->task->payload, &program->view)) return world_->Problem("a task arrived malformed");
+  Mask needs = world_->BitOf(program->task->owner);
+  if (program->task->header.num_returns > 0) {
+    const Truth& truth = world_->TruthOf(ReturnObjectId(program->task->header.task, 1));
+    program->order = truth.order;
+    needs |= truth.needs;
+  }
+  program->received = ownership_.ReceiveArgs(program->view);
+  for (ObjectEntry* entry : program->received) {
+    needs |= world_->TruthOf(entry->id).contained_needs | world_->BitOf(entry->owner);
+  }
+  for (ObjectEntry* entry : program->received) {
+    ownership_.Hold(entry);
+    Keep(program, entry, needs);
+  }
+}
+
+bool SimProcess::CanRun() const {
+  return std::any_of(programs_.begin(), programs_.end(),
+                     [](const auto& program) { return program->waits_for == nullptr || program->waits_for->ready; });
+}
+
+void SimProcess::RunOne() {
+  std::vector<Program*> able;
+  for (const auto& program : programs_) {
+    if (program->waits_for == nullptr || program->waits_for->ready) able.push_back(program.get());
+  }
+  Program* program = able[world_->random().Below(able.size())];
+  const bool cancelled = program->task != nullptr && program->task->cancelled && program->IsNormal();
+  if (program->waits_for != nullptr) {
+    Resume(program);
+  } else if (program->steps == 0 || cancelled || !world_->WantsMore()) {
+    Finish(program);
+  } else {
+    --program->steps;
+    Do(program);
+  }
+  StartTasks();
+}
+
+void SimProcess::TellBlocked() {
+  for (const auto& program : programs_) {
+    if (program->task == nullptr || program->waits_for == nullptr || program->waits_for->ready) continue;
+    if (std::exchange(program->told_blocked, true)) continue;
+    executor_.GiveBack();
+    sender_.SendToHead(Blocked{executor_.LeaseOf(*program->task)});
+  }
+}
+
+void SimProcess::Resume(Program* program) {
+  ObjectEntry* entry = program->waits_for;
+  program->waits_for = nullptr;
+  if (std::exchange(program->told_blocked, false)) sender_.SendToHead(Unblocked{executor_.LeaseOf(*program->task)});
+  CheckValue(*entry, program->wait_needs);
+  const Mask needs = program->wait_needs | world_->BitOf(entry->owner) | world_->TruthOf(entry->id).contained_needs;
+  for (ObjectEntry* child : entry->contained) {
+    ownership_.Hold(child);
+    Keep(program, child, needs);
+  }
+  ownership_.Drop(entry);
+}
+
+void SimProcess::Finish(Program* program) {
+  if (program->task != nullptr) {
+    Reply(program);
+  } else {
+    while (!program->refs.empty()) DropOne(program);
+  }
+  programs_.erase(std::find_if(programs_.begin(), programs_.end(), [program](const auto& p) { return p.get() == program; }));
+}
+
+// Runtime::FinishTask and FinishCreation. The program lets go of its references before or after the reply is made.
+void SimProcess::Reply(Program* program) {
+  ExecTask* task = program->task;
+  const ProcessId owner = task->owner;
+  const bool late = world_->random().Chance(30);
+  std::vector<ObjectEntry*> contained;  // of all values, held
+  DoneHeader done;
+  done.slot = task->header.slot;
+  done.attempt = task->header.attempt;
+  done.duration_ns = program->view.name == "long" ? 5'000'000 : 5'000;
+  std::vector<WireValue> values;
+  const bool fails = world_->options().failures && world_->random().Chance(15);
+  if (task->cancelled && program->IsNormal()) done.outcome = DoneHeader::kCancelled;
+  if (done.outcome == DoneHeader::kOk && fails) done.outcome = DoneHeader::kUserError;
+  std::vector<std::vector<ObjectEntry*>> inside(task->header.num_returns);
+  for (std::uint32_t i = 0; i < task->header.num_returns; ++i) {
+    const ObjectId object = ReturnObjectId(task->header.task, i + 1);
+    if (done.outcome == DoneHeader::kCancelled) {
+      values.push_back(SystemError("TaskCancelledError", ""));
+    } else if (done.outcome == DoneHeader::kUserError) {
+      values.push_back(InlineValue("E"));
+      values.back().is_error = true;
+    } else {
+      values.push_back(MakeValue(object, owner, program, &inside[i]));
+    }
+  }
+  if (!late) {
+    while (!program->refs.empty()) DropOne(program);
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) ownership_.GrantContained(inside[i], owner, &values[i]);
+  ownership_.CloseScope(program->received);
+  if (task->header.kind == TaskKind::kActorCreation) {
+    const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, ""};
+    ownership_.SendGuarded(kHead, MessageType::kActorReady, Encode(ready), true);
+  } else {
+    ownership_.SendGuarded(owner, MessageType::kTaskDone, DonePayload(done, values), false);
+  }
+  for (const auto& entries : inside) {
+    for (ObjectEntry* entry : entries) ownership_.Drop(entry);
+  }
+  while (!program->refs.empty()) DropOne(program);
+  executor_.Finished(task);
+}
+
+void SimProcess::ForgetState() {
+  for (const SimRef& ref : std::exchange(state_, {})) ownership_.Drop(ref.entry);
+}
+
+}  // namespace ray_engine::sim

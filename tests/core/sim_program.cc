@@ -1,0 +1,242 @@
+// What programs of the simulation do, and what they check.
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/core/sim_process.h"
+
+namespace ray_engine::sim {
+namespace {
+
+constexpr std::size_t kMaxRefs = 8;
+constexpr std::size_t kMaxState = 4;
+constexpr std::size_t kMaxActors = 4;
+constexpr std::uint64_t kStoredSize = 200'000;
+
+std::string BytesOf(const ObjectId& object) { return "v" + object.Hex(); }
+
+std::string KindOf(const ObjectEntry& error) { return error.bytes.substr(0, error.bytes.find('\0')); }
+
+}  // namespace
+
+// ---- references ----------------------------------------------------------------------------------------------------------
+
+// Takes over one hold.
+void SimProcess::Keep(Program* program, ObjectEntry* entry, Mask needs) {
+  program->refs.push_back({entry, needs});
+  while (program->refs.size() > kMaxRefs) DropOne(program);
+}
+
+void SimProcess::DropOne(Program* program) {
+  const std::size_t at = world_->random().Below(program->refs.size());
+  ObjectEntry* entry = program->refs[at].entry;
+  program->refs.erase(program->refs.begin() + static_cast<std::ptrdiff_t>(at));
+  ownership_.Drop(entry);
+}
+
+const SimRef* SimProcess::Pick(const std::vector<SimRef>& refs) {
+  return refs.empty() ? nullptr : &refs[world_->random().Below(refs.size())];
+}
+
+bool SimProcess::MayWaitFor(const Program& program, const ObjectEntry& entry) const {
+  const Truth& truth = world_->TruthOf(entry.id);
+  if (program.task != nullptr && !program.IsNormal()) return truth.is_put;
+  return truth.order < program.order;
+}
+
+// ---- what a program may do -----------------------------------------------------------------------------------------------
+
+void SimProcess::Do(Program* program) {
+  const std::size_t dice = world_->random().Below(100);
+  if (dice < 20) return Put(program);
+  if (dice < 50) return SubmitTask(program);
+  if (dice < 65) return Get(program);
+  if (dice < 75) return program->refs.empty() ? void() : DropOne(program);
+  if (dice < 80) return Swap(program);
+  if (dice < 84) return CancelSome(program);
+  if (dice < 88) return CreateActor(program);
+  CallActor(program);
+}
+
+void SimProcess::Put(Program* program) {
+  const ObjectId object = NumberedId<ObjectId>(world_->NextNumber());
+  std::vector<ObjectEntry*> contained;
+  Truth& truth = world_->TruthOf(object);
+  truth.order = world_->NextOrder();
+  truth.owner = id_;
+  truth.is_put = true;
+  WireValue value = MakeValue(object, id_, program, &contained);
+  ObjectEntry* entry = ownership_.NewOwned(object);
+  ownership_.SetLocalValue(entry, std::move(value), std::move(contained));
+  Keep(program, entry, 0);
+}
+
+// A value that names its object and contains some of the program's references, held in `contained`.
+WireValue SimProcess::MakeValue(const ObjectId& object, ProcessId owner, Program* program,
+                                std::vector<ObjectEntry*>* contained) {
+  WireValue value = InlineValue(BytesOf(object));
+  Truth& truth = world_->TruthOf(object);
+  std::vector<ObjectId> ids;
+  for (std::size_t i = world_->random().Below(3); i-- > 0;) {
+    const SimRef* ref = Pick(program->refs);
+    if (ref == nullptr) break;
+    ownership_.Hold(ref->entry);
+    contained->push_back(ref->entry);
+    ids.push_back(ref->entry->id);
+    truth.contained_needs |= ref->needs;
+  }
+  truth.contained.insert(ids);
+  if (world_->random().Chance(25)) {
+    value.kind = WireValue::kStored;
+    value.bytes.clear();
+    value.node = id_.node;
+    value.size = kStoredSize;
+    world_->head().Store(id_.node, object, owner);
+  }
+  return value;
+}
+
+void SimProcess::Get(Program* program) {
+  const SimRef* ref = Pick(program->refs);
+  if (ref == nullptr || !MayWaitFor(*program, *ref->entry)) return;
+  program->waits_for = ref->entry;
+  program->wait_needs = ref->needs;
+  ownership_.Hold(ref->entry);
+  ownership_.RequestValue(ref->entry);
+}
+
+// Some references at top level and some inside values. Returns on whose life they depend.
+Mask SimProcess::AddArgs(Program* program, TaskBuilder* builder, bool for_constructor) {
+  Mask needs = world_->BitOf(id_);
+  for (std::size_t i = world_->random().Below(4); i-- > 0;) {
+    const SimRef* ref = Pick(program->refs);
+    if (ref == nullptr) break;
+    const Truth& truth = world_->TruthOf(ref->entry->id);
+    needs |= ref->needs | world_->BitOf(ref->entry->owner) | truth.needs | truth.contained_needs;
+    const bool may_be_resolved = !for_constructor || truth.is_put;
+    may_be_resolved && world_->random().Chance(50) ? builder->Ref(ref->entry) : builder->Value("x", {ref->entry});
+  }
+  return needs;
+}
+
+void SimProcess::NoteReturns(Program* program, const std::vector<ObjectEntry*>& returns, Mask needs) {
+  for (ObjectEntry* entry : returns) {
+    Truth& truth = world_->TruthOf(entry->id);
+    truth.order = world_->NextOrder();
+    truth.owner = id_;
+    truth.needs = needs;
+    Keep(program, entry, 0);
+  }
+}
+
+void SimProcess::SubmitTask(Program* program) {
+  CallOptions* options = functions_[world_->random().Below(functions_.size())].get();
+  TaskBuilder builder(&ownership_, &tasks_, options->name);
+  const Mask needs = AddArgs(program, &builder, false);
+  std::vector<ObjectEntry*> returns;
+  TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), options, &returns);
+  for (ObjectEntry* entry : returns) ownership_.Hold(entry);  // Keep() below may drop what the submission looks at
+  NoteReturns(program, returns, needs);
+  submitter_.Submit(record, world_->now());
+  for (ObjectEntry* entry : returns) ownership_.Drop(entry);
+}
+
+void SimProcess::CreateActor(Program* program) {
+  if (!world_->options().actors || world_->actor_count() >= kMaxActors) return;
+  TaskBuilder builder(&ownership_, &tasks_);
+  const Mask needs = AddArgs(program, &builder, true);
+  ActorSpec spec;
+  spec.actor = NumberedId<ActorId>(world_->NextNumber());
+  spec.creator = id_;
+  spec.max_restarts = static_cast<std::int32_t>(world_->random().Below(2));
+  spec.max_concurrency = world_->random().Chance(30) ? 3 : 1;
+  const ObjectId handle_id = NumberedId<ObjectId>(world_->NextNumber());
+  Truth& truth = world_->TruthOf(handle_id);
+  truth.order = world_->NextOrder();
+  truth.owner = id_;
+  truth.is_put = truth.is_handle = true;
+  truth.needs = needs;
+  ObjectEntry* handle = ownership_.NewOwned(handle_id);
+  ownership_.SetLocalValue(handle, WireValue{}, {});
+  world_->AddActor(handle_id, spec.actor);
+  actors_.Create(builder.Build(NumberedId<TaskId>(world_->NextNumber()), &constructor_), std::move(spec), 0, handle);
+  Keep(program, handle, 0);
+}
+
+void SimProcess::CallActor(Program* program) {
+  const auto is_handle = [this](const SimRef& ref) { return world_->TruthOf(ref.entry->id).is_handle; };
+  const auto handle = std::find_if(program->refs.begin(), program->refs.end(), is_handle);
+  if (handle == program->refs.end()) return;
+  const Truth& truth = world_->TruthOf(handle->entry->id);
+  TaskBuilder builder(&ownership_, &tasks_);
+  builder.Hold(handle->entry);
+  const ActorId actor = *world_->ActorOf(handle->entry->id);
+  Mask needs = handle->needs | truth.needs | world_->BitOf(truth.owner);
+  needs |= AddArgs(program, &builder, false);
+  std::vector<ObjectEntry*> returns;
+  CallOptions* options = methods_[world_->random().Below(methods_.size())].get();
+  TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), options, &returns);
+  for (ObjectEntry* entry : returns) ownership_.Hold(entry);
+  NoteReturns(program, returns, needs);
+  actors_.Submit(record, actor);
+  for (ObjectEntry* entry : returns) ownership_.Drop(entry);
+}
+
+void SimProcess::CancelSome(Program* program) {
+  const SimRef* ref = Pick(program->refs);
+  if (!world_->options().cancels || ref == nullptr || ref->entry->ready) return;
+  const TaskId task = TaskOf(ref->entry->id);
+  if (ref->entry->owner != id_) {
+    sender_.Send(ref->entry->owner, CancelTask{task, false, false});
+  } else if (TaskRecord* record = tasks_.FindById(task)) {
+    CancelRecord(record);
+  }
+}
+
+// References go into the state of the process and come out of it in later tasks.
+void SimProcess::Swap(Program* program) {
+  const bool keeps = program->task != nullptr && (world_->options().keep_state || !program->IsNormal());
+  if (!keeps) return;
+  if (state_.size() >= kMaxState || (!state_.empty() && world_->random().Chance(50))) {
+    Keep(program, state_.back().entry, state_.back().needs);
+    state_.pop_back();
+  } else if (const SimRef* ref = Pick(program->refs)) {
+    ownership_.Hold(ref->entry);
+    state_.insert(state_.begin(), *ref);
+  }
+}
+
+// ---- checks --------------------------------------------------------------------------------------------------------------
+
+void SimProcess::CheckValue(const ObjectEntry& entry, Mask needs) {
+  const Truth& truth = world_->TruthOf(entry.id);
+  const auto problem = [&](const std::string& what) {
+    world_->Problem(ToString(id_) + " read object " + entry.id.Hex() + " of " + ToString(entry.owner) + ": " + what);
+  };
+  if (entry.is_error) {
+    if (!Excused(entry, truth, needs)) problem("an error without a reason: " + KindOf(entry));
+    return;
+  }
+  if (truth.is_handle) return;
+  std::vector<ObjectId> contained;
+  for (const ObjectEntry* child : entry.contained) contained.push_back(child->id);
+  if (truth.contained.count(contained) == 0) problem("it contains other references than it was made with");
+  if (entry.kind == WireValue::kInline && entry.bytes != BytesOf(entry.id)) problem("a wrong value");
+  const bool at_risk = ((needs | world_->BitOf(entry.owner)) & world_->dead()) != 0;
+  if (entry.kind == WireValue::kStored && !at_risk && !world_->head().Stored(entry.node, entry.id)) {
+    problem("it was freed while somebody holds it");
+  }
+}
+
+bool SimProcess::Excused(const ObjectEntry& entry, const Truth& truth, Mask needs) const {
+  const SimOptions& options = world_->options();
+  const bool somebody_died = ((needs | truth.needs | world_->BitOf(truth.owner)) & world_->dead()) != 0;
+  if (entry.kind == WireValue::kInline) return options.failures;
+  const std::string kind = KindOf(entry);
+  if (kind == "TaskCancelledError") return options.cancels;
+  if (kind == "WorkerCrashedError" || kind == "ActorUnavailableError") return options.crashes;
+  if (kind == "ActorDiedError") return options.crashes || somebody_died;
+  return (kind == "OwnerDiedError" || kind == "ObjectLostError") && somebody_died;
+}
+
+}  // namespace ray_engine::sim

@@ -1,0 +1,223 @@
+#include "tests/core/sim_world.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/core/sim_process.h"
+
+namespace ray_engine::sim {
+namespace {
+
+constexpr std::uint64_t kMaxEvents = 200'000;
+constexpr Nanoseconds kTickEvery = std::chrono::milliseconds(12);
+
+std::uint64_t Mixed(std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); }
+
+}  // namespace
+
+SimWorld::SimWorld(const SimOptions& options)
+    : options_(options), random_(options.seed), network_(&random_, options.seed), head_(this, options.cpus) {
+  for (std::size_t i = 0; i < options_.drivers; ++i) drivers_.insert(NewProcess(true));
+}
+
+SimWorld::~SimWorld() = default;
+
+void SimWorld::Problem(const std::string& what) {
+  if (problem_.empty()) problem_ = what;
+}
+
+const ActorId* SimWorld::ActorOf(const ObjectId& handle) const {
+  const auto it = actor_by_handle_.find(handle);
+  return it == actor_by_handle_.end() ? nullptr : &it->second;
+}
+
+// ---- births and deaths ---------------------------------------------------------------------------------------------------
+
+// On one of two nodes.
+ProcessId SimWorld::NewProcess(bool driver) {
+  if (last_serial_ >= kMaxProcesses) return ProcessId();
+  const ProcessId id{static_cast<std::uint32_t>(random_.Below(2)), ++last_serial_};
+  processes_[id] = std::make_unique<SimProcess>(this, id, driver);
+  return id;
+}
+
+void SimWorld::Kill(ProcessId process, const std::string& cause) {
+  const auto it = processes_.find(process);
+  if (it == processes_.end()) return;
+  for (const std::uint32_t node : {0u, 1u}) {  // engines hear all it said before they hear of its end
+    for (const Frame& frame : network_.TakeAll(process, ProcessId{node, 0})) head_.OnFrame(frame);
+  }
+  ended_.push_back(std::move(it->second));
+  processes_.erase(it);
+  dead_ |= BitOf(process);
+  head_.OnDeath(process, cause);
+}
+
+void SimWorld::Crash() {
+  std::vector<ProcessId> victims;
+  for (const auto& [id, process] : processes_) {
+    if (id != *drivers_.begin()) victims.push_back(id);
+  }
+  if (victims.empty()) return;
+  const ProcessId victim = victims[random_.Below(victims.size())];
+  network_.LoseTails(victim);
+  Kill(victim, "it was killed");
+}
+
+bool SimWorld::EndIfIdle(ProcessId worker) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end() || !it->second->IsIdle()) return false;
+  Kill(worker, "it was idle");
+  return true;
+}
+
+// The processes of its node it has talked to: the node engine has made links between them.
+std::vector<ProcessId> SimWorld::LinkedTo(ProcessId process) const {
+  std::vector<ProcessId> linked;
+  const SimProcess& dead = *ended_.back();
+  for (const auto& [id, other] : processes_) {
+    if (id.node == process.node && (other->HasSpokenTo(process) || dead.HasSpokenTo(id))) linked.push_back(id);
+  }
+  return linked;
+}
+
+// ---- one event after the other ---------------------------------------------------------------------------------------------
+
+bool SimWorld::Step() {
+  if (++events_ > kMaxEvents) Problem("it does not come to rest");
+  now_ += std::chrono::microseconds(10);
+  if (options_.crashes && random_.PerMille(3)) Crash();
+  if (options_.meddling && random_.PerMille(10)) head_.Meddle();
+  if (random_.PerMille(10)) TickAll();
+  if (random_.PerMille(20)) {
+    for (const auto& [id, process] : processes_) process->TellBlocked();
+  }
+  const bool run_first = random_.Chance(30);
+  if (run_first && RunSome()) return true;
+  if (!network_.Empty()) return Deliver(), true;
+  return RunSome() || Idle();
+}
+
+void SimWorld::Deliver() {
+  const Frame frame = network_.Next();
+  trace_ = Mixed(trace_, (std::uint64_t{frame.from.serial} << 40) ^ (std::uint64_t{frame.to.serial} << 20) ^
+                             static_cast<std::uint64_t>(frame.type) ^ (frame.payload.size() << 8));
+  if (getenv("DBG")) { std::string hex; for (unsigned char c : frame.payload) { char b[3]; snprintf(b,3,"%02x",c); hex+=b; } const char* names[]={"None",
+#define N(x) #x,
+RAY_ENGINE_MESSAGES(N)
+};
+ fprintf(stderr,"%lu %s->%s %s %s\n",events_,ToString(frame.from).c_str(),ToString(frame.to).c_str(),names[(int)frame.type],hex.c_str()); }
+  if (frame.to.IsEngine()) return head_.OnFrame(frame);
+  const auto it = processes_.find(frame.to);
+  it == processes_.end() ? head_.TellGone(frame.from, frame.to) : it->second->OnFrame(frame);
+}
+
+bool SimWorld::RunSome() {
+  std::vector<SimProcess*> able;
+  for (const auto& [id, process] : processes_) {
+    if (process->CanRun()) able.push_back(process.get());
+  }
+  if (able.empty()) return false;
+  able[random_.Below(able.size())]->RunOne();
+  return true;
+}
+
+void SimWorld::TickAll() {
+  now_ += kTickEvery;
+  for (const auto& [id, process] : processes_) process->Tick();
+}
+
+// Nothing moves: time passes. False if that changes nothing.
+bool SimWorld::Idle() {
+  for (int i = 0; i < 6; ++i) {
+    TickAll();
+    for (const auto& [id, process] : processes_) process->TellBlocked();
+    if (!network_.Empty()) return true;
+  }
+  return false;
+}
+
+void SimWorld::RunUntilQuiet() {
+  while (problem_.empty() && Step()) {
+  }
+}
+
+// ---- the whole -------------------------------------------------------------------------------------------------------------
+
+std::string SimWorld::Run() {
+  RunUntilQuiet();
+  CheckProgress();
+  budget_ = 0;
+  for (const auto& [id, process] : processes_) process->ForgetState();
+  RunUntilQuiet();
+  CheckProgress();
+  CheckEnd();
+  return problem_.empty() ? problem_ : NameOfRun() + problem_;
+}
+
+void SimWorld::CheckProgress() {
+  std::string pending;
+  for (const auto& [id, process] : processes_) pending += process->Pending();
+  if (!pending.empty()) Problem("it came to rest before it was done:\n" + pending);
+}
+
+void SimWorld::CheckEnd() {
+  const auto orphans = Orphans();
+  for (const auto& [id, process] : processes_) {
+    const Ownership::Counts counts = process->ownership().Stats();
+    std::size_t excused = 0;
+    for (const auto& [object, truth] : truths_) excused += orphans.count({id, object});
+    if (counts.entries != excused || counts.table != excused) {
+      Problem(ToString(id) + " keeps " + std::to_string(counts.entries) + " objects, " + std::to_string(excused) +
+              " of them for a reason");
+    }
+  }
+  if (head_.leases() != 0) Problem("leases were not returned");
+  if (head_.stored() != 0 && !options_.crashes && !options_.cancels) Problem("stored objects were not freed");
+  CheckTruths();
+}
+
+// Every object of a living process became ready once.
+void SimWorld::CheckTruths() {
+  for (const auto& [object, truth] : truths_) {
+    const bool once = truth.times_ready == 1 || (truth.times_ready > 1 && options_.crashes);  // a freed one may come back as lost
+    if (!Lives(truth.owner) || truth.owner.IsNil() || once) continue;
+    Problem("object " + object.Hex() + " became ready " + std::to_string(truth.times_ready) + " times");
+  }
+}
+
+// A result that was lost with its worker may have carried references that their owners count already; those counts stay
+// until their borrower ends. What such objects contain stays with them.
+std::set<std::pair<ProcessId, ObjectId>> SimWorld::Orphans() const {
+  std::set<std::pair<ProcessId, ObjectId>> orphans;
+  std::vector<std::pair<ProcessId, ObjectEntry*>> work;
+  const auto add = [&](ProcessId process, const ObjectId& object) {
+    const auto it = processes_.find(process);
+    ObjectEntry* entry = it == processes_.end() ? nullptr : it->second->ownership().Find(object);
+    if (entry != nullptr && orphans.insert({process, object}).second) work.emplace_back(process, entry);
+  };
+  for (const auto& [object, truth] : truths_) {
+    const auto owner = processes_.find(truth.owner);
+    ObjectEntry* entry = owner == processes_.end() ? nullptr : owner->second->ownership().Find(object);
+    if (!options_.crashes || entry == nullptr || entry->rare == nullptr) continue;
+    for (const auto& [borrower, count] : entry->rare->borrowers) {
+      const auto process = processes_.find(borrower);
+      if (process != processes_.end() && process->second->ownership().Find(object) == nullptr) add(truth.owner, object);
+    }
+  }
+  while (!work.empty()) {
+    const auto [process, entry] = work.back();
+    work.pop_back();
+    for (const ObjectEntry* child : entry->contained) {
+      add(process, child->id);
+      add(child->owner, child->id);
+    }
+  }
+  return orphans;
+}
+
+std::string SimWorld::NameOfRun() const {
+  return "seed " + std::to_string(options_.seed) + ", after " + std::to_string(events_) + " events: ";
+}
+
+}  // namespace ray_engine::sim

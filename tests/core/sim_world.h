@@ -1,0 +1,125 @@
+// SimWorld: drivers, workers and a head in one thread, with random programs on the real state machines.
+//
+// The seed decides everything: what programs do, which frame arrives next, who dies when. Run() returns what went wrong, or
+// nothing. Truth holds what the world knows of every object, to compare with what processes see of it.
+//
+// Thread-compatible.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/core/task_submitter.h"
+#include "tests/core/sim_head.h"
+#include "tests/core/sim_network.h"
+
+namespace ray_engine::sim {
+
+class SimProcess;
+
+// What may happen in a run.
+struct SimOptions {
+  std::uint64_t seed = 0;
+  std::size_t cpus = 2;
+  std::size_t drivers = 1;
+  std::size_t steps = 60;  // of each driver's program
+  bool actors = false;
+  bool keep_state = false;  // workers keep references from task to task
+  bool failures = false;    // tasks raise errors
+  bool cancels = false;
+  bool meddling = false;  // leases are reclaimed, idle workers end
+  bool crashes = false;
+};
+
+// A set of processes: those on whose life a reference depends.
+using Mask = std::uint64_t;
+
+struct Truth {
+  std::uint64_t order = 0;  // of creation, over all objects
+  ProcessId owner;
+  bool is_put = false;     // ready from the start
+  bool is_handle = false;  // counts the handles of an actor
+  Mask needs = 0;          // processes whose end may make it an error
+  Mask contained_needs = 0;
+  std::set<std::vector<ObjectId>> contained;  // what its value may contain, for each time it was made
+  int times_ready = 0;                        // at its owner
+};
+
+class SimWorld {
+ public:
+  static constexpr std::size_t kMaxProcesses = 60;
+
+  explicit SimWorld(const SimOptions& options);
+  ~SimWorld();
+
+  // Empty, or what went wrong.
+  std::string Run();
+  // Frames delivered and program steps taken; equal for equal seeds.
+  std::uint64_t events() const { return events_; }
+  std::uint64_t trace() const { return trace_; }
+
+  const SimOptions& options() const { return options_; }
+  Random& random() { return random_; }
+  SimNetwork& network() { return network_; }
+  SimHead& head() { return head_; }
+  Nanoseconds now() const { return now_; }
+  Truth& TruthOf(const ObjectId& object) { return truths_[object]; }
+  std::uint64_t NextOrder() { return ++last_order_; }
+  bool WantsMore() { return budget_ > 0 && budget_-- > 0; }
+  void Problem(const std::string& what);
+
+  bool Lives(ProcessId process) const { return process.IsEngine() || processes_.count(process) != 0; }
+  Mask BitOf(ProcessId process) const { return Mask{1} << (process.serial % 64); }
+  Mask dead() const { return dead_; }
+  ProcessId NewWorker() { return NewProcess(false); }
+  void Kill(ProcessId process, const std::string& cause);
+  bool EndIfIdle(ProcessId worker);
+  std::vector<ProcessId> LinkedTo(ProcessId process) const;
+
+  // Actors.
+  std::size_t actor_count() const { return actor_by_handle_.size(); }
+  void AddActor(const ObjectId& handle, const ActorId& actor) { actor_by_handle_[handle] = actor; }
+  const ActorId* ActorOf(const ObjectId& handle) const;
+  std::uint64_t NextNumber() { return ++last_number_; }
+
+ private:
+  ProcessId NewProcess(bool driver);
+  bool Step();
+  bool Idle();
+  void Deliver();
+  bool RunSome();
+  void TickAll();
+  void Crash();
+  void RunUntilQuiet();
+  void CheckProgress();
+  void CheckEnd();
+  void CheckTruths();
+  std::set<std::pair<ProcessId, ObjectId>> Orphans() const;
+  std::string NameOfRun() const;
+
+  const SimOptions options_;
+  Random random_;
+  SimNetwork network_;
+  SimHead head_;
+  Nanoseconds now_{std::chrono::seconds(1)};
+  std::map<ProcessId, std::unique_ptr<SimProcess>> processes_;
+  std::vector<std::unique_ptr<SimProcess>> ended_;  // their entries go with the world
+  std::set<ProcessId> drivers_;
+  std::map<ObjectId, Truth> truths_;
+  std::map<ObjectId, ActorId> actor_by_handle_;
+  std::uint32_t last_serial_ = 0;
+  std::uint64_t last_order_ = 0;
+  std::uint64_t last_number_ = 0;
+  std::int64_t budget_ = 400;
+  std::uint64_t events_ = 0;
+  std::uint64_t trace_ = 0;
+  Mask dead_ = 0;
+  std::string problem_;
+};
+
+}  // namespace ray_engine::sim

@@ -1,0 +1,74 @@
+// Random programs on simulated processes: whatever the order in which frames arrive and whoever dies, values that somebody
+// holds stay, everything else goes, every result comes once and nothing waits for ever.
+//
+// RAY_ENGINE_SIM_SEED=n runs one seed of every test; RAY_ENGINE_SIM_SEEDS=n runs more of them.
+
+#include <cstdlib>
+
+#include "gtest/gtest.h"
+#include "tests/core/sim_world.h"
+
+namespace ray_engine::sim {
+namespace {
+
+std::uint64_t FromEnvironment(const char* name, std::uint64_t fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::strtoull(text, nullptr, 10);
+}
+
+template <class Set>
+void RunSeeds(Set set) {
+  const std::uint64_t only = FromEnvironment("RAY_ENGINE_SIM_SEED", 0);
+  const std::uint64_t count = FromEnvironment("RAY_ENGINE_SIM_SEEDS", 40);
+  for (std::uint64_t seed = only == 0 ? 1 : only; seed <= (only == 0 ? count : only); ++seed) {
+    SimOptions options;
+    options.seed = seed;
+    options.cpus = 1 + seed % 3;
+    options.drivers = 1 + seed % 2;
+    set(&options);
+    ASSERT_EQ(SimWorld(options).Run(), "");
+  }
+}
+
+TEST(SimulationTest, NestedTasksAndReferences) {
+  RunSeeds([](SimOptions*) {});
+}
+
+TEST(SimulationTest, ReferencesKeptInWorkersAndActors) {
+  RunSeeds([](SimOptions* options) { options->actors = options->keep_state = true; });
+}
+
+TEST(SimulationTest, FailingAndCancelledTasks) {
+  RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->failures = options->cancels = true; });
+}
+
+TEST(SimulationTest, LeasesReclaimedAndIdleWorkersEnded) {
+  RunSeeds([](SimOptions* options) { options->actors = options->meddling = options->failures = true; });
+}
+
+TEST(SimulationTest, Crashes) {
+  RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->crashes = true; });
+}
+
+TEST(SimulationTest, EverythingAtOnce) {
+  RunSeeds([](SimOptions* options) {
+    options->actors = options->keep_state = options->failures = options->cancels = true;
+    options->meddling = options->crashes = true;
+  });
+}
+
+TEST(SimulationTest, EqualSeedsRunEqually) {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    SimOptions options;
+    options.seed = seed;
+    options.actors = options.crashes = true;
+    SimWorld first(options), second(options);
+    first.Run();
+    second.Run();
+    EXPECT_EQ(first.trace(), second.trace());
+    EXPECT_EQ(first.events(), second.events());
+  }
+}
+
+}  // namespace
+}  // namespace ray_engine::sim
