@@ -1,12 +1,14 @@
 // Allocator: hands out ranges of [0, size) and takes them back. It never touches the memory it manages.
 //
-// Best fit, neighbours are joined when freed. Everything below the high-water mark has been handed out before and is warm
-// (its pages exist); ranges there are used first, of equal ones the one freed last, and the untouched rest only when nothing
-// warm fits. Ranges start at multiples of 64 bytes, those of 1 MiB and more at page boundaries.
+// Best fit, neighbours are joined when freed. Everything below the high-water mark has been handed out before and is
+// warm (its pages exist); ranges there are used first, of equal ones the one freed last, and the untouched rest only
+// when nothing warm fits. Ranges start at multiples of 64 bytes, those of 1 MiB and more at page boundaries.
 //
 // Thread-compatible. O(log ranges).
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
 #include <map>
@@ -14,8 +16,6 @@
 #include <set>
 #include <string>
 #include <tuple>
-
-#include <absl/container/flat_hash_map.h>
 
 namespace ray_engine {
 

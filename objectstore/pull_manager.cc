@@ -66,7 +66,8 @@ PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* acti
   } else {
     *error = std::string(offset.status().message());
     if (store_->CouldHold(size)) return Start::kFull;
-    for (const Waiter& waiter : pull->second.waiters) actions->failed.push_back({waiter.client, waiter.token, object, *error});
+    for (const Waiter& waiter : pull->second.waiters)
+      actions->failed.push_back({waiter.client, waiter.token, object, *error});
     pulls_.erase(pull);
   }
   return Start::kDone;

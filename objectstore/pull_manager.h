@@ -1,10 +1,10 @@
 // PullManager: brings objects from other nodes into this node's store.
 //
-// Local processes want objects; each object is asked for once, however many want it. A pull is admitted when the bytes in
-// flight stay below a limit and the store has room; the others wait in order. The source then sends the object in chunks of
-// kPullChunk, which land in the store directly. When the last has come, the object is sealed, pinned once for every waiter,
-// and the waiters are told. A pull nobody waits for any more is given up. Memory that a chunk is still being written to is
-// kept until that write has ended, whatever happens to the pull.
+// Local processes want objects; each object is asked for once, however many want it. A pull is admitted when the bytes
+// in flight stay below a limit and the store has room; the others wait in order. The source then sends the object in
+// chunks of kPullChunk, which land in the store directly. When the last has come, the object is sealed, pinned once for
+// every waiter, and the waiters are told. A pull nobody waits for any more is given up. Memory that a chunk is still
+// being written to is kept until that write has ended, whatever happens to the pull.
 //
 // Pure state machine over the Store: events in, actions out; no clock, no sending.
 //
@@ -12,13 +12,14 @@
 
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
 #include <cstdint>
 #include <deque>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include <absl/container/flat_hash_map.h>
 #include "engine/base/ids.h"
 #include "engine/transport/fabric.h"
 #include "objectstore/store.h"
@@ -57,8 +58,8 @@ struct PullActions {
 };
 
 struct PullLimits {
-  std::uint64_t bytes_in_flight = 512 << 20;    // one pull is always admitted
-  std::uint64_t memory_wait_ms = 20'000;        // a pull that finds no room for so long fails with "object store full"
+  std::uint64_t bytes_in_flight = 512 << 20;  // one pull is always admitted
+  std::uint64_t memory_wait_ms = 20'000;      // a pull that finds no room for so long fails with "object store full"
 };
 
 class PullManager {
@@ -69,8 +70,8 @@ class PullManager {
   PullManager(Store* store, ProcessId self, Limits limits = Limits()) : store_(store), self_(self), limits_(limits) {}
 
   // Answered at once if the object is here.
-  PullActions OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size, ProcessId client,
-                     std::uint64_t token);
+  PullActions OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size,
+                     ProcessId client, std::uint64_t token);
 
   // Fabric OnBulk: offset in the segment for the chunk, or nothing to refuse it (unknown, malformed or already here).
   std::optional<std::uint64_t> OnChunk(std::uint32_t node, const BulkChunk& chunk);

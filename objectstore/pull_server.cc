@@ -36,9 +36,8 @@ ServeActions PullServer::OnChunkSent(std::uint32_t node, const BulkChunk& chunk)
   ServeActions actions;
   Peer& peer = peers_.find(node)->second;
   // Requests for one object are served in order, so the first transfer of it that waits for a chunk waits for this one.
-  const auto transfer = std::find_if(peer.transfers.begin(), peer.transfers.end(), [&](const Transfer& t) {
-    return t.object == chunk.object && t.under_way > 0;
-  });
+  const auto transfer = std::find_if(peer.transfers.begin(), peer.transfers.end(),
+                                     [&](const Transfer& t) { return t.object == chunk.object && t.under_way > 0; });
   --transfer->under_way;
   --peer.under_way;
   Fill(node, &peer, &actions);

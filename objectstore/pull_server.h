@@ -1,7 +1,7 @@
 // PullServer: sends objects of this node's store to other nodes that ask for them.
 //
-// Objects go out in chunks of kPullChunk, at most `window` of them on their way to one node; requests of one node are served
-// in order. An object is pinned from the request until its last chunk has left.
+// Objects go out in chunks of kPullChunk, at most `window` of them on their way to one node; requests of one node are
+// served in order. An object is pinned from the request until its last chunk has left.
 //
 // Pure state machine over the Store: events in, actions out.
 //

@@ -26,7 +26,8 @@ void TouchPages(const char* begin, std::uint64_t size) {
 
 absl::Status SizeAndSeal(int fd, std::uint64_t bytes) {
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) return absl::ErrnoToStatus(errno, "cannot size the object store");
-  if (fcntl(fd, F_ADD_SEALS, kSeals) != 0) return absl::ErrnoToStatus(errno, "cannot seal the size of the object store");
+  if (fcntl(fd, F_ADD_SEALS, kSeals) != 0)
+    return absl::ErrnoToStatus(errno, "cannot seal the size of the object store");
   return absl::OkStatus();
 }
 
@@ -65,7 +66,9 @@ absl::StatusOr<Segment> Segment::MapOwned(int fd, std::uint64_t size) {
 }
 
 Segment::Segment(Segment&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : fd_(std::exchange(other.fd_, -1)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 Segment& Segment::operator=(Segment&& other) noexcept {
   std::swap(fd_, other.fd_);

@@ -1,16 +1,16 @@
 // Segment: the shared memory of one node's object store.
 //
 // A memfd, so it has no name and goes away with the last process that holds it. The engine creates it and passes the
-// descriptor on; everyone maps all of it once. It can neither shrink nor grow (sealed), so no access can hit a hole at the
-// end. Pages come into being when first touched.
+// descriptor on; everyone maps all of it once. It can neither shrink nor grow (sealed), so no access can hit a hole at
+// the end. Pages come into being when first touched.
 //
 // Thread-compatible; the memory itself is shared by all processes of the node.
 
 #pragma once
 
-#include <cstdint>
-
 #include <absl/status/statusor.h>
+
+#include <cstdint>
 
 namespace ray_engine {
 
@@ -29,8 +29,8 @@ class Segment {
   std::uint64_t size() const { return size_; }
   int fd() const { return fd_; }
 
-  // Makes the pages of a range present in this process, so that reading or writing them runs at memory speed: a copy that
-  // faults page by page runs at a seventh of it. Does not disturb what is in them.
+  // Makes the pages of a range present in this process, so that reading or writing them runs at memory speed: a copy
+  // that faults page by page runs at a seventh of it. Does not disturb what is in them.
   void Prefault(std::uint64_t offset, std::uint64_t size) const;
 
  private:

@@ -22,7 +22,8 @@ absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_
 }
 
 absl::Status Store::Reuse(Entry* entry, Copy copy) {
-  if (!entry->sealed()) return absl::FailedPreconditionError(absl::StrCat("being written by ", ToString(entry->creator)));
+  if (!entry->sealed())
+    return absl::FailedPreconditionError(absl::StrCat("being written by ", ToString(entry->creator)));
   entry->doomed = false;
   if (copy == Copy::kPrimary && entry->copy == Copy::kSecondary) {
     entry->copy = Copy::kPrimary;

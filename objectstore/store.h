@@ -1,22 +1,24 @@
 // Store: what lies where in a node's segment, and who holds it. Bookkeeping only; it never touches the memory.
 //
-// An object is created (its creator writes), sealed (from then on it never changes), pinned by readers and freed by its owner.
-// A primary copy stays until it is freed; a secondary copy, pulled from another node, is given up when memory is short and
-// nobody has it pinned, least recently used first. Memory goes back only when the last pin is gone, so freeing never pulls
-// pages from under a reader. Pins are counted per client; a client that dies gives back everything it held.
+// An object is created (its creator writes), sealed (from then on it never changes), pinned by readers and freed by its
+// owner. A primary copy stays until it is freed; a secondary copy, pulled from another node, is given up when memory is
+// short and nobody has it pinned, least recently used first. Memory goes back only when the last pin is gone, so
+// freeing never pulls pages from under a reader. Pins are counted per client; a client that dies gives back everything
+// it held.
 //
 // Loop-bound (engine's loop).
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <list>
 #include <optional>
 #include <string>
 
-#include <absl/container/flat_hash_map.h>
-#include <absl/container/flat_hash_set.h>
-#include <absl/status/statusor.h>
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
 
@@ -40,8 +42,8 @@ class Store {
   explicit Store(std::uint64_t bytes) : memory_(bytes) {}
 
   // Offset where `client` may write `size` bytes until it seals.
-  // AlreadyExists: sealed here already, use that copy (a pending Free of it is void; a secondary copy becomes primary if
-  // that is asked for). FailedPrecondition: someone else is writing it. ResourceExhausted: full, with the sizes.
+  // AlreadyExists: sealed here already, use that copy (a pending Free of it is void; a secondary copy becomes primary
+  // if that is asked for). FailedPrecondition: someone else is writing it. ResourceExhausted: full, with the sizes.
   absl::StatusOr<std::uint64_t> Create(const ObjectId& object, std::uint64_t size, ProcessId client,
                                        Copy copy = Copy::kPrimary);
   absl::Status Seal(const ObjectId& object, ProcessId client);

@@ -7,11 +7,12 @@
 
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
-#include <absl/status/statusor.h>
 #include "objectstore/segment.h"
 
 namespace ray_engine {

@@ -41,7 +41,7 @@ std::string CheckCustomResources(std::string_view text) {
 constexpr OptionSpec kTable[] = {
     {"num-cpus", OptionType::kNumber, "", "N", kBothPrograms,
      "CPUs that tasks of this rank's workers may use (default: this rank's part of the allocation)"},
-    {"num-gpus", OptionType::kNumber, "", "N", kBothPrograms, "GPUs of this rank (default: those visible)"},
+    {"num-gpus", OptionType::kNumber, "", "N", kBothPrograms, "GPUs of this rank's node (default: those visible)"},
     {"memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
      "memory that tasks may ask for (default: the node's memory without the object store)"},
     {"object-store-memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
@@ -63,6 +63,7 @@ constexpr OptionSpec kTable[] = {
     {"ready-fd", OptionType::kInteger, "", "FD", kLauncher, ""},    // told when the node is up; it ends when that is closed
     {"control-fd", OptionType::kInteger, "", "FD", kEngine, ""},
     {"forkserver-fd", OptionType::kInteger, "", "FD", kEngine, ""},
+    {"forkserver-cpus", OptionType::kNumber, "", "N", kEngine, ""},  // of num-cpus, those that this forkserver's workers use
     {"head", OptionType::kFlag, "false", "", kEngine, ""},
     {"virtual", OptionType::kFlag, "false", "", kEngine, ""},       // other nodes share this machine
     {"fabric", OptionType::kFlag, "false", "", kEngine, ""},        // there are other nodes from the start

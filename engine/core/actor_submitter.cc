@@ -106,7 +106,8 @@ void ActorSubmitter::On(const ActorUpdate& message) {
   line->last = message;
   if (message.state == ActorState::kAlive) {
     if (new_process) ResendOrFail(line);
-    line->channel = sender_->To(message.process);
+    Channel* channel = sender_->To(message.process);
+    line->channel = channel->gone() ? nullptr : channel;  // the next update is on its way
     SendReady(line);
   } else if (message.state == ActorState::kRestarting) {
     line->channel = nullptr;
@@ -122,7 +123,9 @@ void ActorSubmitter::ResendOrFail(ActorLine* line) {
   const std::deque<TaskRecord*> lost = std::exchange(line->sent, {});
   for (auto it = lost.rbegin(); it != lost.rend(); ++it) {
     TaskRecord* record = *it;
-    if (record->retries_left == 0) {
+    if (record->cancelled) {
+      tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+    } else if (record->retries_left == 0) {
       tasks_->FinishWithError(record, SystemError("ActorUnavailableError", line->last.cause, line->actor.Binary()));
     } else {
       if (record->retries_left > 0) --record->retries_left;
@@ -165,6 +168,7 @@ void ActorSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
   if (it != line->waiting.end()) {
     line->waiting.erase(it);
     tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+    SendReady(line);  // it may have held back those behind it
   } else if (line->channel != nullptr) {
     line->channel->Send(MessageType::kCancelTask, Encode(CancelTask{record->id, force, recursive}), true);
   }

@@ -137,9 +137,25 @@ void Ownership::Announce(ObjectEntry* entry) {
     for (const ProcessId process : std::exchange(entry->rare->waiting, {})) {
       sender_->Send(process, ValueReply{entry->id, ValueOf(entry)});
     }
-    for (auto& callback : std::exchange(entry->rare->on_ready, {})) callback(entry);
+    for (auto& callback : std::exchange(entry->rare->on_ready, {})) {
+      Hold(entry);
+      to_call_.emplace_back(entry, std::move(callback));
+    }
   }
   listener_->OnObjectReady(entry);
+  if (!to_call_.empty()) CallBack();
+}
+
+void Ownership::CallBack() {
+  if (calling_) return;
+  calling_ = true;
+  while (!to_call_.empty()) {
+    const auto [entry, callback] = std::move(to_call_.front());
+    to_call_.pop_front();
+    callback(entry);
+    Drop(entry);
+  }
+  calling_ = false;
 }
 
 void Ownership::RequestValue(ObjectEntry* entry) {

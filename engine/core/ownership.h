@@ -20,9 +20,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <absl/container/flat_hash_map.h>
@@ -117,6 +119,7 @@ class Ownership {
   void Delete(ObjectEntry* entry);
   void DropContained(ObjectEntry* entry);
   void Announce(ObjectEntry* entry);
+  void CallBack();
   void Register(ObjectEntry* entry);                       // rule 3
   std::uint64_t SendBorrowAdd(ObjectEntry* entry, ProcessId borrower);
   void AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
@@ -131,6 +134,8 @@ class Ownership {
   std::size_t entries_ = 0;
   std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
   bool releasing_ = false;
+  std::deque<std::pair<ObjectEntry*, std::function<void(ObjectEntry*)>>> to_call_;  // likewise: who was told may tell more
+  bool calling_ = false;
   std::uint64_t next_token_ = 1;
   std::map<std::uint64_t, ProcessId> unacknowledged_;  // BorrowAdd tokens, to whom
   absl::flat_hash_map<ProcessId, std::deque<Guarded>> guarded_;

@@ -56,16 +56,17 @@ Peers::Peers(const LinkSegment* segment, ProcessId self, std::uint64_t engine_li
 Peers::~Peers() = default;
 
 Channel* Peers::To(ProcessId peer) {
-  auto& channel = channels_[peer];
-  if (channel == nullptr) {
-    channel = std::make_unique<LinkChannel>(this, peer);
-    if (peer.node == self_.node && !peer.IsEngine()) {
-      SendToEngine(LinkRequest{peer});
-      return channels_[peer].get();
-    }
+  auto& known = channels_[peer];
+  if (known != nullptr) return known.get();
+  known = std::make_unique<LinkChannel>(this, peer);
+  LinkChannel* channel = known.get();
+  if (peer.node == self_.node && !peer.IsEngine()) {
+    SendToEngine(LinkRequest{peer});
+  } else {
     channel->Open(links_.front().get(), false);
+    if (!peer.IsEngine()) SendToEngine(Watch{peer});  // of a linked peer's end it hears anyway
   }
-  return channel.get();
+  return channel;
 }
 
 void Peers::OnLinkGrant(const LinkGrant& grant) {

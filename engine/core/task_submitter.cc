@@ -20,6 +20,11 @@ void Measure(CallOptions* options, std::uint32_t duration_ns) {
   options->mean_ns = options->mean_ns < 0 ? last : options->mean_ns + (last - options->mean_ns) / 8;
 }
 
+// Only short tasks are there: what is queued behind them starts soon, or comes back.
+bool IsQuick(const LeasedWorker& worker) {
+  return !worker.stalled && !worker.reclaimed && (worker.pushed.empty() || Depth(*worker.pushed.back()->options) > 1);
+}
+
 }  // namespace
 
 void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
@@ -61,17 +66,16 @@ void TaskSubmitter::Enqueue(TaskRecord* record, bool front) {
   front ? queue->ready.push_front(record) : queue->ready.push_back(record);
 }
 
-// The first idle worker (the one used last is still awake), else the one with the fewest tasks, if it has room.
+// The first idle worker (the one used last is still awake), else the one with the fewest tasks, if it has room. Behind a
+// long or unknown task nothing is queued.
 LeasedWorker* TaskSubmitter::Choose(LeaseQueue* queue, const CallOptions& options) {
   LeasedWorker* best = nullptr;
   for (const auto& worker : queue->workers) {
-    if (worker->stalled || worker->reclaimed) continue;
+    if (!IsQuick(*worker)) continue;
     if (worker->pushed.empty()) return worker.get();
     if (best == nullptr || worker->pushed.size() < best->pushed.size()) best = worker.get();
   }
-  if (best == nullptr || best->pushed.size() >= Depth(options)) return nullptr;
-  // Behind a long or unknown task nothing is queued.
-  return Depth(*best->pushed.back()->options) > 1 ? best : nullptr;
+  return best != nullptr && best->pushed.size() < Depth(options) ? best : nullptr;
 }
 
 void TaskSubmitter::Push(LeasedWorker* worker, TaskRecord* record) {
@@ -107,9 +111,9 @@ std::uint32_t TaskSubmitter::Wanted(const LeaseQueue& queue) const {
     mean < 0 || mean > kAheadNs / 2 ? void(++wanted) : void(short_work_ns += mean);
   }
   wanted += static_cast<std::uint32_t>(short_work_ns / kWorkPerLeaseNs);
-  const bool any_running = std::any_of(queue.workers.begin(), queue.workers.end(),
-                                       [](const auto& worker) { return !worker->stalled && !worker->reclaimed; });
-  return wanted == 0 && !any_running ? 1 : wanted;
+  // A worker with a long task does not count: it may be waiting for these.
+  const bool any_quick = std::any_of(queue.workers.begin(), queue.workers.end(), [](const auto& worker) { return IsQuick(*worker); });
+  return wanted == 0 && !any_quick ? 1 : wanted;
 }
 
 // While a program submits in a loop the demand is told when it has doubled; `exact` tells it as it is.
@@ -191,7 +195,7 @@ void TaskSubmitter::ReturnLease(LeasedWorker* worker) {
 
 void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values, Nanoseconds now) {
   LeasedWorker* worker = record->worker;
-  Measure(record->options, done.duration_ns);
+  if (done.outcome != DoneHeader::kCancelled) Measure(record->options, done.duration_ns);
   worker->pushed.front() == record
       ? worker->pushed.pop_front()
       : void(worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record)));
@@ -215,23 +219,24 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
 }
 
 void TaskSubmitter::On(ProcessId from, const TasksReturned& message, Nanoseconds now) {
-  LeaseQueue* queue = nullptr;
+  LeasedWorker* worker = nullptr;
   for (std::size_t i = message.slots.size(); i-- > 0;) {  // backwards, so that the first comes to the front last
     TaskRecord* record = tasks_->Get(message.slots[i]);
     if (record == nullptr || i >= message.attempts.size() || record->attempt != message.attempts[i]) continue;
-    LeasedWorker* worker = record->worker;
-    if (worker == nullptr || worker->channel->peer() != from) continue;
+    if (record->worker == nullptr || record->worker->channel->peer() != from) continue;
+    worker = record->worker;
     worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record));
     worker->stalled = !worker->pushed.empty();
     record->worker = nullptr;
-    queue = worker->queue;
     if (record->cancelled) {
       tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
     } else {
       Enqueue(record, true);
     }
   }
-  if (queue == nullptr) return;
+  if (worker == nullptr) return;
+  LeaseQueue* queue = worker->queue;
+  if (worker->reclaimed && worker->pushed.empty()) ReturnLease(worker);
   Pump(queue, now);
   UpdateDemand(queue, true);
 }
@@ -286,11 +291,20 @@ void TaskSubmitter::Tick(Nanoseconds now) {
   for (const auto& queue : queues_) {
     for (std::size_t i = queue->workers.size(); i-- > 0;) {
       LeasedWorker* worker = queue->workers[i].get();
+      RecallIfOverrun(worker);
       if (!worker->pushed.empty()) continue;
       if (worker->idle_since.count() == 0) worker->idle_since = now;
       if (now - worker->idle_since >= kLinger) ReturnLease(worker);
     }
   }
+}
+
+// What a worker runs has lasted from one tick to the next: what is queued behind it is better off elsewhere.
+void TaskSubmitter::RecallIfOverrun(LeasedWorker* worker) {
+  if (worker->pushed.size() < 2 || worker->stalled || worker->reclaimed) return;
+  const std::uint32_t running = worker->pushed.front()->attempt;
+  if (std::exchange(worker->running_at_tick, running) != running) return;
+  worker->channel->Send(MessageType::kReturnYourQueue, Encode(ReturnYourQueue{worker->lease}), true);
 }
 
 TaskSubmitter::Counts TaskSubmitter::Stats() const {

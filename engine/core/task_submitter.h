@@ -32,6 +32,7 @@ struct LeasedWorker {
   std::deque<TaskRecord*> pushed;  // in the order they run
   bool stalled = false;            // gave tasks back: gets no more until it has finished what it runs
   bool reclaimed = false;          // the head wants it back
+  std::uint32_t running_at_tick = 0;  // attempt
   Nanoseconds granted_at{0}, idle_since{0};
 };
 
@@ -81,6 +82,7 @@ class TaskSubmitter {
   void Push(LeasedWorker* worker, TaskRecord* record);
   std::uint32_t Wanted(const LeaseQueue& queue) const;
   void UpdateDemand(LeaseQueue* queue, bool exact);
+  void RecallIfOverrun(LeasedWorker* worker);
   void ReturnLease(LeasedWorker* worker);
   void Retry(TaskRecord* record, bool was_running, const std::string& cause);
   LeasedWorker* FindLease(LeaseId lease) const;

@@ -41,16 +41,38 @@ int CpuShare(const MachineFacts& facts, const Rank& rank) {
 
 bool KeepsOwnMask(const MachineFacts& facts, const Rank& rank) { return facts.own_cpus >= Part(facts, rank); }
 
-absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& facts, const Rank& rank, bool shares_machine) {
+namespace {
+
+double CpusOf(const Options& options, const MachineFacts& facts, const Rank& rank) {
+  return options.Given("num-cpus") ? options.Number("num-cpus") : CpuShare(facts, rank);
+}
+
+// Sum over the ranks of this machine, seen from its first one; they have been started alike.
+double CpusOfMachine(const Options& options, const MachineFacts& facts, const Rank& first) {
+  double sum = 0;
+  for (int i = 0; i < LocalSize(first); ++i) {
+    Rank one = first;
+    one.local_rank = i;
+    one.rank = first.rank + i;  // only whether it is rank 0 matters
+    sum += CpusOf(options, facts, one);
+  }
+  return sum;
+}
+
+}  // namespace
+
+absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& facts, const Rank& rank, bool own_node) {
   const bool first = rank.local_rank.value_or(0) == 0;
-  const std::uint64_t memory = facts.memory_bytes / static_cast<std::uint64_t>(shares_machine ? LocalSize(rank) : 1);
-  const int gpus = shares_machine ? PartOf(facts.gpus, rank) : first ? facts.gpus : 0;
+  const std::uint64_t memory = facts.memory_bytes / static_cast<std::uint64_t>(own_node ? LocalSize(rank) : 1);
+  const int gpus = own_node ? PartOf(facts.gpus, rank) : first ? facts.gpus : 0;
   Offer offer;
-  offer.num_cpus = options.Given("num-cpus") ? options.Number("num-cpus") : CpuShare(facts, rank);
+  offer.num_cpus = CpusOf(options, facts, rank);
+  offer.node_cpus = own_node ? offer.num_cpus : CpusOfMachine(options, facts, rank);
   offer.num_gpus = options.Given("num-gpus") ? options.Number("num-gpus") : gpus;
   offer.store = options.Given("object-store-memory") ? options.Bytes("object-store-memory") : memory / 10 * 3;
   if (offer.store > facts.memory_bytes) {
-    return absl::InvalidArgumentError(fmt::format("--object-store-memory: an object store of {} does not fit into the {} of memory that this job may use here",
+    return absl::InvalidArgumentError(fmt::format("--object-store-memory: an object store of {} does not fit into the {} of memory that "
+                                                  "this job may use here",
                                                   Gigabytes(offer.store), Gigabytes(facts.memory_bytes)));
   }
   offer.memory = options.Given("memory") ? options.Bytes("memory") : memory > offer.store ? memory - offer.store : 0;

@@ -39,10 +39,12 @@ bool KeepsOwnMask(const MachineFacts& facts, const Rank& rank);
 
 // What the engine of this rank offers, as options of ray-engine-node: the user's where given, else this rank's part.
 struct Offer {
-  double num_cpus = 0, num_gpus = 0;
+  double num_cpus = 0;   // that this rank's own workers may use
+  double node_cpus = 0;  // that all ranks of the node may use
+  double num_gpus = 0;
   std::uint64_t memory = 0, store = 0;
 };
-// An error if more is asked for than there is. `shares_machine`: every rank of the machine is a node.
-absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& facts, const Rank& rank, bool shares_machine);
+// An error if more is asked for than there is. `own_node`: every rank of the machine is a node of its own.
+absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& facts, const Rank& rank, bool own_node);
 
 }  // namespace ray_engine

@@ -31,7 +31,8 @@ void AddFd(const char* option, int fd, SpawnRequest* request) {
 }
 
 void AddOffer(const Offer& offer, std::vector<std::string>* argv) {
-  argv->push_back(fmt::format("--num-cpus={}", offer.num_cpus));
+  argv->push_back(fmt::format("--num-cpus={}", offer.node_cpus));
+  argv->push_back(fmt::format("--forkserver-cpus={}", offer.num_cpus));
   if (offer.num_gpus > 0) argv->push_back(fmt::format("--num-gpus={}", offer.num_gpus));
   argv->push_back(fmt::format("--memory={}", offer.memory));
   argv->push_back(fmt::format("--object-store-memory={}", offer.store));

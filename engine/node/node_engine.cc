@@ -109,7 +109,7 @@ void NodeEngine::HandleControl(ControlPacket& packet) {
   if (packet.As(&introduce) && services_ == nullptr && config_.join.empty()) {
     OnIntroduced(introduce);
   } else if (packet.As(&exited)) {
-    End("the driver has ended", 0);
+    End(services_ == nullptr || services_->membership ? "the driver has ended" : "the node was removed", 0);
   }
 }
 
@@ -229,6 +229,7 @@ void NodeEngine::End(const std::string& reason, int code) {
   if (ending_) return;
   ending_ = true;
   exit_code_ = code;
+  end_reason_ = reason;
   if (services_ == nullptr) return loop_.Stop();
   gate_->Shut("the session ends");
   if (services_->membership) {
@@ -244,7 +245,7 @@ void NodeEngine::End(const std::string& reason, int code) {
 void NodeEngine::StopIfAllEnded() {
   if (!ending_ || !services_->workers.AllEnded()) return;
   if (services_->membership && !services_->membership->Others().empty()) return;
-  if (!services_->membership) router_.Send(kHead, NodeLeave{router_.self().node, "the session ends"});
+  if (!services_->membership) router_.Send(kHead, NodeLeave{router_.self().node, end_reason_});
   loop_.Stop();
 }
 

@@ -87,6 +87,7 @@ class NodeEngine : public FrameWays {
   std::unique_ptr<Services> services_;
   bool ending_ = false;
   int exit_code_ = 0;
+  std::string end_reason_;
 };
 
 }  // namespace ray_engine

@@ -182,7 +182,7 @@ void WorkerPool::AskIdleToEnd(std::uint32_t serial, Worker* worker, Actions* act
 
 void WorkerPool::ForkWhereNeeded(Actions* actions) {
   for (auto& [key, group] : groups_) {
-    while (group.starting < group.waiting.size() && starting_ < limits_.max_starting && !forkservers_.empty()) {
+    while (group.starting < group.waiting.size() && starting_ < MaxStarting() && !forkservers_.empty()) {
       ForkFor(key, &group, actions);
     }
   }
@@ -214,6 +214,12 @@ std::optional<std::uint32_t> WorkerPool::LeastLoaded() const {
   return least->first;
 }
 
+std::uint32_t WorkerPool::KeepIdle() const {
+  double num_cpus = 0;
+  for (const auto& [id, forkserver] : forkservers_) num_cpus += forkserver.num_cpus;
+  return std::max(1u, static_cast<std::uint32_t>(num_cpus));
+}
+
 WorkerPool::Actions WorkerPool::OnTick(Time now) {
   Actions actions;
   std::vector<std::pair<Time, std::uint32_t>> idle;
@@ -222,14 +228,14 @@ WorkerPool::Actions WorkerPool::OnTick(Time now) {
   }
   std::sort(idle.begin(), idle.end());
   for (const auto& [since, serial] : idle) {
-    if (idle_ <= limits_.keep_idle || now - since < limits_.idle_timeout) break;
+    if (idle_ <= KeepIdle() || now - since < limits_.idle_timeout) break;
     AskIdleToEnd(serial, &workers_[serial], &actions);
   }
   return actions;
 }
 
 std::optional<WorkerPool::Time> WorkerPool::NextTick() const {
-  if (idle_ <= limits_.keep_idle) return std::nullopt;
+  if (idle_ <= KeepIdle()) return std::nullopt;
   Time oldest = Time::max();
   for (const auto& [serial, worker] : workers_) {
     if (worker.state == State::kIdle) oldest = std::min(oldest, worker.idle_since);

@@ -10,6 +10,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -42,8 +43,7 @@ class WorkerPool {
   using Time = std::chrono::nanoseconds;  // since an arbitrary start
 
   struct Limits {
-    std::uint32_t keep_idle = 1;     // the CPUs of the node
-    std::uint32_t max_starting = 4;  // forked and not ready yet
+    std::uint32_t max_starting = 4;  // forked and not ready yet; more on a node with more than two CPUs
     std::uint32_t max_start_failures = 3;
     Time idle_timeout = std::chrono::seconds(1);
   };
@@ -109,6 +109,8 @@ class WorkerPool {
   void ForkWhereNeeded(Actions* actions);
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
   std::optional<std::uint32_t> LeastLoaded() const;
+  std::uint32_t KeepIdle() const;
+  std::uint32_t MaxStarting() const { return std::max(limits_.max_starting, 2 * KeepIdle()); }
   void MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions);
   void GiveLease(const StartLease& lease, std::uint32_t serial, Actions* actions);
   void AskIdleToEnd(std::uint32_t serial, Worker* worker, Actions* actions);

@@ -15,13 +15,6 @@ namespace {
 
 constexpr auto kGrace = std::chrono::milliseconds(300);  // between the request to end and the kill
 
-WorkerPool::Limits LimitsOf(const NodeConfig& config) {
-  WorkerPool::Limits limits;
-  limits.keep_idle = std::max(1u, static_cast<std::uint32_t>(config.num_cpus));
-  limits.max_starting = std::max(4u, 2 * limits.keep_idle);
-  return limits;
-}
-
 }  // namespace
 
 WorkerService::WorkerService(EventLoop* loop, Router* router, Processes* processes, JobCache* jobs, const NodeConfig* config)
@@ -30,7 +23,7 @@ WorkerService::WorkerService(EventLoop* loop, Router* router, Processes* process
       processes_(processes),
       jobs_(jobs),
       config_(config),
-      pool_(LimitsOf(*config), [this](const WorkerKey& key) { return NewWorker(key); }) {
+      pool_(WorkerPool::Limits(), [this](const WorkerKey& key) { return NewWorker(key); }) {
   router_->On<StartLease>([this](ProcessId, const StartLease& lease) { Perform(pool_.OnStartLease(lease)); });
   router_->On<LeaseReturn>([this](ProcessId, const LeaseReturn& lease) { Perform(pool_.OnLeaseReturn(lease.lease, Now())); });
   router_->On<KillWorker>([this](ProcessId, const KillWorker& kill) { Perform(pool_.OnKillWorker(kill.lease, kill.reason)); });

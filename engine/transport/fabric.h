@@ -1,24 +1,25 @@
 // Fabric: how node engines talk to each other.
 //
 // Frames to one node arrive whole and in the order they were sent; frames sent between two calls of Progress() travel
-// together. Bulk chunks (parts of store objects) go straight from the sender's memory into the receiver's and have no order,
-// neither among themselves nor against frames. Nothing blocks. A node that is lost is reported once; what was on its way to
-// it is dropped.
+// together. Bulk chunks (parts of store objects) go straight from the sender's memory into the receiver's and have no
+// order, neither among themselves nor against frames. Nothing blocks. A node that is lost is reported once; what was on
+// its way to it is dropped.
 //
-// An engine makes its fabric early, to have an address to hand round, and learns its index and the session's secret later
-// (Introduce). Peers must name the secret before anything else they send is looked at. That keeps strangers out of the
-// session; it does not encrypt, and it does not protect the wire protocol of the library underneath.
+// An engine makes its fabric early, to have an address to hand round, and learns its index and the session's secret
+// later (Introduce). Peers must name the secret before anything else they send is looked at. That keeps strangers out
+// of the session; it does not encrypt, and it does not protect the wire protocol of the library underneath.
 //
 // Loop-bound. Handlers run inside Progress() and may call Send, SendBulk, Connect and Disconnect.
 
 #pragma once
+
+#include <absl/status/status.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 
-#include <absl/status/status.h>
 #include "engine/base/ids.h"
 #include "engine/wire/messages.h"
 
@@ -39,8 +40,8 @@ class FabricHandler {
   // `payload` is valid only during the call. frame.from.node == node and frame.to.node is this node.
   virtual void OnFrame(std::uint32_t node, const FrameHeader& frame, std::string_view payload) = 0;
 
-  // Where shall the chunk go? The memory must stay valid until OnBulkDone for this chunk. nullptr refuses the chunk: it is
-  // thrown away and there is no OnBulkDone.
+  // Where shall the chunk go? The memory must stay valid until OnBulkDone for this chunk. nullptr refuses the chunk: it
+  // is thrown away and there is no OnBulkDone.
   virtual char* OnBulk(std::uint32_t node, const BulkChunk& chunk) = 0;
   virtual void OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) = 0;
 
@@ -54,7 +55,7 @@ struct FabricStats {
   std::uint64_t bulk_bytes_sent = 0, bulk_bytes_received = 0;
   std::uint64_t dropped_unauthenticated = 0;  // from strangers, or from nodes already given up
   std::uint64_t dropped_malformed = 0;
-  std::uint64_t dropped_unreachable = 0;      // sent to a node that is not connected
+  std::uint64_t dropped_unreachable = 0;  // sent to a node that is not connected
   std::uint64_t peers_lost = 0;
 };
 
@@ -72,9 +73,8 @@ class Fabric {
   // REQUIRES: called once, before Connect; all engines of the session pass the same secret.
   virtual void Introduce(std::uint32_t self, const std::string& secret) = 0;
 
-  // Makes `node` reachable; the connection itself is made at the first Send. Nodes that contact this one first are connected
-  // without this call. No effect if the node is connected already.
-  // REQUIRES: node is not this node.
+  // Makes `node` reachable; the connection itself is made at the first Send. Nodes that contact this one first are
+  // connected without this call. No effect if the node is connected already. REQUIRES: node is not this node.
   virtual absl::Status Connect(std::uint32_t node, const std::string& address) = 0;
 
   // Forgets a node without OnPeerLost, after delivering what was sent to it before. Nothing more is taken from it.
@@ -83,14 +83,15 @@ class Fabric {
   // Queues a copy of the frame. header.size is set from the payload.
   virtual void Send(std::uint32_t node, const FrameHeader& header, std::string_view payload) = 0;
 
-  // Sends chunk.size bytes, at most kMaxBulkChunk. They must not change until `done` has been called, which happens exactly
-  // once, inside a later Progress() or the destructor.
+  // Sends chunk.size bytes, at most kMaxBulkChunk. They must not change until `done` has been called, which happens
+  // exactly once, inside a later Progress() or the destructor.
   virtual void SendBulk(std::uint32_t node, const BulkChunk& chunk, const char* bytes, Done done) = 0;
 
   // Sends what is queued, receives what has come. Returns whether anything happened.
   virtual bool Progress() = 0;
 
-  // Sleeping: poll EventFd() for reading, after Arm() has returned true. False: something is there, call Progress() first.
+  // Sleeping: poll EventFd() for reading, after Arm() has returned true. False: something is there, call Progress()
+  // first.
   virtual int EventFd() const = 0;
   virtual bool Arm() = 0;
 

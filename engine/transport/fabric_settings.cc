@@ -67,17 +67,22 @@ std::vector<InterfaceFacts> UsableInterfaces() {
   return usable;
 }
 
+void LeaveToUser(const std::string& prefix, Settings* settings) {
+  const auto is_set = [&](const auto& setting) { return SetByUser(prefix + setting.first); };
+  settings->erase(std::remove_if(settings->begin(), settings->end(), is_set), settings->end());
+}
+
 Settings TcpOver(const std::string& interface) { return {{"TLS", "tcp,self"}, {"NET_DEVICES", interface}}; }
 
 }  // namespace
 
 std::string ChooseInterface(const std::vector<InterfaceFacts>& interfaces, const std::string& default_route) {
   const auto rank = [&](const InterfaceFacts& facts) {
-    return std::make_tuple(!facts.loopback, facts.physical, facts.physical ? facts.megabits : 0, facts.name == default_route);
+    return std::make_tuple(!facts.loopback, facts.physical, facts.physical ? facts.megabits : 0,
+                           facts.name == default_route);
   };
-  const auto best = std::max_element(interfaces.begin(), interfaces.end(), [&](const auto& a, const auto& b) {
-    return rank(a) < rank(b);
-  });
+  const auto best = std::max_element(interfaces.begin(), interfaces.end(),
+                                     [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
   return best == interfaces.end() ? "lo" : best->name;
 }
 
@@ -95,15 +100,17 @@ Settings FabricSettings(bool virtual_nodes, const std::string& interface) {
   } else {
     settings = TcpOver(MachineInterface());
   }
-  const auto is_set = [](const auto& setting) { return SetByUser("UCX_" + setting.first); };
-  settings.erase(std::remove_if(settings.begin(), settings.end(), is_set), settings.end());
+  LeaveToUser("UCX_", &settings);
   return settings;
 }
 
 Settings FabricEnvironment() {
-  // UCX would take over SIGSEGV and its like, which belong to the process.
-  if (SetByUser("UCX_HANDLE_ERRORS")) return {};
-  return {{"UCX_HANDLE_ERRORS", "none"}};
+  Settings settings = {
+      {"UCX_HANDLE_ERRORS", "none"},  // UCX would take over SIGSEGV and its like, which belong to the process
+      {"UCX_LOG_LEVEL", "fatal"},     // it logs to stdout; what goes wrong comes back as a status or a lost peer
+  };
+  LeaveToUser("", &settings);
+  return settings;
 }
 
 }  // namespace ray_engine

@@ -1,9 +1,9 @@
 // What fabrics put on the wire around frames and chunks, and how it is checked on arrival.
 //
-// Hello is the first thing one engine says to another. Everything later carries an Envelope, whose incarnation was announced
-// by the Hello: what comes from a process that has not said it, or from a former life of a node, is recognised by that. A
-// batch is the frames of one sender to one receiver, one after the other; sequence numbers keep batches in order whatever
-// the network does.
+// Hello is the first thing one engine says to another. Everything later carries an Envelope, whose incarnation was
+// announced by the Hello: what comes from a process that has not said it, or from a former life of a node, is
+// recognised by that. A batch is the frames of one sender to one receiver, one after the other; sequence numbers keep
+// batches in order whatever the network does.
 //
 // Pure; used by fabrics only.
 

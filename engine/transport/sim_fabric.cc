@@ -1,5 +1,6 @@
 #include "engine/transport/sim_fabric.h"
 
+#include <absl/strings/str_cat.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -11,14 +12,15 @@
 #include <utility>
 #include <vector>
 
-#include <absl/strings/str_cat.h>
-
 namespace ray_engine {
 
 class SimFabric final : public Fabric {
  public:
   SimFabric(SimNetwork* network, FabricHandler* handler, std::string address)
-      : network_(network), handler_(handler), address_(std::move(address)), event_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      : network_(network),
+        handler_(handler),
+        address_(std::move(address)),
+        event_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   ~SimFabric() override;
 
   std::string Address() const override { return address_; }
@@ -100,7 +102,8 @@ void SimFabric::Deliver(std::string address, std::function<void()> handle) {
 
 // May what comes from this node be looked at?
 bool SimFabric::Accept(std::uint32_t node, const std::string& address, const std::string& secret) {
-  if (secret == secret_ && gone_.count(address) == 0 && peers_.emplace(node, address).first->second == address) return true;
+  if (secret == secret_ && gone_.count(address) == 0 && peers_.emplace(node, address).first->second == address)
+    return true;
   ++stats_.dropped_unauthenticated;
   return false;
 }
@@ -114,11 +117,12 @@ void SimFabric::Send(std::uint32_t node, const FrameHeader& header, std::string_
   ++stats_.frames_sent;
   FrameHeader sized = header;
   sized.size = static_cast<std::uint32_t>(payload.size());
-  peer->Deliver(address_, [peer, sized, bytes = std::string(payload), from = self_, address = address_, secret = secret_] {
-    if (!peer->Accept(from, address, secret)) return;
-    ++peer->stats_.frames_received;
-    peer->handler_->OnFrame(from, sized, bytes);
-  });
+  peer->Deliver(address_,
+                [peer, sized, bytes = std::string(payload), from = self_, address = address_, secret = secret_] {
+                  if (!peer->Accept(from, address, secret)) return;
+                  ++peer->stats_.frames_received;
+                  peer->handler_->OnFrame(from, sized, bytes);
+                });
 }
 
 void SimFabric::SendBulk(std::uint32_t node, const BulkChunk& chunk, const char* bytes, Done done) {
@@ -189,7 +193,8 @@ void SimFabric::Lose(const std::string& address, const std::string& reason) {
   }
 }
 
-// ---- network -----------------------------------------------------------------------------------------------------------
+// ---- network
+// -----------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Fabric> SimNetwork::Attach(FabricHandler* handler) {
   auto fabric = std::make_unique<SimFabric>(this, handler, absl::StrCat("sim:", ++attached_));

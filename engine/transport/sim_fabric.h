@@ -1,8 +1,8 @@
 // Simulated fabric: any number of nodes in one process, for tests.
 //
-// Every attached node has an inbox; Progress() of a node handles what lay in its inbox when it was called, in the order sent.
-// Nothing else moves, so a run is the same every time. A node is connected to another from its first Send on, as with the
-// real fabric.
+// Every attached node has an inbox; Progress() of a node handles what lay in its inbox when it was called, in the order
+// sent. Nothing else moves, so a run is the same every time. A node is connected to another from its first Send on, as
+// with the real fabric.
 //
 // Thread-compatible: network and fabrics belong to one thread.
 

@@ -1,44 +1,29 @@
 #include "engine/transport/ucx_fabric.h"
 
-#include <ucp/api/ucp.h>
-
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 #include <absl/strings/str_cat.h>
 
 #include <chrono>
-#include <cstring>
 #include <deque>
-#include <list>
 #include <utility>
 #include <vector>
 
-#include "engine/transport/fabric_settings.h"
 #include "engine/transport/fabric_wire.h"
+#include "engine/transport/ucx_receiver.h"
+#include "engine/transport/ucx_sender.h"
+#include "engine/transport/ucx_worker.h"
 #include "engine/wire/codec.h"
 
 namespace ray_engine {
 namespace {
 
-enum AmId : unsigned { kHelloAm = 0, kBatchAm = 1, kChunkAm = 2 };
-
 constexpr std::chrono::milliseconds kCloseTime{1000};
 constexpr int kProgressRounds = 64;  // per Progress(), so that the loop's other sources get their turn
 
-absl::Status ToStatus(ucs_status_t status, const std::string& what) {
-  if (status == UCS_OK) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(what, ": ", ucs_status_string(status)));
-}
+absl::Status NotConnected() { return absl::UnavailableError("the node is not connected"); }
 
 class UcxFabric;
-
-struct Chunk {  // waiting to be sent
-  BulkChunk chunk;
-  const char* bytes = nullptr;
-  Fabric::Done done;
-};
-
-absl::Status NotConnected() { return absl::UnavailableError("the node is not connected"); }
 
 // Another node. Destroyed only when UCX has let go of its endpoint, whose error handler points here.
 struct Peer {
@@ -51,92 +36,63 @@ struct Peer {
   bool trusted = false;           // it has named the secret
   std::uint64_t incarnation = 0;  // announced by its Hello
   BatchOrder order;
-  std::uint64_t next_sequence = 0;  // of the batches to it
-  std::deque<std::string> batches;  // waiting to be sent
-  std::deque<Chunk> chunks;
-  bool queued = false;  // in UcxFabric::queued_
+  std::uint64_t next_sequence = 0;        // of the batches to it
+  std::deque<std::string> batches;        // waiting to be sent
+  std::deque<UcxSender::Message> chunks;  // likewise
+  bool queued = false;                    // in UcxFabric::queued_
 };
 
-// On its way out; UCX reads from here until it reports completion.
-struct Outgoing {
-  UcxFabric* fabric = nullptr;
-  std::string bytes;  // hello or batch
-  ChunkEnvelope envelope;
-  Fabric::Done done;  // chunk
-  std::list<Outgoing>::iterator self;
-};
-
-// A chunk on its way into the handler's memory.
-struct Incoming {
-  UcxFabric* fabric = nullptr;
-  std::uint32_t node = 0;
-  BulkChunk chunk;
-  std::list<Incoming>::iterator self;
-};
-
-// UCX is called only from Progress() and the destructor, never from inside its own callbacks: those take in what has come
-// and leave notes (queued_, broken_) for the rest.
-class UcxFabric final : public Fabric {
+// UCX is called only from Progress() and the destructor, never from inside its own callbacks: those take in what has
+// come and leave notes (queued_, broken_) for the rest.
+class UcxFabric final : public Fabric, private UcxReceiver::Target {
  public:
-  explicit UcxFabric(FabricHandler* handler) : handler_(handler) {}
+  explicit UcxFabric(FabricHandler* handler) : handler_(handler), receiver_(&worker_, this) {}
   ~UcxFabric() override;
   absl::Status Start(const UcxFabricOptions& options);
 
-  std::string Address() const override { return address_; }
+  std::string Address() const override { return worker_.address(); }
   void Introduce(std::uint32_t self, const std::string& secret) override;
   absl::Status Connect(std::uint32_t node, const std::string& address) override;
   void Disconnect(std::uint32_t node) override;
   void Send(std::uint32_t node, const FrameHeader& header, std::string_view payload) override;
   void SendBulk(std::uint32_t node, const BulkChunk& chunk, const char* bytes, Done done) override;
   bool Progress() override;
-  int EventFd() const override { return event_fd_; }
+  int EventFd() const override { return worker_.event_fd(); }
   bool Arm() override;
   FabricStats Stats() const override { return stats_; }
 
  private:
-  // What UCX calls. `arg`: the fabric; OnEndpointError: the Peer; OnSent, OnReceived: the Outgoing, the Incoming.
-  static ucs_status_t OnHello(void* arg, const void*, size_t, void* data, size_t size, const ucp_am_recv_param_t*);
-  static ucs_status_t OnBatch(void* arg, const void* header, size_t header_size, void* data, size_t size,
-                              const ucp_am_recv_param_t*);
-  static ucs_status_t OnChunk(void* arg, const void* header, size_t header_size, void* data, size_t size,
-                              const ucp_am_recv_param_t* param);
-  static void OnEndpointError(void* arg, ucp_ep_h, ucs_status_t status);
-  static void OnSent(void* request, ucs_status_t status, void* arg);
-  static void OnReceived(void* request, ucs_status_t status, size_t, void* arg);
-
-  absl::Status StartContext(const UcxFabricOptions& options);
-  absl::Status StartWorker();
-  absl::Status Handle(AmId id, ucp_am_recv_callback_t callback);
-  void CloseAll();
+  void TakeHello(const Hello& hello) override;
+  void TakeBatch(const Envelope& sender, std::string_view batch) override;
+  char* PlaceChunk(const ChunkEnvelope& envelope) override;
+  void ChunkReceived(const ChunkEnvelope& envelope, const absl::Status& status) override;
+  void DropMalformed() override { ++stats_.dropped_malformed; }
+  static void OnEndpointError(void* arg, ucp_ep_h, ucs_status_t status);  // arg: Peer
 
   Peer* Find(std::uint32_t node) const;
   Peer* AddPeer(std::uint32_t node, const std::string& address);
   std::unique_ptr<Peer> TakeOut(std::uint32_t node);
+  Peer* Trusted(const Envelope& sender);
+  void HandFrames(Peer* peer, std::string_view batch);
+
   bool EnsureOpen(Peer* peer);
-  void LoseBroken();
-  void Lose(std::unique_ptr<Peer> peer);
   void Close(std::unique_ptr<Peer> peer, unsigned flags);
   void ReapClosed();
-
-  Peer* Trusted(const Envelope& sender);
-  void TakeHello(const Hello& hello);
-  void TakeBatch(Peer* peer, std::string_view batch);
-  ucs_status_t TakeChunk(const ChunkEnvelope& envelope, void* data, const ucp_am_recv_param_t& param);
-  ucs_status_t Receive(std::uint32_t node, const BulkChunk& chunk, char* to, void* descriptor);
-  void Received(std::uint32_t node, const BulkChunk& chunk, ucs_status_t status);
+  void CloseAll();
+  void LoseBroken();
+  void Lose(std::unique_ptr<Peer> peer);
 
   void Queue(Peer* peer);
   bool Flush();
   void FlushPeer(Peer* peer);
   void DropUnsent(Peer* peer);
-  void Post(Peer* peer, AmId id, Outgoing item, const char* bytes, std::size_t size);
-  void Sent(Outgoing* item, ucs_status_t status);
+  void Post(Peer* peer, UcxSender::Message message);
+  bool AnswerUndeliverable();
 
   FabricHandler* handler_;
-  ucp_context_h context_ = nullptr;
-  ucp_worker_h worker_ = nullptr;
-  int event_fd_ = -1;
-  std::string address_;
+  UcxWorker worker_;
+  UcxReceiver receiver_;
+  UcxSender sender_;
 
   bool introduced_ = false, ended_ = false;
   std::uint32_t self_ = 0;
@@ -150,67 +106,15 @@ class UcxFabric final : public Fabric {
   std::vector<std::unique_ptr<Peer>> leaving_;                         // disconnected, to be flushed and closed
   std::vector<std::pair<ucs_status_ptr_t, std::unique_ptr<Peer>>> closing_;
   std::vector<Done> undeliverable_;  // of chunks to nodes that are not connected
-  std::list<Outgoing> outgoing_;
-  std::list<Incoming> incoming_;
   FabricStats stats_;
 };
 
-// ---- start and end -----------------------------------------------------------------------------------------------------
+// ---- start and end
+// -----------------------------------------------------------------------------------------------------
 
 absl::Status UcxFabric::Start(const UcxFabricOptions& options) {
-  absl::Status status = StartContext(options);
-  if (status.ok()) status = StartWorker();
-  if (status.ok()) status = Handle(kHelloAm, OnHello);
-  if (status.ok()) status = Handle(kBatchAm, OnBatch);
-  if (status.ok()) status = Handle(kChunkAm, OnChunk);
-  return status;
-}
-
-absl::Status UcxFabric::StartContext(const UcxFabricOptions& options) {
-  ucp_config_t* config = nullptr;
-  absl::Status status = ToStatus(ucp_config_read(nullptr, nullptr, &config), "cannot read the UCX configuration");
-  if (!status.ok()) return status;
-  for (const auto& [name, value] : FabricSettings(options.virtual_nodes, options.interface)) {
-    const ucs_status_t modified = ucp_config_modify(config, name.c_str(), value.c_str());
-    if (status.ok()) status = ToStatus(modified, absl::StrCat("UCX does not take ", name, "=", value));
-  }
-  ucp_params_t params{};
-  params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;
-  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
-  params.name = "ray-engine";
-  if (status.ok()) status = ToStatus(ucp_init(&params, config, &context_), "cannot start UCX");
-  ucp_config_release(config);
-  return status;
-}
-
-absl::Status UcxFabric::StartWorker() {
-  ucp_worker_params_t params{};
-  params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
-  params.thread_mode = UCS_THREAD_MODE_SINGLE;
-  if (absl::Status status = ToStatus(ucp_worker_create(context_, &params, &worker_), "no UCX worker"); !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = ToStatus(ucp_worker_get_efd(worker_, &event_fd_), "no UCX event fd"); !status.ok()) {
-    return status;
-  }
-  ucp_address_t* address = nullptr;
-  size_t size = 0;
-  absl::Status status = ToStatus(ucp_worker_get_address(worker_, &address, &size), "no UCX address");
-  if (!status.ok()) return status;
-  address_.assign(reinterpret_cast<const char*>(address), size);
-  ucp_worker_release_address(worker_, address);
-  return absl::OkStatus();
-}
-
-absl::Status UcxFabric::Handle(AmId id, ucp_am_recv_callback_t callback) {
-  ucp_am_handler_param_t param{};
-  param.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG |
-                     UCP_AM_HANDLER_PARAM_FIELD_FLAGS;
-  param.id = id;
-  param.cb = callback;
-  param.arg = this;
-  param.flags = UCP_AM_FLAG_WHOLE_MSG;
-  return ToStatus(ucp_worker_set_am_recv_handler(worker_, &param), "UCX takes no active message handler");
+  absl::Status status = worker_.Start(options);
+  return status.ok() ? receiver_.Start() : status;
 }
 
 void UcxFabric::Introduce(std::uint32_t self, const std::string& secret) {
@@ -222,15 +126,10 @@ void UcxFabric::Introduce(std::uint32_t self, const std::string& secret) {
 
 UcxFabric::~UcxFabric() {
   ended_ = true;
-  if (worker_ != nullptr) {
-    CloseAll();
-    ucp_worker_destroy(worker_);
-  }
-  if (context_ != nullptr) ucp_cleanup(context_);
-  for (const Done& done : undeliverable_) done(NotConnected());
-  for (const Outgoing& item : outgoing_) {
-    if (item.done) item.done(absl::CancelledError("the fabric was closed"));
-  }
+  if (worker_.started()) CloseAll();
+  worker_.Stop();
+  sender_.CancelAll();
+  AnswerUndeliverable();
 }
 
 void UcxFabric::CloseAll() {
@@ -238,13 +137,14 @@ void UcxFabric::CloseAll() {
   const auto deadline = std::chrono::steady_clock::now() + kCloseTime;
   do {
     Flush();
-    ucp_worker_progress(worker_);
+    worker_.Progress();
     ReapClosed();
   } while (!closing_.empty() && std::chrono::steady_clock::now() < deadline);
   for (const auto& [request, peer] : closing_) ucp_request_free(request);  // the worker ends them
 }
 
-// ---- peers -------------------------------------------------------------------------------------------------------------
+// ---- peers
+// -------------------------------------------------------------------------------------------------------------
 
 Peer* UcxFabric::Find(std::uint32_t node) const {
   const auto peer = peers_.find(node);
@@ -293,14 +193,14 @@ bool UcxFabric::EnsureOpen(Peer* peer) {
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler.cb = OnEndpointError;
   params.err_handler.arg = peer;
-  if (const ucs_status_t status = ucp_ep_create(worker_, &params, &peer->endpoint); status != UCS_OK) {
+  if (const ucs_status_t status = ucp_ep_create(worker_.get(), &params, &peer->endpoint); status != UCS_OK) {
     peer->endpoint = nullptr;
     OnEndpointError(peer, nullptr, status);
     return false;
   }
-  Outgoing hello;
-  hello.bytes = Encode(Hello{secret_, self_, incarnation_, address_});
-  Post(peer, kHelloAm, std::move(hello), nullptr, 0);
+  UcxSender::Message hello;
+  hello.bytes = Encode(Hello{secret_, self_, incarnation_, worker_.address()});
+  Post(peer, std::move(hello));
   return true;
 }
 
@@ -347,24 +247,14 @@ void UcxFabric::ReapClosed() {
   }
 }
 
-// ---- receiving ---------------------------------------------------------------------------------------------------------
+// ---- receiving
+// ---------------------------------------------------------------------------------------------------------
 
 Peer* UcxFabric::Trusted(const Envelope& sender) {
   Peer* peer = Find(sender.node);
   if (peer != nullptr && peer->trusted && peer->incarnation == sender.incarnation) return peer;
   ++stats_.dropped_unauthenticated;
   return nullptr;
-}
-
-ucs_status_t UcxFabric::OnHello(void* arg, const void*, size_t, void* data, size_t size, const ucp_am_recv_param_t*) {
-  auto* fabric = static_cast<UcxFabric*>(arg);
-  Hello hello;
-  if (Decode({static_cast<const char*>(data), size}, &hello)) {
-    fabric->TakeHello(hello);
-  } else {
-    ++fabric->stats_.dropped_malformed;
-  }
-  return UCS_OK;
 }
 
 void UcxFabric::TakeHello(const Hello& hello) {
@@ -381,23 +271,14 @@ void UcxFabric::TakeHello(const Hello& hello) {
   Queue(peer);  // an endpoint of our own, to notice when the peer dies
 }
 
-ucs_status_t UcxFabric::OnBatch(void* arg, const void* header, size_t header_size, void* data, size_t size,
-                                const ucp_am_recv_param_t*) {
-  auto* fabric = static_cast<UcxFabric*>(arg);
-  Envelope envelope;
-  if (header_size != sizeof envelope) {
-    ++fabric->stats_.dropped_malformed;
-    return UCS_OK;
-  }
-  std::memcpy(&envelope, header, sizeof envelope);
-  Peer* peer = fabric->Trusted(envelope);
-  if (peer == nullptr || !peer->order.Take(envelope.sequence, {static_cast<const char*>(data), size})) return UCS_OK;
-  fabric->TakeBatch(peer, {static_cast<const char*>(data), size});
-  for (std::string kept; peer->order.TakeKept(&kept);) fabric->TakeBatch(peer, kept);
-  return UCS_OK;
+void UcxFabric::TakeBatch(const Envelope& sender, std::string_view batch) {
+  Peer* peer = Trusted(sender);
+  if (peer == nullptr || !peer->order.Take(sender.sequence, batch)) return;
+  HandFrames(peer, batch);
+  for (std::string kept; peer->order.TakeKept(&kept);) HandFrames(peer, kept);
 }
 
-void UcxFabric::TakeBatch(Peer* peer, std::string_view batch) {
+void UcxFabric::HandFrames(Peer* peer, std::string_view batch) {
   if (!WellFormed(batch, peer->node, self_)) {
     ++stats_.dropped_malformed;
     return;
@@ -411,57 +292,18 @@ void UcxFabric::TakeBatch(Peer* peer, std::string_view batch) {
   });
 }
 
-ucs_status_t UcxFabric::OnChunk(void* arg, const void* header, size_t header_size, void* data, size_t size,
-                                const ucp_am_recv_param_t* param) {
-  auto* fabric = static_cast<UcxFabric*>(arg);
-  ChunkEnvelope envelope;
-  if (header_size == sizeof envelope) std::memcpy(static_cast<void*>(&envelope), header, sizeof envelope);
-  const BulkChunk& chunk = envelope.chunk;
-  if (header_size != sizeof envelope || chunk.size != size || size > kMaxBulkChunk || chunk.offset > chunk.total ||
-      size > chunk.total - chunk.offset) {
-    ++fabric->stats_.dropped_malformed;
-    return UCS_OK;
-  }
-  return fabric->Trusted(envelope.sender) == nullptr ? UCS_OK : fabric->TakeChunk(envelope, data, *param);
+char* UcxFabric::PlaceChunk(const ChunkEnvelope& envelope) {
+  if (Trusted(envelope.sender) == nullptr) return nullptr;
+  return handler_->OnBulk(envelope.sender.node, envelope.chunk);
 }
 
-ucs_status_t UcxFabric::TakeChunk(const ChunkEnvelope& envelope, void* data, const ucp_am_recv_param_t& param) {
-  char* to = handler_->OnBulk(envelope.sender.node, envelope.chunk);
-  if (to == nullptr) return UCS_OK;
-  if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) return Receive(envelope.sender.node, envelope.chunk, to, data);
-  std::memcpy(to, data, envelope.chunk.size);
-  Received(envelope.sender.node, envelope.chunk, UCS_OK);
-  return UCS_OK;
+void UcxFabric::ChunkReceived(const ChunkEnvelope& envelope, const absl::Status& status) {
+  if (status.ok()) stats_.bulk_bytes_received += envelope.chunk.size;
+  if (!ended_) handler_->OnBulkDone(envelope.sender.node, envelope.chunk, status);
 }
 
-// Fetches a chunk that was only announced.
-ucs_status_t UcxFabric::Receive(std::uint32_t node, const BulkChunk& chunk, char* to, void* descriptor) {
-  incoming_.push_front({this, node, chunk, {}});
-  incoming_.front().self = incoming_.begin();
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
-  param.cb.recv_am = OnReceived;
-  param.user_data = &incoming_.front();
-  const ucs_status_ptr_t request = ucp_am_recv_data_nbx(worker_, descriptor, to, chunk.size, &param);
-  if (!UCS_PTR_IS_PTR(request)) OnReceived(nullptr, UCS_PTR_STATUS(request), 0, &incoming_.front());
-  return UCS_INPROGRESS;
-}
-
-void UcxFabric::OnReceived(void* request, ucs_status_t status, size_t, void* arg) {
-  if (request != nullptr) ucp_request_free(request);
-  auto* item = static_cast<Incoming*>(arg);
-  UcxFabric* fabric = item->fabric;
-  const Incoming received = *item;
-  fabric->incoming_.erase(received.self);
-  fabric->Received(received.node, received.chunk, status);
-}
-
-void UcxFabric::Received(std::uint32_t node, const BulkChunk& chunk, ucs_status_t status) {
-  if (status == UCS_OK) stats_.bulk_bytes_received += chunk.size;
-  if (!ended_) handler_->OnBulkDone(node, chunk, ToStatus(status, "receive failed"));
-}
-
-// ---- sending -----------------------------------------------------------------------------------------------------------
+// ---- sending
+// -----------------------------------------------------------------------------------------------------------
 
 void UcxFabric::Queue(Peer* peer) {
   if (!std::exchange(peer->queued, true)) queued_.push_back(peer->node);
@@ -482,7 +324,12 @@ void UcxFabric::Send(std::uint32_t node, const FrameHeader& header, std::string_
 
 void UcxFabric::SendBulk(std::uint32_t node, const BulkChunk& chunk, const char* bytes, Done done) {
   if (Peer* peer = Find(node)) {
-    peer->chunks.push_back({chunk, bytes, std::move(done)});
+    UcxSender::Message& message = peer->chunks.emplace_back();
+    message.kind = kUcxChunk;
+    message.envelope.chunk = chunk;
+    message.chunk = bytes;
+    message.done = std::move(done);
+    stats_.bulk_bytes_sent += chunk.size;
     Queue(peer);
   } else {
     ++stats_.dropped_unreachable;
@@ -508,75 +355,50 @@ void UcxFabric::FlushPeer(Peer* peer) {
   const bool nothing = peer->batches.empty() && peer->chunks.empty();
   if (nothing && !peer->current) return;
   if (!EnsureOpen(peer)) return DropUnsent(peer);
-  while (!peer->batches.empty()) {
-    Outgoing item;
-    item.bytes = std::move(peer->batches.front());
-    item.envelope.sender.sequence = peer->next_sequence++;
-    peer->batches.pop_front();
+  for (; !peer->batches.empty(); peer->batches.pop_front()) {
+    UcxSender::Message message;
+    message.kind = kUcxBatch;
+    message.bytes = std::move(peer->batches.front());
+    message.envelope.sender.sequence = peer->next_sequence++;
     ++stats_.batches_sent;
-    Post(peer, kBatchAm, std::move(item), nullptr, 0);
+    Post(peer, std::move(message));
   }
-  while (!peer->chunks.empty()) {
-    const Chunk chunk = std::move(peer->chunks.front());
+  while (!peer->chunks.empty()) {  // `done` may add more
+    UcxSender::Message message = std::move(peer->chunks.front());
     peer->chunks.pop_front();
-    Outgoing item;
-    item.envelope.chunk = chunk.chunk;
-    item.done = chunk.done;
-    Post(peer, kChunkAm, std::move(item), chunk.bytes, chunk.chunk.size);
+    Post(peer, std::move(message));
   }
 }
 
 void UcxFabric::DropUnsent(Peer* peer) {
   peer->batches.clear();
-  while (!peer->chunks.empty()) {
-    undeliverable_.push_back(std::move(peer->chunks.front().done));
-    peer->chunks.pop_front();
-  }
+  for (UcxSender::Message& chunk : peer->chunks) undeliverable_.push_back(std::move(chunk.done));
+  peer->chunks.clear();
 }
 
-void UcxFabric::Post(Peer* peer, AmId id, Outgoing outgoing, const char* bytes, std::size_t size) {
-  Outgoing& item = outgoing_.emplace_front(std::move(outgoing));
-  item.fabric = this;
-  item.self = outgoing_.begin();
-  item.envelope.sender.node = self_;
-  item.envelope.sender.incarnation = incarnation_;
-  const std::size_t header_size[] = {0, sizeof(Envelope), sizeof(ChunkEnvelope)};
-  if (id != kChunkAm) {
-    bytes = item.bytes.data();
-    size = item.bytes.size();
-  }
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
-  param.cb.send = OnSent;
-  param.user_data = &item;
-  param.flags = id == kChunkAm ? 0 : UCP_AM_SEND_FLAG_EAGER;
-  const ucs_status_ptr_t request = ucp_am_send_nbx(peer->endpoint, id, &item.envelope, header_size[id], bytes, size, &param);
-  if (!UCS_PTR_IS_PTR(request)) OnSent(nullptr, UCS_PTR_STATUS(request), &item);
+void UcxFabric::Post(Peer* peer, UcxSender::Message message) {
+  message.envelope.sender.node = self_;
+  message.envelope.sender.incarnation = incarnation_;
+  sender_.Post(peer->endpoint, std::move(message));
 }
 
-void UcxFabric::OnSent(void* request, ucs_status_t status, void* arg) {
-  if (request != nullptr) ucp_request_free(request);
-  auto* item = static_cast<Outgoing*>(arg);
-  item->fabric->Sent(item, status);
+bool UcxFabric::AnswerUndeliverable() {
+  const std::vector<Done> dones = std::exchange(undeliverable_, {});
+  for (const Done& done : dones) done(NotConnected());
+  return !dones.empty();
 }
 
-void UcxFabric::Sent(Outgoing* item, ucs_status_t status) {
-  const Done done = std::move(item->done);
-  if (done && status == UCS_OK) stats_.bulk_bytes_sent += item->envelope.chunk.size;
-  outgoing_.erase(item->self);
-  if (done) done(ToStatus(status, "send failed"));
-}
-
-// ---- progress ----------------------------------------------------------------------------------------------------------
+// ---- progress
+// ----------------------------------------------------------------------------------------------------------
 
 bool UcxFabric::Progress() {
   if (!introduced_) return false;
   bool worked = Flush();
-  for (int round = 0; round < kProgressRounds && ucp_worker_progress(worker_) != 0; ++round) worked = true;
+  for (int round = 0; round < kProgressRounds && worker_.Progress(); ++round) worked = true;
   worked |= Flush();
-  worked |= !broken_.empty() || !undeliverable_.empty();
+  worked |= !broken_.empty();
   LoseBroken();
-  for (const Done& done : std::exchange(undeliverable_, {})) done(NotConnected());
+  worked |= AnswerUndeliverable();
   ReapClosed();
   return worked;
 }
@@ -584,7 +406,7 @@ bool UcxFabric::Progress() {
 bool UcxFabric::Arm() {
   if (!introduced_) return true;
   const bool idle = queued_.empty() && leaving_.empty() && broken_.empty() && undeliverable_.empty();
-  return idle && ucp_worker_arm(worker_) == UCS_OK;
+  return idle && worker_.Arm();
 }
 
 }  // namespace
@@ -594,7 +416,5 @@ absl::StatusOr<std::unique_ptr<Fabric>> MakeUcxFabric(const UcxFabricOptions& op
   if (absl::Status status = fabric->Start(options); !status.ok()) return status;
   return fabric;
 }
-
-std::string FabricVersion() { return ucp_get_version_string(); }
 
 }  // namespace ray_engine

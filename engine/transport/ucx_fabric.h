@@ -4,10 +4,11 @@
 
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <memory>
 #include <string>
 
-#include <absl/status/statusor.h>
 #include "engine/transport/fabric.h"
 
 namespace ray_engine {

@@ -302,12 +302,20 @@ def _work(request, fd) -> int:
     _prefer_as_victim()
     _set_name(request.name)
     os.environ.update(request.environment)
-    sys.stdout.reconfigure(line_buffering=True)
+    _open_output()
     from ray_engine import _worker_main
 
     code = _worker_main.main(fd, job_config=request.job_config, job_id=request.job, environment=request.environment)
     _run_exit_functions()
     return code or 0
+
+
+def _open_output():
+    """New streams: those of the forkserver remember what their descriptors once were. Lines leave when complete."""
+    for number, name, errors in ((1, "stdout", "surrogateescape"), (2, "stderr", "backslashreplace")):
+        stream = open(number, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _die_with_parent(parent):

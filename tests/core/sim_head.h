@@ -34,6 +34,10 @@ class SimHead {
   bool Stored(std::uint32_t node, const ObjectId& object) const { return store_.count({node, object}) != 0; }
   void Store(std::uint32_t node, const ObjectId& object, ProcessId owner) { store_[{node, object}] = owner; }
 
+  bool IsDead(const ActorId& actor) const {
+    const auto it = actors_.find(actor);
+    return it != actors_.end() && it->second.state == ActorState::kDead;
+  }
   std::size_t leases() const { return leases_.size(); }
   std::size_t stored() const { return store_.size(); }
 

@@ -69,6 +69,7 @@ void SimProcess::Dispatch(const Frame& frame) {
     case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { actors_.On(m); });
     case MessageType::kStartActor:
       return with(StartActor{}, [&](const auto& m) {
+        actor_ = m.spec.actor;
         concurrency_ = m.spec.max_concurrency;
         executor_.On(m);
       });

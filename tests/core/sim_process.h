@@ -113,6 +113,7 @@ class SimProcess : private Ownership::Listener {
   CallOptions constructor_;
   std::vector<std::unique_ptr<Program>> programs_;
   std::vector<SimRef> state_;
+  ActorId actor_;  // that lives here
   std::size_t concurrency_ = 1;
   bool gives_back_at_once_;
   bool ending_ = false;

@@ -79,7 +79,7 @@ WireValue SimProcess::MakeValue(const ObjectId& object, ProcessId owner, Program
   std::vector<ObjectId> ids;
   for (std::size_t i = world_->random().Below(3); i-- > 0;) {
     const SimRef* ref = Pick(program->refs);
-    if (ref == nullptr) break;
+    if (ref == nullptr || world_->Reaches(ref->entry->id, object)) break;
     ownership_.Hold(ref->entry);
     contained->push_back(ref->entry);
     ids.push_back(ref->entry->id);
@@ -209,6 +209,7 @@ void SimProcess::Swap(Program* program) {
 // ---- checks --------------------------------------------------------------------------------------------------------------
 
 void SimProcess::CheckValue(const ObjectEntry& entry, Mask needs) {
+  if (world_->head().IsDead(actor_)) return;  // whoever kept something for it has let go
   const Truth& truth = world_->TruthOf(entry.id);
   const auto problem = [&](const std::string& what) {
     world_->Problem(ToString(id_) + " read object " + entry.id.Hex() + " of " + ToString(entry.owner) + ": " + what);

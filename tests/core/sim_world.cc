@@ -11,6 +11,15 @@ namespace {
 constexpr std::uint64_t kMaxEvents = 200'000;
 constexpr Nanoseconds kTickEvery = std::chrono::milliseconds(12);
 
+std::string Describe(const ObjectEntry& entry) {
+  std::string text = entry.id.Hex() + " of " + ToString(entry.owner) + ", held " + std::to_string(entry.holds) + " times";
+  if (entry.rare == nullptr) return text + "\n";
+  for (const auto& [borrower, count] : entry.rare->borrowers) {
+    text += ", by " + ToString(borrower) + " " + std::to_string(count) + " times";
+  }
+  return text + ", granted " + std::to_string(entry.rare->grants) + " times\n";
+}
+
 std::uint64_t Mixed(std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); }
 
 }  // namespace
@@ -29,6 +38,22 @@ void SimWorld::Problem(const std::string& what) {
 const ActorId* SimWorld::ActorOf(const ObjectId& handle) const {
   const auto it = actor_by_handle_.find(handle);
   return it == actor_by_handle_.end() ? nullptr : &it->second;
+}
+
+bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
+  std::set<ObjectId> seen = {part};
+  std::vector<ObjectId> work = {part};
+  while (!work.empty()) {
+    const ObjectId next = work.back();
+    work.pop_back();
+    if (next == object) return true;
+    for (const auto& contained : truths_.at(next).contained) {
+      for (const ObjectId& child : contained) {
+        if (seen.insert(child).second) work.push_back(child);
+      }
+    }
+  }
+  return false;
 }
 
 // ---- births and deaths ---------------------------------------------------------------------------------------------------
@@ -71,12 +96,12 @@ bool SimWorld::EndIfIdle(ProcessId worker) {
   return true;
 }
 
-// The processes of its node it has talked to: the node engine has made links between them.
+// Those who hear of its end unasked: who has talked to it, and on its node (where links have two ends) whom it has talked to.
 std::vector<ProcessId> SimWorld::LinkedTo(ProcessId process) const {
   std::vector<ProcessId> linked;
   const SimProcess& dead = *ended_.back();
   for (const auto& [id, other] : processes_) {
-    if (id.node == process.node && (other->HasSpokenTo(process) || dead.HasSpokenTo(id))) linked.push_back(id);
+    if (other->HasSpokenTo(process) || (id.node == process.node && dead.HasSpokenTo(id))) linked.push_back(id);
   }
   return linked;
 }
@@ -166,11 +191,14 @@ void SimWorld::CheckEnd() {
   for (const auto& [id, process] : processes_) {
     const Ownership::Counts counts = process->ownership().Stats();
     std::size_t excused = 0;
-    for (const auto& [object, truth] : truths_) excused += orphans.count({id, object});
-    if (counts.entries != excused || counts.table != excused) {
-      Problem(ToString(id) + " keeps " + std::to_string(counts.entries) + " objects, " + std::to_string(excused) +
-              " of them for a reason");
+    std::string others;
+    for (const auto& [object, truth] : truths_) {
+      const ObjectEntry* entry = process->ownership().Find(object);
+      orphans.count({id, object}) != 0 ? void(++excused) : void(others += entry == nullptr ? "" : Describe(*entry));
     }
+    if (counts.entries == excused && counts.table == excused) continue;
+    Problem(ToString(id) + " keeps " + std::to_string(counts.entries) + " objects, " + std::to_string(excused) +
+            " of them for a reason, not so:\n" + others);
   }
   if (head_.leases() != 0) Problem("leases were not returned");
   if (head_.stored() != 0 && !options_.crashes && !options_.cancels) Problem("stored objects were not freed");
@@ -180,7 +208,7 @@ void SimWorld::CheckEnd() {
 // Every object of a living process became ready once.
 void SimWorld::CheckTruths() {
   for (const auto& [object, truth] : truths_) {
-    const bool once = truth.times_ready == 1 || (truth.times_ready > 1 && options_.crashes);  // a freed one may come back as lost
+    const bool once = truth.times_ready == 1 || (truth.times_ready > 1 && dead_ != 0);  // a freed one may come back as lost
     if (!Lives(truth.owner) || truth.owner.IsNil() || once) continue;
     Problem("object " + object.Hex() + " became ready " + std::to_string(truth.times_ready) + " times");
   }

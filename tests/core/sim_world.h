@@ -69,6 +69,8 @@ class SimWorld {
   SimHead& head() { return head_; }
   Nanoseconds now() const { return now_; }
   Truth& TruthOf(const ObjectId& object) { return truths_[object]; }
+  // Would a value of `object` that contains `part` close a circle? Counting references does not free circles.
+  bool Reaches(const ObjectId& part, const ObjectId& object) const;
   std::uint64_t NextOrder() { return ++last_order_; }
   bool WantsMore() { return budget_ > 0 && budget_-- > 0; }
   void Problem(const std::string& what);

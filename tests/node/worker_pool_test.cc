@@ -21,7 +21,7 @@ StartLease Lease(std::uint64_t id, const JobId& job = Job(1)) {
 
 class WorkerPoolTest : public testing::Test {
  protected:
-  WorkerPoolTest() { pool_.OnForkserverUp(1, 2); }
+  WorkerPoolTest() { pool_.OnForkserverUp(1, 1); }
 
   template <class Action>
   static std::vector<Action> Only(const WorkerPool::Actions& actions) {
@@ -47,7 +47,7 @@ class WorkerPoolTest : public testing::Test {
   }
 
   std::uint32_t last_serial_ = 0;
-  WorkerPool::Limits limits_{/*keep_idle=*/1, /*max_starting=*/3, /*max_start_failures=*/2, milliseconds(1000)};
+  WorkerPool::Limits limits_{/*max_starting=*/3, /*max_start_failures=*/2, milliseconds(1000)};
   WorkerPool pool_{limits_, [this](const WorkerKey&) { return ++last_serial_; }};
 };
 
@@ -103,7 +103,7 @@ TEST_F(WorkerPoolTest, StartsOnlyAFewWorkersAtATime) {
 }
 
 TEST_F(WorkerPoolTest, ForksWhereTheLoadPerCpuIsLowest) {
-  pool_.OnForkserverUp(2, 6);
+  pool_.OnForkserverUp(2, 3);
   std::vector<std::uint32_t> chosen;
   for (std::uint64_t id = 1; id <= 8; ++id) {
     const auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(Lease(id)));

@@ -1,12 +1,15 @@
-// The UCX fabric over TCP on the loopback interface: two fabrics in one process, or one here and one in a process that can
-// be killed.
+// The UCX fabric over TCP on the loopback interface: two fabrics in one process, or one here and one in a process that
+// can be killed.
 
 #include "engine/transport/ucx_fabric.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
+#include <thread>
 
 #include "tests/transport/fabric_peer_process.h"
 #include "tests/transport/fabric_recorder.h"
@@ -27,6 +30,11 @@ std::unique_ptr<Fabric> MakeFabric(FabricHandler* handler) {
 class UcxFabricTest : public testing::Test {
  protected:
   UcxFabricTest() : a_(MakeFabric(&a_saw_)), b_(MakeFabric(&b_saw_)) {}
+  ~UcxFabricTest() override {
+    std::thread end_a([this] { a_.reset(); });  // both at once: each waits for the other to take its last frames
+    b_.reset();
+    end_a.join();
+  }
 
   void Introduce(const std::string& secret_of_b = kSecret) {
     a_->Introduce(0, kSecret);
@@ -113,7 +121,8 @@ TEST_F(UcxFabricTest, RefusedChunkIsDroppedAndItsSenderGoesOn) {
   b_saw_.refuse_bulk = true;
   const std::string bytes(8 << 20, 'r');
   bool done = false;
-  a_->SendBulk(1, {ObjectId::Random(), 0, bytes.size(), bytes.size()}, bytes.data(), [&](const absl::Status&) { done = true; });
+  a_->SendBulk(1, {ObjectId::Random(), 0, bytes.size(), bytes.size()}, bytes.data(),
+               [&](const absl::Status&) { done = true; });
   a_->Send(1, TestFrame(0, 1), "after");
   EXPECT_TRUE(Until([&] { return done && b_saw_.frames.size() == 1; }));
   EXPECT_EQ(b_saw_.chunks_ended, 0u);
@@ -183,7 +192,8 @@ TEST_F(UcxFabricTest, EveryChunkIsAnsweredAtTheEnd) {
   const std::string bytes(kMaxBulkChunk, 'e');
   int done = 0;
   for (int i = 0; i < 10; ++i) {
-    a_->SendBulk(1, {ObjectId::Random(), 0, bytes.size(), bytes.size()}, bytes.data(), [&](const absl::Status&) { ++done; });
+    a_->SendBulk(1, {ObjectId::Random(), 0, bytes.size(), bytes.size()}, bytes.data(),
+                 [&](const absl::Status&) { ++done; });
   }
   a_.reset();  // b does not progress
   EXPECT_EQ(done, 10);

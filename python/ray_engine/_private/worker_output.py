@@ -43,5 +43,7 @@ def install():
         stream = getattr(sys, name)
         stream.flush()
         _replaced.append(stream)
-        titled = _TitledStream(stream.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        # Not stream.buffer: it remembers what the descriptor was before the forkserver put a pipe there.
+        buffer = open(stream.fileno(), "wb", closefd=False)
+        titled = _TitledStream(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
         setattr(sys, name, titled)

@@ -1,0 +1,125 @@
+#include "objectstore/allocator.h"
+
+#include <gtest/gtest.h>
+
+#include <iterator>
+#include <map>
+#include <random>
+#include <vector>
+
+namespace ray_engine {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+TEST(Allocator, RangesAreAligned) {
+  Allocator allocator(16 * kMiB);
+  EXPECT_EQ(allocator.Allocate(1), 0u);
+  EXPECT_EQ(allocator.Allocate(65), 64u);
+  EXPECT_EQ(allocator.Allocate(kMiB), 4096u);
+  EXPECT_EQ(*allocator.Allocate(kMiB + 1) % Allocator::kPage, 0u);
+  EXPECT_EQ(allocator.used(), 64 + 128 + kMiB + kMiB + 4096);
+  EXPECT_EQ(allocator.CheckInvariants(), "");
+}
+
+TEST(Allocator, EmptyObjectsHavePlacesOfTheirOwn) {
+  Allocator allocator(kMiB);
+  EXPECT_NE(*allocator.Allocate(0), *allocator.Allocate(0));
+}
+
+TEST(Allocator, ExactlyFullAndNotAByteMore) {
+  Allocator allocator(4 * kMiB);
+  EXPECT_EQ(allocator.Allocate(4 * kMiB), 0u);
+  EXPECT_FALSE(allocator.Allocate(1));
+  allocator.Free(0);
+  EXPECT_FALSE(allocator.Allocate(4 * kMiB + 1));
+  EXPECT_FALSE(allocator.Allocate(~std::uint64_t{0}));
+  EXPECT_EQ(allocator.Allocate(4 * kMiB), 0u);
+}
+
+TEST(Allocator, NeighboursAreJoined) {
+  Allocator allocator(3 * kMiB);
+  const std::uint64_t a = *allocator.Allocate(kMiB), b = *allocator.Allocate(kMiB), c = *allocator.Allocate(kMiB);
+  allocator.Free(a);
+  allocator.Free(c);
+  EXPECT_EQ(allocator.Stats().free_ranges, 2u);
+  EXPECT_FALSE(allocator.Allocate(2 * kMiB));
+  EXPECT_DOUBLE_EQ(allocator.Stats().Fragmentation(), 0.5);
+  allocator.Free(b);
+  EXPECT_EQ(allocator.Stats().free_ranges, 1u);
+  EXPECT_EQ(allocator.Stats().largest_free, 3 * kMiB);
+  EXPECT_DOUBLE_EQ(allocator.Stats().Fragmentation(), 0);
+  EXPECT_TRUE(allocator.Allocate(3 * kMiB));
+}
+
+TEST(Allocator, BestFitLeavesLongRangesAlone) {
+  Allocator allocator(100 * kMiB);
+  const std::uint64_t large = *allocator.Allocate(10 * kMiB), wall = *allocator.Allocate(kMiB);
+  const std::uint64_t small = *allocator.Allocate(2 * kMiB), end = *allocator.Allocate(kMiB);
+  allocator.Free(small);
+  allocator.Free(large);
+  EXPECT_EQ(allocator.Allocate(2 * kMiB), small);
+  EXPECT_EQ(allocator.Allocate(9 * kMiB), large);
+  EXPECT_LT(wall, end);
+}
+
+TEST(Allocator, WarmRangesComeBeforeUntouchedOnes) {
+  Allocator allocator(1000 * kMiB);
+  for (int i = 0; i < 50; ++i) allocator.Free(*allocator.Allocate(10 * kMiB));
+  EXPECT_EQ(allocator.Stats().high_water, 10 * kMiB);
+  EXPECT_EQ(allocator.Stats().warm_free, 10 * kMiB);
+}
+
+TEST(Allocator, OfEqualRangesTheOneFreedLastIsReused) {
+  Allocator allocator(100 * kMiB);
+  std::vector<std::uint64_t> places;
+  for (int i = 0; i < 6; ++i) places.push_back(*allocator.Allocate(kMiB));
+  for (const int i : {0, 4, 2}) allocator.Free(places[i]);
+  EXPECT_EQ(allocator.Allocate(kMiB), places[2]);
+  EXPECT_EQ(allocator.Allocate(kMiB), places[4]);
+  EXPECT_EQ(allocator.Allocate(kMiB), places[0]);
+}
+
+TEST(Allocator, GrowingObjectExtendsTheLastWarmRange) {
+  Allocator allocator(100 * kMiB);
+  allocator.Free(*allocator.Allocate(10 * kMiB));
+  EXPECT_EQ(allocator.Allocate(20 * kMiB), 0u);
+  EXPECT_EQ(allocator.Stats().high_water, 20 * kMiB);
+}
+
+// Random calls against the simplest model: a map of what is taken.
+TEST(Allocator, RandomCallsNeverOverlapAndLoseNothing) {
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    std::mt19937 random(seed);
+    constexpr std::uint64_t kSize = 64 * kMiB;
+    Allocator allocator(kSize);
+    std::map<std::uint64_t, std::uint64_t> taken;
+    for (int step = 0; step < 2000; ++step) {
+      if (random() % 2 == 0 && !taken.empty()) {
+        const auto victim = std::next(taken.begin(), random() % taken.size());
+        allocator.Free(victim->first);
+        taken.erase(victim);
+      } else if (const std::uint64_t size = random() % (std::uint64_t{1} << (random() % 24)); true) {
+        const auto offset = allocator.Allocate(size);
+        if (!offset) {
+          ASSERT_LT(allocator.Stats().largest_free, Allocator::Rounded(size) + Allocator::kPage);
+          continue;
+        }
+        const std::uint64_t end = *offset + Allocator::Rounded(size);
+        ASSERT_LE(end, kSize);
+        const auto next = taken.lower_bound(*offset);
+        if (next != taken.end()) ASSERT_LE(end, next->first);
+        if (next != taken.begin()) ASSERT_LE(std::prev(next)->second, *offset);
+        taken[*offset] = end;
+      }
+      if (step % 50 == 0) ASSERT_EQ(allocator.CheckInvariants(), "") << "seed " << seed << ", step " << step;
+    }
+    for (const auto& [offset, end] : taken) allocator.Free(offset);
+    EXPECT_EQ(allocator.used(), 0u);
+    EXPECT_EQ(allocator.Stats().largest_free, kSize);
+    EXPECT_EQ(allocator.CheckInvariants(), "");
+  }
+}
+
+}  // namespace
+}  // namespace ray_engine

@@ -1,0 +1,154 @@
+// Random calls on the store, compared after each with a model that is too simple to be wrong: a map of objects, each with
+// its state and the pins of every client.
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <vector>
+
+#include "objectstore/store.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr int kObjects = 12, kClients = 4;
+constexpr std::uint64_t kStore = 1 << 20;
+
+struct ModelObject {
+  std::uint64_t size = 0;
+  int writer = -1;  // -1: sealed
+  bool primary = true, freed = false;
+  std::map<int, int> pins;
+
+  int Pins() const {
+    int sum = 0;
+    for (const auto& [client, count] : pins) sum += count;
+    return sum;
+  }
+  bool Gone() const { return writer < 0 && freed && Pins() == 0; }
+  bool Evictable() const { return writer < 0 && !primary && Pins() == 0; }
+};
+
+class StoreModelTest : public testing::TestWithParam<int> {
+ protected:
+  static ObjectId Object(int index) { return ObjectId::FromBinary(std::string(ObjectId::kSize, static_cast<char>(index))); }
+  static ProcessId Client(int index) { return {0, static_cast<std::uint32_t>(index + 1)}; }
+
+  void Create(int object, int client) {
+    const std::uint64_t size = random_() % (kStore / 4);
+    const bool primary = random_() % 2 == 0;
+    const auto copy = primary ? Store::Copy::kPrimary : Store::Copy::kSecondary;
+    const absl::Status status = store_.Create(Object(object), size, Client(client), copy).status();
+    const auto found = model_.find(object);
+    if (found == model_.end()) {
+      if (status.ok()) model_[object] = {size, client, primary, false, {}};
+      ASSERT_TRUE(status.ok() || absl::IsResourceExhausted(status)) << status;
+      DropEvicted();
+      if (!status.ok()) {
+        for (const auto& [other, state] : model_) ASSERT_FALSE(state.Evictable()) << "full, but object " << other;
+      }
+    } else if (found->second.writer >= 0) {
+      ASSERT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    } else {
+      ASSERT_TRUE(absl::IsAlreadyExists(status)) << status;
+      found->second.freed = false;
+      found->second.primary |= primary;
+    }
+  }
+
+  // Which copies were evicted is the store's choice, but only evictable ones may be missing.
+  void DropEvicted() {
+    for (auto at = model_.begin(); at != model_.end();) {
+      const bool missing = at->second.writer < 0 && !store_.Contains(Object(at->first));
+      if (missing) ASSERT_TRUE(at->second.Evictable()) << at->first;
+      at = missing ? model_.erase(at) : std::next(at);
+    }
+  }
+
+  void Seal(int object, int client) {
+    const auto found = model_.find(object);
+    const bool its_own = found != model_.end() && found->second.writer == client;
+    ASSERT_EQ(store_.Seal(Object(object), Client(client)).ok(), its_own);
+    if (its_own) found->second.writer = -1;
+  }
+
+  void Abort(int object, int client) {
+    store_.Abort(Object(object), Client(client));
+    const auto found = model_.find(object);
+    if (found != model_.end() && found->second.writer == client) model_.erase(found);
+  }
+
+  void Pin(int object, int client) {
+    const auto found = model_.find(object);
+    const bool here = found != model_.end() && found->second.writer < 0;
+    ASSERT_EQ(store_.Pin(Object(object), Client(client)).ok(), here);
+    if (here) ++found->second.pins[client];
+  }
+
+  void Unpin(int object, int client) {
+    store_.Unpin(Object(object), Client(client));
+    const auto found = model_.find(object);
+    if (found != model_.end() && found->second.pins[client] > 0) --found->second.pins[client];
+  }
+
+  void Free(int object) {
+    store_.Free(Object(object));
+    if (const auto found = model_.find(object); found != model_.end()) found->second.freed = true;
+  }
+
+  void ClientGone(int client) {
+    store_.OnClientGone(Client(client));
+    for (auto at = model_.begin(); at != model_.end();) {
+      at->second.pins.erase(client);
+      at = at->second.writer == client ? model_.erase(at) : std::next(at);
+    }
+  }
+
+  void Step() {
+    const int object = random_() % kObjects, client = random_() % kClients;
+    switch (random_() % 16) {
+      case 0: ClientGone(client); break;
+      case 1: Abort(object, client); break;
+      case 2: case 3: Free(object); break;
+      case 4: case 5: case 6: Pin(object, client); break;
+      case 7: case 8: case 9: Unpin(object, client); break;
+      case 10: case 11: case 12: Seal(object, client); break;
+      default: Create(object, client);
+    }
+    for (auto at = model_.begin(); at != model_.end();) at = at->second.Gone() ? model_.erase(at) : std::next(at);
+  }
+
+  void Compare() {
+    ASSERT_EQ(store_.CheckInvariants(), "");
+    std::uint64_t bytes = 0, pinned = 0;
+    for (int object = 0; object < kObjects; ++object) {
+      const auto found = model_.find(object);
+      ASSERT_EQ(store_.Contains(Object(object)), found != model_.end() && found->second.writer < 0) << object;
+    }
+    for (const auto& [object, state] : model_) {
+      bytes += Allocator::Rounded(state.size);
+      pinned += state.Pins() > 0 ? state.size : 0;
+      if (state.writer < 0) ASSERT_EQ(store_.Lookup(Object(object))->size, state.size);
+    }
+    ASSERT_EQ(store_.Stats().memory.used, bytes);
+    ASSERT_EQ(store_.Stats().pinned_bytes, pinned);
+    ASSERT_EQ(store_.Stats().objects, model_.size());
+  }
+
+  std::mt19937 random_{static_cast<std::uint32_t>(GetParam())};
+  Store store_{kStore};
+  std::map<int, ModelObject> model_;
+};
+
+TEST_P(StoreModelTest, BehavesLikeTheModel) {
+  for (int step = 0; step < 3000; ++step) {
+    ASSERT_NO_FATAL_FAILURE(Step()) << "step " << step;
+    ASSERT_NO_FATAL_FAILURE(Compare()) << "step " << step;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, StoreModelTest, testing::Range(0, 20));
+
+}  // namespace
+}  // namespace ray_engine
