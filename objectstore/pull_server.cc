@@ -35,9 +35,9 @@ void PullServer::Fill(std::uint32_t node, Peer* peer, ServeActions* actions) {
 ServeActions PullServer::OnChunkSent(std::uint32_t node, const BulkChunk& chunk) {
   ServeActions actions;
   Peer& peer = peers_.find(node)->second;
-  // Requests for one object are served in order, so the first transfer of it that waits for a chunk waits for this one.
+  // Of several transfers of one object it may be another's chunk; they share the pin, so only the sum matters.
   const auto transfer = std::find_if(peer.transfers.begin(), peer.transfers.end(),
-                                     [&](const Transfer& t) { return t.object == chunk.object && t.under_way > 0; });
+                                     [&](const Transfer& candidate) { return candidate.object == chunk.object; });
   --transfer->under_way;
   --peer.under_way;
   Fill(node, &peer, &actions);

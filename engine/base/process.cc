@@ -73,22 +73,14 @@ bool OpenNullInput() {
   _exit(127);
 }
 
-pid_t ParentOf(const std::string& pid) {
-  std::ifstream file("/proc/" + pid + "/stat");
-  std::string text;
-  std::getline(file, text);
-  const std::size_t name_end = text.rfind(')');  // the name before it may hold anything
-  pid_t parent = -1;
-  if (name_end != std::string::npos) sscanf(text.c_str() + name_end, ") %*c %d", &parent);
-  return parent;
-}
-
 // The slow way, for kernels without lists of children.
 std::vector<pid_t> ChildrenFromScan() {
   std::vector<pid_t> children;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename();
-    if (std::isdigit(static_cast<unsigned char>(name[0])) != 0 && ParentOf(name) == getpid()) children.push_back(std::stoi(name));
+    if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
+    const pid_t process = std::stoi(name);
+    if (ParentOf(process) == getpid()) children.push_back(process);
   }
   return children;
 }
@@ -181,6 +173,16 @@ std::string DescribeEnd(int wait_status) {
   if (!WIFSIGNALED(wait_status)) return fmt::format("exited with code {}", WEXITSTATUS(wait_status));
   const char* name = sigabbrev_np(WTERMSIG(wait_status));
   return fmt::format("was killed by signal {} (SIG{})", WTERMSIG(wait_status), name != nullptr ? name : "?");
+}
+
+pid_t ParentOf(pid_t process) {
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  std::string text;
+  std::getline(file, text);
+  const std::size_t name_end = text.rfind(')');  // the name before it may hold anything
+  pid_t parent = -1;
+  if (name_end != std::string::npos) sscanf(text.c_str() + name_end, ") %*c %d", &parent);
+  return parent;
 }
 
 void BecomeSubreaper() { prctl(PR_SET_CHILD_SUBREAPER, 1); }

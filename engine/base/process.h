@@ -60,6 +60,9 @@ int ExitCodeOf(int wait_status);
 // "exited with code 3", "was killed by signal 9 (SIGKILL)".
 std::string DescribeEnd(int wait_status);
 
+// -1 if there is no such process.
+pid_t ParentOf(pid_t process);
+
 // Orphaned descendants become children of this process.
 void BecomeSubreaper();
 // Kills and reaps all descendants of this process, those that children leave behind too. REQUIRES: SIGCHLD is blocked.

@@ -4,6 +4,16 @@
 #include <utility>
 
 namespace ray_engine {
+namespace {
+
+bool Remove(const TaskRecord* record, std::deque<TaskRecord*>* calls) {
+  const auto it = std::find(calls->begin(), calls->end(), record);
+  if (it == calls->end()) return false;
+  calls->erase(it);
+  return true;
+}
+
+}  // namespace
 
 ActorLine* ActorSubmitter::Line(const ActorId& actor) {
   auto& line = lines_[actor];
@@ -68,7 +78,7 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   if (record->unresolved.empty()) return SendReady(line);
   tasks_->ResolveArgs(record, [this, line](TaskRecord* ready, const ObjectEntry* failed) {
     if (failed != nullptr) {
-      line->waiting.erase(std::find(line->waiting.begin(), line->waiting.end(), ready));
+      Remove(ready, &line->waiting);
       tasks_->FinishWithErrorOf(ready, failed);
     }
     SendReady(line);
@@ -87,8 +97,8 @@ void ActorSubmitter::SendReady(ActorLine* line) {
 
 void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values) {
   ActorLine* line = record->actor;
-  const auto it = std::find(line->sent.begin(), line->sent.end(), record);
-  if (it != line->sent.end()) line->sent.erase(it);
+  // It is among the waiting ones if the actor was lost: its result was under way already.
+  if (!Remove(record, &line->sent)) Remove(record, &line->waiting);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
     if (record->retries_left > 0) --record->retries_left;
@@ -136,8 +146,13 @@ void ActorSubmitter::ResendOrFail(ActorLine* line) {
 
 void ActorSubmitter::FailAll(ActorLine* line) {
   const WireValue error = DeathError(*line);
-  for (TaskRecord* record : std::exchange(line->sent, {})) tasks_->FinishWithError(record, error);
-  for (TaskRecord* record : std::exchange(line->waiting, {})) tasks_->FinishWithError(record, error);
+  for (std::deque<TaskRecord*>* calls : {&line->sent, &line->waiting}) {
+    while (!calls->empty()) {  // the end of one may be the end of others that wait for it
+      TaskRecord* record = calls->front();
+      calls->pop_front();
+      tasks_->FinishWithError(record, error);
+    }
+  }
   for (ObjectEntry* entry : std::exchange(line->creation_holds, {})) ownership_->Drop(entry);
 }
 
@@ -164,9 +179,7 @@ void ActorSubmitter::OnHandleFreed(const ObjectId& object) {
 void ActorSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
   record->cancelled = true;
   ActorLine* line = record->actor;
-  const auto it = std::find(line->waiting.begin(), line->waiting.end(), record);
-  if (it != line->waiting.end()) {
-    line->waiting.erase(it);
+  if (Remove(record, &line->waiting)) {
     tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
     SendReady(line);  // it may have held back those behind it
   } else if (line->channel != nullptr) {

@@ -143,9 +143,11 @@ void TaskSubmitter::On(const LeaseGrant& message, Nanoseconds now) {
   if (message.key >= queues_.size()) return;
   LeaseQueue* queue = queues_[message.key].get();
   if (queue->demanded > 0) --queue->demanded;
+  Channel* channel = sender_->To(message.worker);
+  if (channel->gone()) return UpdateDemand(queue, true);  // the worker died first, and its engine has ended the lease
   auto worker = std::make_unique<LeasedWorker>();
   worker->lease = message.lease;
-  worker->channel = sender_->To(message.worker);
+  worker->channel = channel;
   worker->queue = queue;
   worker->granted_at = now;
   queue->workers.push_back(std::move(worker));

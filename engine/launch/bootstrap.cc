@@ -103,6 +103,8 @@ absl::StatusOr<Introduction> Arrange(const std::vector<RankCard>& cards, int ran
   for (std::size_t i = 0; i < cards.size(); ++i) {
     if (!cards[i].failure.empty()) return absl::AbortedError(fmt::format("rank {} on {}: {}", i, cards[i].host, cards[i].failure));
     result.ended = result.ended || cards[i].ended;
+    const bool neighbour = static_cast<int>(i) != rank && cards[i].host == cards[static_cast<std::size_t>(rank)].host;
+    if (neighbour) result.neighbours.push_back(cards[i].pid);
   }
   result.introduce.node_count = 0;
   for (std::size_t i = 0; i < cards.size(); ++i) {

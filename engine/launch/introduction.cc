@@ -3,13 +3,13 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
 #include <random>
 
 #include <fmt/format.h>
 
 #include "engine/base/version.h"
 #include "engine/launch/bootstrap.h"
+#include "engine/wire/codec.h"
 
 namespace ray_engine {
 namespace {
@@ -42,6 +42,7 @@ RankCard MakeCard(const Launch& launch, Family* family, absl::Status status) {
   RankCard card;
   card.build = BuildId();
   card.host = HostName();
+  card.pid = static_cast<std::uint32_t>(getpid());
   card.has_engine = family->has_engine();
   card.secret = RandomSecret();
   if (status.ok() && family->has_engine()) {
@@ -110,6 +111,7 @@ absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family) 
   if (!introduction.ok()) return introduction.status();
   Introduced introduced;
   introduced.over = introduction->ended;
+  introduced.neighbours = introduction->neighbours;
   if (introduced.over) return introduced;
   if (family->has_engine()) {
     if (absl::Status status = family->control()->Send(introduction->introduce); !status.ok()) return status;

@@ -8,6 +8,9 @@
 
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include <absl/status/statusor.h>
 
 #include "engine/launch/family.h"
@@ -18,6 +21,7 @@ namespace ray_engine {
 
 struct Introduced {
   bool over = false;    // the driver has ended before the ranks met
+  std::vector<std::uint32_t> neighbours;  // pids of the other ranks on this machine
   ControlSocket guest;  // to the engine of this machine, for a rank without one; its Welcome is still to come
 };
 

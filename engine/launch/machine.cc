@@ -42,10 +42,7 @@ pid_t LauncherDaemon() {
   for (int height = 0; height < 4 && process > 1; ++height) {
     const std::string name = Contents(fs::path("/proc") / std::to_string(process) / "comm");
     if (std::find(std::begin(kDaemons), std::end(kDaemons), name) != std::end(kDaemons)) return process;
-    const std::string status = Contents(fs::path("/proc") / std::to_string(process) / "stat");
-    pid_t parent = 0;
-    if (const std::size_t end = status.rfind(')'); end != std::string::npos) sscanf(status.c_str() + end, ") %*c %d", &parent);
-    process = parent;
+    process = ParentOf(process);
   }
   return getppid();
 }

@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kLauncherCheck{500};  // where it cannot be watched by a descriptor
-constexpr std::chrono::milliseconds kKillPatience{2000};
+constexpr std::chrono::milliseconds kKillPatience{2000}, kNeighbourPatience{500};
 
 void RaiseFdLimit() {
   rlimit limit{};
@@ -32,6 +32,9 @@ void RaiseFdLimit() {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
 }
+
+// Invalid where the kernel cannot, or the process is gone.
+UniqueFd OpenPid(pid_t pid) { return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
 bool IsReady(const pollfd& polled) { return polled.fd >= 0 && polled.revents != 0; }
 
@@ -78,7 +81,7 @@ void Supervisor::WatchWhoStartedUs() {
   const bool started_by_program = lifeline_.valid();
   if (!launch_.rank.Launched() && !started_by_program) return;  // a shell may go and leave us running
   launcher_pid_ = getppid();
-  launcher_.Reset(static_cast<int>(syscall(SYS_pidfd_open, launcher_pid_, 0)));
+  launcher_ = OpenPid(launcher_pid_);
 }
 
 absl::Status Supervisor::Start() {
@@ -94,6 +97,7 @@ absl::Status Supervisor::IntroduceOurselves() {
     absl::StatusOr<Introduced> introduced = IntroduceByMpi(launch_, &family_);
     if (!introduced.ok()) return introduced.status();
     guest_ = std::move(introduced->guest);
+    neighbours_ = std::move(introduced->neighbours);
     if (introduced->over && !launch_.HasDriver()) code_ = 0;
     if (introduced->over) return absl::OkStatus();
   } else if (launch_.command.form != Command::kNode) {
@@ -202,10 +206,23 @@ void Supervisor::Do(const Lifecycle::TellEngine& tell) { (void)family_.control()
 
 int Supervisor::Leave() {
   KillDescendants(kKillPatience);
+  if (launch_.rank.rank == 0) LetNeighboursGoFirst();
   const int code = code_.value_or(kCannotStart);
   const std::string exit_file = launch_.command.options.Text("exit-file");
   if (launch_.rank.rank == 0 && !exit_file.empty() && launch_.command.form != Command::kSolo) WriteExitFile(exit_file, code);
   return code;
+}
+
+// A launcher that sees a code other than 0 kills all ranks that are still there, and complains.
+void Supervisor::LetNeighboursGoFirst() const {
+  const auto deadline = Clock::now() + kNeighbourPatience;
+  for (const std::uint32_t pid : neighbours_) {
+    const UniqueFd process = OpenPid(static_cast<pid_t>(pid));
+    if (!process.valid()) continue;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    pollfd polled{process.get(), POLLIN, 0};
+    poll(&polled, 1, static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0)));
+  }
 }
 
 }  // namespace ray_engine

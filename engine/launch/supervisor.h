@@ -8,7 +8,9 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
+#include <vector>
 
 #include <absl/status/status.h>
 
@@ -49,6 +51,7 @@ class Supervisor {
   void Do(const Lifecycle::Say& say) { SayToUser(say.text); }
   void Do(const Lifecycle::Finish& finish) { code_ = finish.code; }
   int Leave();
+  void LetNeighboursGoFirst() const;
 
   const Launch launch_;
   Lifecycle lifecycle_;
@@ -58,6 +61,7 @@ class Supervisor {
   UniqueFd lifeline_;      // its other end is closed by whoever started us and wants our end
   pid_t launcher_pid_ = 0; // 0: nobody whose end is ours
   UniqueFd launcher_;      // its pidfd, where the kernel has them
+  std::vector<std::uint32_t> neighbours_;  // pids of the other ranks on this machine
   std::optional<int> code_;
 };
 

@@ -1,7 +1,7 @@
 // What fabrics put on the wire around frames and chunks, and how it is checked on arrival.
 //
-// Hello is the first thing one engine says to another. Everything later carries an Envelope, whose incarnation was
-// announced by the Hello: what comes from a process that has not said it, or from a former life of a node, is
+// PeerHello is the first thing one engine says to another. Everything later carries an Envelope, whose incarnation was
+// announced by the PeerHello: what comes from a process that has not said it, or from a former life of a node, is
 // recognised by that. A batch is the frames of one sender to one receiver, one after the other; sequence numbers keep
 // batches in order whatever the network does.
 //
@@ -21,7 +21,7 @@ namespace ray_engine {
 
 inline constexpr std::uint32_t kMaxBatch = 64 << 10;
 
-struct Hello {
+struct PeerHello {
   std::string secret;
   std::uint32_t node = 0;
   std::uint64_t incarnation = 0;  // random: which life of the node this is

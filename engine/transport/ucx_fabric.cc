@@ -34,7 +34,7 @@ struct Peer {
   std::string broken;             // why the endpoint broke; empty while it works
   bool current = true;            // in the table of peers: neither lost nor disconnected
   bool trusted = false;           // it has named the secret
-  std::uint64_t incarnation = 0;  // announced by its Hello
+  std::uint64_t incarnation = 0;  // announced by its PeerHello
   BatchOrder order;
   std::uint64_t next_sequence = 0;        // of the batches to it
   std::deque<std::string> batches;        // waiting to be sent
@@ -62,7 +62,7 @@ class UcxFabric final : public Fabric, private UcxReceiver::Target {
   FabricStats Stats() const override { return stats_; }
 
  private:
-  void TakeHello(const Hello& hello) override;
+  void TakeHello(const PeerHello& hello) override;
   void TakeBatch(const Envelope& sender, std::string_view batch) override;
   char* PlaceChunk(const ChunkEnvelope& envelope) override;
   void ChunkReceived(const ChunkEnvelope& envelope, const absl::Status& status) override;
@@ -199,7 +199,7 @@ bool UcxFabric::EnsureOpen(Peer* peer) {
     return false;
   }
   UcxSender::Message hello;
-  hello.bytes = Encode(Hello{secret_, self_, incarnation_, worker_.address()});
+  hello.bytes = Encode(PeerHello{secret_, self_, incarnation_, worker_.address()});
   Post(peer, std::move(hello));
   return true;
 }
@@ -257,7 +257,7 @@ Peer* UcxFabric::Trusted(const Envelope& sender) {
   return nullptr;
 }
 
-void UcxFabric::TakeHello(const Hello& hello) {
+void UcxFabric::TakeHello(const PeerHello& hello) {
   const bool gone = gone_.contains({hello.node, hello.incarnation});
   if (ended_ || gone || hello.node == self_ || !SameSecret(hello.secret, secret_)) {
     ++stats_.dropped_unauthenticated;

@@ -33,7 +33,7 @@ absl::Status UcxReceiver::Start() {
 ucs_status_t UcxReceiver::OnHello(void* arg, const void*, size_t, void* data, size_t size,
                                   const ucp_am_recv_param_t* param) {
   Target* target = static_cast<UcxReceiver*>(arg)->target_;
-  Hello hello;
+  PeerHello hello;
   const bool here = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0;
   if (here && Decode(View(data, size), &hello)) {
     target->TakeHello(hello);

@@ -19,7 +19,7 @@ class UcxReceiver {
   class Target {
    public:
     virtual ~Target() = default;
-    virtual void TakeHello(const Hello& hello) = 0;
+    virtual void TakeHello(const PeerHello& hello) = 0;
     virtual void TakeBatch(const Envelope& sender, std::string_view batch) = 0;
     // Where to, or nullptr to drop the chunk.
     virtual char* PlaceChunk(const ChunkEnvelope& envelope) = 0;

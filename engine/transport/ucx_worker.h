@@ -15,7 +15,7 @@ namespace ray_engine {
 
 // Kinds of active messages: what they carry, and their header.
 enum UcxMessage : unsigned {
-  kUcxHello = 0,  // Hello, no header
+  kUcxHello = 0,  // PeerHello, no header
   kUcxBatch = 1,  // frames, Envelope
   kUcxChunk = 2,  // bytes of an object, ChunkEnvelope
 };

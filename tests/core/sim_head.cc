@@ -200,7 +200,9 @@ void SimHead::Die(Actor* actor, const std::string& cause) {
   actor->state = ActorState::kDead;
   actor->cause = cause;
   Publish(*actor);
-  if (!actor->worker.IsNil()) Send(kHead, actor->worker, Shutdown{cause});
+  if (actor->worker.IsNil()) return;
+  Send(kHead, actor->worker, Shutdown{cause});
+  world_->MarkDead(actor->worker);
 }
 
 }  // namespace ray_engine::sim

@@ -158,8 +158,9 @@ void SimProcess::CreateActor(Program* program) {
   truth.needs = needs;
   ObjectEntry* handle = ownership_.NewOwned(handle_id);
   ownership_.SetLocalValue(handle, WireValue{}, {});
-  world_->AddActor(handle_id, spec.actor);
-  actors_.Create(builder.Build(NumberedId<TaskId>(world_->NextNumber()), &constructor_), std::move(spec), 0, handle);
+  TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), &constructor_);
+  world_->AddActor(handle_id, spec.actor, record->holds);
+  actors_.Create(record, std::move(spec), 0, handle);
   Keep(program, handle, 0);
 }
 
@@ -170,7 +171,7 @@ void SimProcess::CallActor(Program* program) {
   const Truth& truth = world_->TruthOf(handle->entry->id);
   TaskBuilder builder(&ownership_, &tasks_);
   builder.Hold(handle->entry);
-  const ActorId actor = *world_->ActorOf(handle->entry->id);
+  const ActorId actor = world_->ActorOf(handle->entry->id);
   Mask needs = handle->needs | truth.needs | world_->BitOf(truth.owner);
   needs |= AddArgs(program, &builder, false);
   std::vector<ObjectEntry*> returns;

@@ -35,9 +35,10 @@ void SimWorld::Problem(const std::string& what) {
   if (problem_.empty()) problem_ = what;
 }
 
-const ActorId* SimWorld::ActorOf(const ObjectId& handle) const {
-  const auto it = actor_by_handle_.find(handle);
-  return it == actor_by_handle_.end() ? nullptr : &it->second;
+void SimWorld::AddActor(const ObjectId& handle, const ActorId& actor, const std::vector<ObjectEntry*>& args) {
+  auto& [id, held] = actor_by_handle_[handle];
+  id = actor;
+  for (const ObjectEntry* arg : args) held.push_back(arg->id);
 }
 
 bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
@@ -74,7 +75,7 @@ void SimWorld::Kill(ProcessId process, const std::string& cause) {
   }
   ended_.push_back(std::move(it->second));
   processes_.erase(it);
-  dead_ |= BitOf(process);
+  MarkDead(process);
   head_.OnDeath(process, cause);
 }
 
@@ -187,21 +188,22 @@ void SimWorld::CheckProgress() {
 }
 
 void SimWorld::CheckEnd() {
-  const auto orphans = Orphans();
+  std::set<const ObjectEntry*> orphans;
+  std::map<ProcessId, std::size_t> excused;
+  FindOrphans(&orphans, &excused);
   for (const auto& [id, process] : processes_) {
-    const Ownership::Counts counts = process->ownership().Stats();
-    std::size_t excused = 0;
+    const std::size_t kept = process->ownership().Stats().entries;
+    if (kept == excused[id]) continue;
     std::string others;
     for (const auto& [object, truth] : truths_) {
       const ObjectEntry* entry = process->ownership().Find(object);
-      orphans.count({id, object}) != 0 ? void(++excused) : void(others += entry == nullptr ? "" : Describe(*entry));
+      if (entry != nullptr && orphans.count(entry) == 0) others += Describe(*entry);
     }
-    if (counts.entries == excused && counts.table == excused) continue;
-    Problem(ToString(id) + " keeps " + std::to_string(counts.entries) + " objects, " + std::to_string(excused) +
+    Problem(ToString(id) + " keeps " + std::to_string(kept) + " objects, " + std::to_string(excused[id]) +
             " of them for a reason, not so:\n" + others);
   }
   if (head_.leases() != 0) Problem("leases were not returned");
-  if (head_.stored() != 0 && !options_.crashes && !options_.cancels) Problem("stored objects were not freed");
+  if (head_.stored() != 0 && dead_ == 0 && !options_.cancels) Problem("stored objects were not freed");
   CheckTruths();
 }
 
@@ -215,33 +217,39 @@ void SimWorld::CheckTruths() {
 }
 
 // A result that was lost with its worker may have carried references that their owners count already; those counts stay
-// until their borrower ends. What such objects contain stays with them.
-std::set<std::pair<ProcessId, ObjectId>> SimWorld::Orphans() const {
-  std::set<std::pair<ProcessId, ObjectId>> orphans;
-  std::vector<std::pair<ProcessId, ObjectEntry*>> work;
-  const auto add = [&](ProcessId process, const ObjectId& object) {
-    const auto it = processes_.find(process);
-    ObjectEntry* entry = it == processes_.end() ? nullptr : it->second->ownership().Find(object);
-    if (entry != nullptr && orphans.insert({process, object}).second) work.emplace_back(process, entry);
+// until their borrower ends. What such objects contain stays with them; if they are handles, so does their actor.
+void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<ProcessId, std::size_t>* excused) const {
+  std::vector<std::pair<ProcessId, const ObjectEntry*>> work;
+  const auto add = [&](ProcessId process, const ObjectEntry* entry) {
+    if (entry == nullptr || !orphans->insert(entry).second) return;
+    ++(*excused)[process];
+    work.emplace_back(process, entry);
   };
   for (const auto& [object, truth] : truths_) {
-    const auto owner = processes_.find(truth.owner);
-    ObjectEntry* entry = owner == processes_.end() ? nullptr : owner->second->ownership().Find(object);
-    if (!options_.crashes || entry == nullptr || entry->rare == nullptr) continue;
+    const ObjectEntry* entry = Find(truth.owner, object);
+    if (dead_ == 0 || entry == nullptr || entry->rare == nullptr) continue;
     for (const auto& [borrower, count] : entry->rare->borrowers) {
-      const auto process = processes_.find(borrower);
-      if (process != processes_.end() && process->second->ownership().Find(object) == nullptr) add(truth.owner, object);
+      if (Lives(borrower) && Find(borrower, object) == nullptr) add(truth.owner, entry);
     }
   }
   while (!work.empty()) {
     const auto [process, entry] = work.back();
     work.pop_back();
-    for (const ObjectEntry* child : entry->contained) {
-      add(process, child->id);
-      add(child->owner, child->id);
-    }
+    const auto keep = [&](const ObjectEntry* child) {
+      if (child == nullptr) return;
+      add(process, child);
+      add(child->owner, Find(child->owner, child->id));
+    };
+    for (const ObjectEntry* child : entry->contained) keep(child);
+    const auto actor = actor_by_handle_.find(entry->id);
+    if (actor == actor_by_handle_.end() || entry->owner != process) continue;
+    for (const ObjectId& arg : actor->second.second) keep(Find(process, arg));
   }
-  return orphans;
+}
+
+const ObjectEntry* SimWorld::Find(ProcessId process, const ObjectId& object) const {
+  const auto it = processes_.find(process);
+  return it == processes_.end() ? nullptr : it->second->ownership().Find(object);
 }
 
 std::string SimWorld::NameOfRun() const {

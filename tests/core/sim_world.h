@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/core/task_submitter.h"
@@ -78,6 +79,7 @@ class SimWorld {
   bool Lives(ProcessId process) const { return process.IsEngine() || processes_.count(process) != 0; }
   Mask BitOf(ProcessId process) const { return Mask{1} << (process.serial % 64); }
   Mask dead() const { return dead_; }
+  void MarkDead(ProcessId process) { dead_ |= BitOf(process); }
   ProcessId NewWorker() { return NewProcess(false); }
   void Kill(ProcessId process, const std::string& cause);
   bool EndIfIdle(ProcessId worker);
@@ -85,8 +87,9 @@ class SimWorld {
 
   // Actors.
   std::size_t actor_count() const { return actor_by_handle_.size(); }
-  void AddActor(const ObjectId& handle, const ActorId& actor) { actor_by_handle_[handle] = actor; }
-  const ActorId* ActorOf(const ObjectId& handle) const;
+  // `args`: what its creator holds as long as it lives.
+  void AddActor(const ObjectId& handle, const ActorId& actor, const std::vector<ObjectEntry*>& args);
+  const ActorId& ActorOf(const ObjectId& handle) const { return actor_by_handle_.at(handle).first; }
   std::uint64_t NextNumber() { return ++last_number_; }
 
  private:
@@ -101,7 +104,8 @@ class SimWorld {
   void CheckProgress();
   void CheckEnd();
   void CheckTruths();
-  std::set<std::pair<ProcessId, ObjectId>> Orphans() const;
+  void FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<ProcessId, std::size_t>* excused) const;
+  const ObjectEntry* Find(ProcessId process, const ObjectId& object) const;
   std::string NameOfRun() const;
 
   const SimOptions options_;
@@ -113,7 +117,7 @@ class SimWorld {
   std::vector<std::unique_ptr<SimProcess>> ended_;  // their entries go with the world
   std::set<ProcessId> drivers_;
   std::map<ObjectId, Truth> truths_;
-  std::map<ObjectId, ActorId> actor_by_handle_;
+  std::map<ObjectId, std::pair<ActorId, std::vector<ObjectId>>> actor_by_handle_;
   std::uint32_t last_serial_ = 0;
   std::uint64_t last_order_ = 0;
   std::uint64_t last_number_ = 0;

@@ -16,7 +16,7 @@ ALLOWED = {
     "scheduler": GROUND | {"scheduler"},
     "engine/core": GROUND | {"engine/transport", "objectstore", "engine/core"},
     "engine/node": GROUND | {"engine/transport", "objectstore", "scheduler", "engine/node"},
-    "engine/launch": GROUND | {"engine/launch"},
+    "engine/launch": GROUND | {"engine/transport", "engine/launch"},
     "python/bindings": GROUND | {"engine/transport", "objectstore", "engine/core", "python/bindings"},
 }
 

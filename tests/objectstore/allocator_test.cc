@@ -99,20 +99,20 @@ TEST(Allocator, RandomCallsNeverOverlapAndLoseNothing) {
         const auto victim = std::next(taken.begin(), random() % taken.size());
         allocator.Free(victim->first);
         taken.erase(victim);
-      } else if (const std::uint64_t size = random() % (std::uint64_t{1} << (random() % 24)); true) {
+      } else {
+        const std::uint64_t size = random() % (std::uint64_t{1} << (random() % 24));
         const auto offset = allocator.Allocate(size);
         if (!offset) {
           ASSERT_LT(allocator.Stats().largest_free, Allocator::Rounded(size) + Allocator::kPage);
           continue;
         }
         const std::uint64_t end = *offset + Allocator::Rounded(size);
-        ASSERT_LE(end, kSize);
         const auto next = taken.lower_bound(*offset);
-        if (next != taken.end()) ASSERT_LE(end, next->first);
-        if (next != taken.begin()) ASSERT_LE(std::prev(next)->second, *offset);
+        ASSERT_LE(end, next == taken.end() ? kSize : next->first);
+        ASSERT_LE(next == taken.begin() ? 0 : std::prev(next)->second, *offset);
         taken[*offset] = end;
       }
-      if (step % 50 == 0) ASSERT_EQ(allocator.CheckInvariants(), "") << "seed " << seed << ", step " << step;
+      ASSERT_EQ(step % 50 == 0 ? allocator.CheckInvariants() : "", "") << "seed " << seed << ", step " << step;
     }
     for (const auto& [offset, end] : taken) allocator.Free(offset);
     EXPECT_EQ(allocator.used(), 0u);

@@ -27,7 +27,8 @@ class PullManagerTest : public testing::Test {
     EXPECT_EQ(store_.CheckInvariants(), "");
   }
 
-  PullActions Want(char name, std::uint64_t size, ProcessId client = kAlice, std::uint64_t token = 1, std::uint32_t node = 7) {
+  PullActions Want(char name, std::uint64_t size, ProcessId client = kAlice, std::uint64_t token = 1,
+                   std::uint32_t node = 7) {
     return pulls_.OnWant(Object(name), kOwner, node, size, client, token);
   }
   bool Begin(char name, std::uint64_t index, std::uint64_t total, std::uint32_t node = 7) {
@@ -101,12 +102,12 @@ TEST_F(PullManagerTest, ChunksComeInAnyOrderAndOnlyOnce) {
 TEST_F(PullManagerTest, StrangeChunksAreRefused) {
   constexpr std::uint64_t kSize = 2 * kPullChunk;
   Want('a', kSize);
-  EXPECT_FALSE(Begin('b', 0, kSize));                                             // nobody wants it
-  EXPECT_FALSE(Begin('a', 0, kSize, 8));                                          // from another node
-  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), 0, kPullChunk, kSize + 1}));       // another size
-  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), 1, kPullChunk, kSize}));           // not a chunk's start
-  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), kPullChunk, 1, kSize}));           // not its length
-  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), 2 * kPullChunk, 0, kSize}));       // behind the end
+  EXPECT_FALSE(Begin('b', 0, kSize));                                        // nobody wants it
+  EXPECT_FALSE(Begin('a', 0, kSize, 8));                                     // from another node
+  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), 0, kPullChunk, kSize + 1}));  // another size
+  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), 1, kPullChunk, kSize}));      // not a chunk's start
+  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), kPullChunk, 1, kSize}));      // not its length
+  EXPECT_FALSE(pulls_.OnChunk(7, {Object('a'), 2 * kPullChunk, 0, kSize}));  // behind the end
 }
 
 TEST_F(PullManagerTest, FailureReachesEveryWaiterAndFreesTheMemory) {

@@ -1,7 +1,8 @@
-"""What an engine could leave behind: processes, abstract sockets, shared memory, files; in a process fds and threads.
+"""What an engine could leave behind: processes and files; in a process descriptors, threads and mapped segments.
 
-Processes of a test are known by a mark in their environment, which children inherit; processes that rewrote their
-environment are known by our memfd segments in their maps, or by their program.
+Processes of a test are known by a mark in their environment, which children inherit, so that other sessions of the same
+user on the same machine are neither counted nor touched. Sockets and shared memory of ours have no name that outlives
+the processes that hold them, so nothing is left of them when those are gone.
 """
 
 import collections
@@ -16,8 +17,6 @@ from tests.python.waiting import wait_for
 
 MARK_NAME = "RAY_ENGINE_TEST_MARK"
 SEGMENT = re.compile(rb"memfd:ray[-_]engine")
-PROGRAMS = re.compile(rb"(^|/)ray-engine(-node)?\0|ray_engine\._forkserver|^ray::")
-SOCKET = re.compile(r"@(ray-engine/\S+)")
 
 
 def new_mark():
@@ -41,14 +40,12 @@ def is_zombie(pid):
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] == [b"Z"]
 
 
-def is_ours(pid, mark):
-    if mark and f"{MARK_NAME}={mark}".encode() in read(f"/proc/{pid}/environ"):
-        return True
-    return bool(PROGRAMS.search(read(f"/proc/{pid}/cmdline")) or SEGMENT.search(read(f"/proc/{pid}/maps")))
+def is_marked(pid, mark):
+    return f"{MARK_NAME}={mark}".encode() in read(f"/proc/{pid}/environ").split(b"\0")
 
 
 def own_family():
-    """This process, its threads' children apart: it and its ancestors, which may carry the mark themselves."""
+    """This process and its ancestors, which may carry the mark themselves."""
     family, pid = set(), os.getpid()
     while pid > 1:
         family.add(pid)
@@ -56,19 +53,13 @@ def own_family():
     return family
 
 
-def processes(mark=None, besides=()):
-    """{pid: command line} of living processes of ours, without this one, its ancestors and `besides`."""
-    skip = own_family() | set(besides)
-    found = {}
+def processes(mark):
+    """{pid: command line} of living processes with this mark, without this process and its ancestors."""
+    skip, found = own_family(), {}
     for pid in alive_pids():
-        if pid not in skip and not is_zombie(pid) and is_ours(pid, mark):
+        if pid not in skip and not is_zombie(pid) and is_marked(pid, mark):
             found[pid] = read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
     return found
-
-
-def sockets():
-    """Names of abstract sockets of ours."""
-    return set(SOCKET.findall(Path("/proc/net/unix").read_text()))
 
 
 def files():
@@ -97,22 +88,17 @@ def segments_mapped_here():
 
 
 class Machine:
-    """What of ours exists on this machine before something is run; after it, nothing more may exist."""
+    """What of a test exists on this machine: processes with its mark, and files that were not there before."""
 
     def __init__(self, mark):
-        self.mark = mark
-        self.before = {"processes": set(processes(mark)), "sockets": sockets(), "files": files()}
+        self.mark, self.files = mark, files()
 
     def leftovers(self):
-        found = {
-            "processes": processes(self.mark, self.before["processes"]),
-            "sockets": sockets() - self.before["sockets"],
-            "files": files() - self.before["files"],
-        }
+        found = {"processes": processes(self.mark), "files": files() - self.files}
         return {kind: values for kind, values in found.items() if values}
 
     def check(self, limit=20):
-        """Waits until nothing is left; fails, and kills what is left, if something stays."""
+        """Waits until nothing is left; if something stays, fails and kills it."""
         try:
             wait_for(lambda: not self.leftovers(), "the end of all processes", limit, interval=0.05)
         except AssertionError:
