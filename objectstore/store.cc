@@ -152,6 +152,11 @@ std::optional<Store::Location> Store::Lookup(const ObjectId& object) const {
   return Location{entry->second.offset, entry->second.size};
 }
 
+bool Store::BeingWritten(const ObjectId& object) const {
+  const auto entry = entries_.find(object);
+  return entry != entries_.end() && !entry->second.sealed();
+}
+
 StoreStats Store::Stats() const {
   StoreStats stats;
   stats.memory = memory_.Stats();

@@ -64,6 +64,8 @@ class Store {
   // Sealed and here?
   bool Contains(const ObjectId& object) const { return Lookup(object).has_value(); }
   std::optional<Location> Lookup(const ObjectId& object) const;
+  // Created here and not sealed yet?
+  bool BeingWritten(const ObjectId& object) const;
   // Could an object of this size be here if the store were empty?
   bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
 

@@ -93,6 +93,12 @@ void Peers::OnGone(ProcessId peer) {
   SendToEngine(LinkClosed{peer}, false);
 }
 
+void Peers::Flush() {
+  for (const auto& link : links_) {
+    if (link->HasOverflow()) link->Flush();
+  }
+}
+
 bool Peers::Readable() const {
   return std::any_of(links_.begin(), links_.end(), [](const auto& link) { return link->Readable(); });
 }

@@ -48,6 +48,8 @@ class Peers : public Sender {
     Link* link = LinkTo(peer);
     return link == nullptr ? 0 : link->Drain(on_frame, 1 << 30);
   }
+  // Sends what waits for room, where there is room now.
+  void Flush();
   bool Readable() const;
   bool HasOverflow() const;
   // The process this one last sent to over a direct link, for CPU placement; may be null.

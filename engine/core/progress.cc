@@ -27,12 +27,22 @@ constexpr std::int64_t kCheckSignalsNs = 100'000'000;
 }  // namespace
 
 WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns) {
+  bool told_blocked = false;
+  const WaitResult result = WaitInTurn(lock, ready, deadline_ns, &told_blocked);
+  if (told_blocked) TellUnblocked();
+  return result;
+}
+
+// Makes progress if no other thread does; else waits to be told.
+WaitResult Runtime::WaitInTurn(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                               bool* told_blocked) {
+  std::int64_t waiting_since = 0;
   while (true) {
     if (ready()) return WaitResult::kReady;
     if (ended_) return WaitResult::kDisconnected;
     if (!progressing_) {
       progressing_ = true;
-      const WaitResult result = Progress(lock, ready, deadline_ns);
+      const WaitResult result = Progress(lock, ready, deadline_ns, told_blocked);
       LeaveProgress();
       progressing_ = false;
       if (waiters_ > 0) waiters_cv_.notify_all();
@@ -40,25 +50,28 @@ WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRe
     }
     const std::int64_t now = NowNs();
     if (now >= deadline_ns) return WaitResult::kTimeout;
+    if (waiting_since == 0) waiting_since = now;
+    const bool may_block = TellIfBlocked(now - waiting_since, told_blocked);
+    const std::int64_t nap = std::min(may_block ? waiting_since + kBlockedAfterNs - now : kCheckSignalsNs, deadline_ns - now);
     ++waiters_;
-    const std::int64_t nap = std::min(kCheckSignalsNs, deadline_ns - now);
     const bool woken = waiters_cv_.wait_for(lock, std::chrono::nanoseconds(nap)) == std::cv_status::no_timeout;
     --waiters_;
-    if (!woken && !ready()) return NowNs() >= deadline_ns ? WaitResult::kTimeout : WaitResult::kInterrupted;
+    if (!woken && !may_block && !ready()) return NowNs() >= deadline_ns ? WaitResult::kTimeout : WaitResult::kInterrupted;
   }
 }
 
-WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns) {
+WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                             bool* told_blocked) {
   sleeper_.SetPolling();
   sleeper_.block()->cpu.store(sched_getcpu(), std::memory_order_relaxed);
   submitter_->FlushDemands();
   std::int64_t idle_since = 0;  // 0: not idle yet; the clock is read only when there was nothing to do
   std::int64_t waiting_since = 0;
-  bool told_blocked = false;
   const bool idle_worker = worker_ && Context().task == nullptr;
   WaitResult result = WaitResult::kReady;
   while (true) {
     const int drained = Drain();
+    if (*told_blocked) executor_->GiveBack();  // what comes now would wait as long
     if (ready()) break;
     if (ended_) {
       result = WaitResult::kDisconnected;
@@ -75,24 +88,29 @@ WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionR
       result = WaitResult::kTimeout;
       break;
     }
-    const bool may_block = !told_blocked && Context().task != nullptr;
-    if (may_block && now - waiting_since >= kBlockedAfterNs) {
-      TellBlocked();
-      told_blocked = true;
-    }
+    const bool may_block = TellIfBlocked(now - waiting_since, told_blocked);
     if (now - idle_since < kSpinNs) {
       if (now - idle_since > kMoveApartAfterNs) MoveApart();
       Spin(lock);
       continue;
     }
+    Unpark();
     const std::int64_t wake_at = may_block ? waiting_since + kBlockedAfterNs : now + (idle_worker ? kIdleNapNs : kCheckSignalsNs);
     if (Sleep(lock, std::min(deadline_ns, wake_at)) || may_block) continue;
     if (EngineGone()) End("the engine is gone");
     result = ready() ? WaitResult::kReady : WaitResult::kInterrupted;
     break;
   }
-  if (told_blocked) TellUnblocked();
   return result;
+}
+
+// Says that the task of this thread waits once it has waited long enough. True if that is still to come.
+bool Runtime::TellIfBlocked(std::int64_t waited_ns, bool* told_blocked) {
+  if (*told_blocked || Context().task == nullptr) return false;
+  if (waited_ns < kBlockedAfterNs) return true;
+  TellBlocked();
+  *told_blocked = true;
+  return false;
 }
 
 // About a microsecond of looking at the rings without the lock. Only the thread that makes progress changes the set of
@@ -107,6 +125,7 @@ void Runtime::Spin(std::unique_lock<std::mutex>& lock) {
 // Returns false if it was ended by a signal or by the time limit.
 bool Runtime::Sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns) {
   sleeper_.DeclareAsleep();
+  peers_->Flush();  // who made room while we were polling has not rung
   if (peers_->Readable()) {
     sleeper_.SetPolling();
     return true;
@@ -119,10 +138,11 @@ bool Runtime::Sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns) {
   return rung;
 }
 
-// From now on only prompt frames ring; what came until now is handled.
+// From now on only prompt frames ring; what came until now is handled here, or by the I/O thread if there is much.
 void Runtime::LeaveProgress() {
   sleeper_.DeclareBusy();
-  if (peers_->Readable()) Drain();
+  if (Drain() > 0 && peers_->Readable()) Nudge(sleeper_.block());
+  Unpark();
 }
 
 int Runtime::Drain() {
@@ -156,7 +176,7 @@ void Runtime::IoLoop() {
   while (!ended_ || !upcalls_.empty()) {
     sleeper_.ClearPrompt();
     if (!progressing_ && !ended_) {
-      Drain();
+      if (Drain() > 0 && peers_->Readable()) Nudge(sleeper_.block());  // again, without a nap
       if (waiters_ > 0) waiters_cv_.notify_all();
     }
     const std::int64_t now = NowNs();

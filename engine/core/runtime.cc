@@ -167,7 +167,7 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
   WireValue value;
   value.is_error = pieces.is_error;
   const std::size_t size = pieces.Size();
-  if (size <= kMaxInlineValue) {
+  if (size <= kMaxInlineValue || pieces.is_error) {  // an error is raised far from the store it would lie in
     if (pieces.is_system_error) value.kind = WireValue::kSystemError;
     value.bytes.resize(size);
     pieces.CopyTo(value.bytes.data());
@@ -422,6 +422,7 @@ void Runtime::Cancel(ObjectEntry* entry, bool force, bool recursive) {
     peers_->Send(entry->owner, CancelTask{task, force, recursive});
   } else if (TaskRecord* record = tasks_->FindById(task)) {
     CancelRecord(record, force, recursive);
+    WakeSleeper(sleeper_.block());  // another thread may wait for it
   }
 }
 

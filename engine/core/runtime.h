@@ -190,7 +190,10 @@ class Runtime : private Ownership::Listener {
 
   // Progress. All with the lock held; WaitFor releases it while it spins or sleeps.
   WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns);
-  WaitResult Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns);
+  WaitResult WaitInTurn(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                        bool* told_blocked);
+  WaitResult Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                      bool* told_blocked);
   void Spin(std::unique_lock<std::mutex>& lock);
   bool Sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void LeaveProgress();
@@ -213,6 +216,7 @@ class Runtime : private Ownership::Listener {
   bool NeedsTick() const;
   void Unpark();
   void Upcall(std::function<void()> call);
+  bool TellIfBlocked(std::int64_t waited_ns, bool* told_blocked);
   void TellBlocked();
   void TellUnblocked();
   void UpdateWantsReplies();

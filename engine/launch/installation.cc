@@ -30,8 +30,8 @@ absl::StatusOr<Installation> FindInstallation() {
     found.is_wheel = candidate == prefix.parent_path();
     break;
   }
-  if (!fs::exists(found.node_program)) return absl::NotFoundError(fmt::format("{} is missing: the installation is not complete", found.node_program));
-  if (found.python_path.empty()) return absl::NotFoundError(fmt::format("the Python package that belongs to {} is missing", folder.string()));
+  if (!fs::exists(found.node_program)) return absl::FailedPreconditionError(fmt::format("{} is missing: the installation is not complete", found.node_program));
+  if (found.python_path.empty()) return absl::FailedPreconditionError(fmt::format("the Python package that belongs to {} is missing", folder.string()));
   return found;
 }
 

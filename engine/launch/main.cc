@@ -51,14 +51,15 @@ int PrintSessions() {
   return 0;
 }
 
-// All ranks fail alike; one of each machine says so.
+// What is wrong with the command, all ranks find out; one of each machine says so.
+bool IsOursToSay(const absl::Status& status, const Rank& rank) {
+  const bool common = absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsPermissionDenied(status);
+  return rank.rank == 0 || !common || (rank.local_rank == 0 && !rank.OneMachine());
+}
+
 int Fail(const absl::Status& status, const Rank& rank, int code) {
   const std::string message(status.message());
-  if (rank.rank == 0) {
-    SayToUser(message);
-  } else if (rank.local_rank == 0 && !rank.OneMachine()) {
-    SayToUser(fmt::format("rank {}: {}", rank.rank, message));
-  }
+  if (IsOursToSay(status, rank)) SayToUser(rank.rank == 0 ? message : fmt::format("rank {}: {}", rank.rank, message));
   return code;
 }
 

@@ -88,13 +88,15 @@ bool EventLoop::RunTimers() {
 bool EventLoop::PollDescriptors(int timeout_ms) {
   epoll_event events[64];
   const int count = epoll_wait(epoll_fd_, events, 64, timeout_ms);
+  bool worked = false;
   for (int i = 0; i < count; ++i) {
     const auto found = handlers_.find(events[i].data.fd);
-    if (found == handlers_.end()) continue;
+    if (found == handlers_.end() || *found->second == nullptr) continue;
     const std::shared_ptr<Handler> handler = found->second;  // it may unwatch itself
     (*handler)(events[i].events);
+    worked = true;
   }
-  return count > 0;
+  return worked;
 }
 
 void EventLoop::WaitForWork(Clock::time_point idle_since) {

@@ -43,6 +43,8 @@ class EventLoop {
   // The source and handler must stay alive while the loop runs. Handlers may watch and unwatch, also themselves.
   void AddSource(Source* source) { sources_.push_back(source); }
   void Watch(int fd, Handler handler);
+  // A descriptor of a source: it ends the loop's sleep, the source's Poll() does the work.
+  void WatchWake(int fd) { Watch(fd, nullptr); }
   void Unwatch(int fd);
   // Also call the handler when the descriptor can be written. REQUIRES: it is watched.
   void WatchWritable(int fd, bool wanted);
@@ -64,7 +66,7 @@ class EventLoop {
   int epoll_fd_ = -1;
   bool stopped_ = false;
   std::vector<Source*> sources_;
-  absl::flat_hash_map<int, std::shared_ptr<Handler>> handlers_;
+  absl::flat_hash_map<int, std::shared_ptr<Handler>> handlers_;  // to an empty one: only wakes
   std::multimap<Clock::time_point, std::function<void()>> timers_;
   Clock::time_point last_descriptor_poll_;
 };

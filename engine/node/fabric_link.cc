@@ -17,7 +17,7 @@ absl::Status FabricLink::Open() {
   if (!fabric.ok()) return fabric.status();
   fabric_ = *std::move(fabric);
   if (store_ != nullptr) store_->SetFabric(fabric_.get());
-  loop_->Watch(fabric_->EventFd(), [](std::uint32_t) {});  // it only wakes; Poll() does the work
+  loop_->WatchWake(fabric_->EventFd());
   return absl::OkStatus();
 }
 
@@ -34,12 +34,17 @@ void FabricLink::Connect(Router* router, StoreService* store, OnLost on_lost) {
 }
 
 absl::Status FabricLink::AddNode(std::uint32_t node, const std::string& address) {
-  if (gone_.count(node) != 0 || !nodes_.insert(node).second) return absl::OkStatus();
+  if (gone_.count(node) != 0 || nodes_.count(node) != 0) return absl::OkStatus();
   if (absl::Status status = fabric_->Connect(node, address); !status.ok()) return status;
-  const auto waiting = waiting_.extract(node);
-  if (waiting.empty()) return absl::OkStatus();
-  for (const auto& [header, payload] : waiting.mapped()) fabric_->Send(node, header, payload);
+  Connected(node);
   return absl::OkStatus();
+}
+
+void FabricLink::Connected(std::uint32_t node) {
+  if (!nodes_.insert(node).second) return;
+  const auto waiting = waiting_.extract(node);
+  if (waiting.empty()) return;
+  for (const auto& [header, payload] : waiting.mapped()) fabric_->Send(node, header, payload);
 }
 
 void FabricLink::RemoveNode(std::uint32_t node) {
@@ -60,7 +65,7 @@ bool FabricLink::Send(std::uint32_t node, const FrameHeader& header, std::string
 
 void FabricLink::OnFrame(std::uint32_t node, const FrameHeader& frame, std::string_view payload) {
   if (gone_.count(node) != 0) return;
-  nodes_.insert(node);  // it came by itself and can be answered
+  Connected(node);  // it came by itself and can be answered
   router_->OnFrame(frame, payload);
 }
 

@@ -60,6 +60,8 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
   bool PrepareToSleep() override;
 
  private:
+  void Connected(std::uint32_t node);
+
   EventLoop* loop_;
   Factory factory_;
   std::unique_ptr<Fabric> fabric_;

@@ -85,10 +85,24 @@ void StoreService::HandleSeal(ProcessId from, const StoreSeal& seal) {
   } else if (const absl::Status status = store_.Seal(seal.object, from); !status.ok()) {
     spdlog::warn("{} cannot seal {}: {}", ToString(from), seal.object.Hex(), std::string(status.message()));
   }
+  ServeEarlyPins(seal.object);
   MemoryFreed();  // what was freed before its seal goes now
 }
 
+// The reply that names a result takes the direct link to its owner and may overtake the seal, which comes to the engine.
+void StoreService::ServeEarlyPins(const ObjectId& object) {
+  const auto found = early_pins_.find(object);
+  if (found == early_pins_.end()) return;
+  const std::vector<std::pair<ProcessId, StorePin>> pins = std::move(found->second);
+  early_pins_.erase(found);
+  for (const auto& [client, pin] : pins) HandlePin(client, pin);
+}
+
 void StoreService::HandlePin(ProcessId from, const StorePin& pin) {
+  if (store_.BeingWritten(pin.object) && pin.node == router_->self().node) {
+    early_pins_[pin.object].emplace_back(from, pin);
+    return;
+  }
   Perform(pulls_.OnWant(pin.object, pin.owner, pin.node, pin.size, from, pin.token));
   if (pulls_.pulls() > 0) ScheduleTick();
 }
@@ -164,6 +178,9 @@ void StoreService::OnClientGone(ProcessId client) {
   duplicates_.erase(duplicates_.lower_bound({client, ObjectId::FromBinary(std::string(ObjectId::kSize, '\0'))}),
                     duplicates_.upper_bound({client, ObjectId()}));
   store_.OnClientGone(client);
+  std::vector<ObjectId> awaited;
+  for (const auto& [object, pins] : early_pins_) awaited.push_back(object);
+  for (const ObjectId& object : awaited) ServeEarlyPins(object);
   Perform(pulls_.OnClientGone(client));
   MemoryFreed();
 }

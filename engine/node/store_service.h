@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include <absl/container/flat_hash_map.h>
 #include <absl/status/statusor.h>
 
 #include "engine/node/event_loop.h"
@@ -61,6 +62,7 @@ class StoreService {
   void HandleCreate(ProcessId from, const StoreCreate& create);
   void HandleSeal(ProcessId from, const StoreSeal& seal);
   void HandlePin(ProcessId from, const StorePin& pin);
+  void ServeEarlyPins(const ObjectId& object);
   void HandleUnpin(ProcessId from, const StoreUnpin& unpin);
   void HandleFree(const StoreFree& free);
 
@@ -87,6 +89,7 @@ class StoreService {
   std::deque<Waiting> waiting_;
   std::map<std::pair<ProcessId, ObjectId>, ObjectId> duplicates_;  // (writer, object) -> what it writes instead
   bool tick_scheduled_ = false;
+  absl::flat_hash_map<ObjectId, std::vector<std::pair<ProcessId, StorePin>>> early_pins_;  // of objects not sealed yet
 };
 
 }  // namespace ray_engine

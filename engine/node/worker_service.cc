@@ -61,7 +61,8 @@ void WorkerService::Do(const WorkerPool::Fork& fork) {
   processes_->table().Find(fork.serial)->forkserver = fork.forkserver;
   jobs_->WhenKnown(fork.key.job, [this, fork](const JobInfo* job) {
     if (processes_->table().Find(fork.serial) == nullptr) return;
-    job != nullptr ? SendFork(fork, *job) : processes_->End(fork.serial, "its job is not known to the head");
+    if (job == nullptr || ending_) return processes_->End(fork.serial, "its job is not known to the head, or over");
+    SendFork(fork, *job);
   });
 }
 

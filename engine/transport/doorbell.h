@@ -35,7 +35,7 @@ class Sleeper {
   // The same for the I/O thread: until a prompt frame, Nudge() or the time is over.
   void SleepUntilPrompt(std::int64_t timeout_ns);
   // I/O thread: before looking at the rings.
-  void ClearPrompt() { block_->prompt.store(0, std::memory_order_seq_cst); }
+  void ClearPrompt() { block_->prompt.exchange(0); }  // reads the ring: what was sent before it is visible
 
   ProcessBlock* block() const { return block_; }
 

@@ -20,11 +20,12 @@ Link::Link(const LinkSegment& segment, std::uint64_t offset, int side, int engin
 
 void Link::Send(FrameHeader header, std::string_view payload) {
   const bool prompt = (header.flags & kPrompt) != 0;
+  const std::uint8_t last_flags = header.flags;  // a relayed fragment may itself have more behind it
   do {
     const std::string_view part = payload.substr(0, kMaxFragment);
     payload.remove_prefix(part.size());
     header.size = static_cast<std::uint32_t>(part.size());
-    header.flags = static_cast<std::uint8_t>((header.flags & ~kMoreFragments) | (payload.empty() ? 0 : kMoreFragments));
+    header.flags = payload.empty() ? last_flags : last_flags | kMoreFragments;
     SendFrame(header, part);
   } while (!payload.empty());
   RingIfNeeded(peer_, prompt, engine_eventfd_);

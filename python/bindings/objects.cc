@@ -233,8 +233,10 @@ ObjectId IdFrom(nb::bytes binary) {
   return ObjectId::FromBinary({binary.c_str(), binary.size()});
 }
 
+// Whoever asks for the owner means to name the object somewhere else.
 std::string OwnerBytes(const ObjectRef& ref) {
   const ProcessId owner = ref.owner();
+  if (!owner.IsNil()) TheRuntime().Export(ref.Entry());
   std::string bytes;
   AppendPlain(&bytes, owner);
   return bytes;

@@ -237,7 +237,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const nb::object items = nb::steal(PySequence_List(result.ptr()));
     if (!items.is_valid()) throw nb::python_error();
     if (nb::len(items) != count) {
-      throw nb::value_error(("Task returned " + std::to_string(nb::len(items)) + " objects, but num_returns=" + std::to_string(count) + ".").c_str());
+      PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", nb::len(items), count);
+      throw nb::python_error();
     }
     for (nb::handle item : items) values->emplace_back(item, Name(), true);
   }

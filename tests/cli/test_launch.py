@@ -178,7 +178,8 @@ ray.get([speaks.remote() for _ in range(3)])
 """)
     job = run("--virtual-nodes", program, ranks=2)
     assert job.code == 0
-    assert len(re.findall(r"\(speaks pid=\d+.*\) said by a worker", job.output)) == 3
+    text = re.sub(r"\x1b\[[0-9;]*m", "", job.output)
+    assert len(re.findall(r"^\(speaks pid=\d+.*\) said by a worker$", text, re.M)) == 3
 
 
 def test_log_folder(run, script, tmp_path):

@@ -1,6 +1,7 @@
 #include "tests/core/sim_head.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tests/core/sim_world.h"
 
@@ -171,6 +172,17 @@ void SimHead::Create(const ActorSpec& spec) {
   for (const ProcessId watcher : early_watchers_[spec.actor]) actor.watchers.insert(watcher);
   early_watchers_.erase(spec.actor);
   world_->Lives(spec.creator) ? Start(&actor) : Die(&actor, "its owner has died");
+}
+
+void SimHead::GiveUpOnUnknown() {
+  for (const auto& [actor, watchers] : std::exchange(early_watchers_, {})) {
+    ActorUpdate update;
+    update.actor = actor;
+    update.state = ActorState::kDead;
+    for (const ProcessId watcher : watchers) {
+      if (world_->Lives(watcher)) Send(kHead, watcher, update);
+    }
+  }
 }
 
 void SimHead::Start(Actor* actor) {

@@ -28,6 +28,8 @@ class SimHead {
   void OnDeath(ProcessId process, const std::string& cause);
   // Answers a frame to a process that is gone.
   void TellGone(ProcessId whom, ProcessId gone);
+  // Nobody has created the actors that some have asked about: they never will be.
+  void GiveUpOnUnknown();
   // Something a head may do at any time: asks for a lease back, ends an idle worker.
   void Meddle();
 

@@ -36,9 +36,10 @@ void SimWorld::Problem(const std::string& what) {
 }
 
 void SimWorld::AddActor(const ObjectId& handle, const ActorId& actor, const std::vector<ObjectEntry*>& args) {
-  auto& [id, held] = actor_by_handle_[handle];
-  id = actor;
+  std::vector<ObjectId> held;
   for (const ObjectEntry* arg : args) held.push_back(arg->id);
+  truths_.at(handle).contained.insert(held);
+  actor_by_handle_[handle] = {actor, held};
 }
 
 bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
@@ -160,7 +161,8 @@ bool SimWorld::Idle() {
     for (const auto& [id, process] : processes_) process->TellBlocked();
     if (!network_.Empty()) return true;
   }
-  return false;
+  head_.GiveUpOnUnknown();
+  return !network_.Empty();
 }
 
 void SimWorld::RunUntilQuiet() {

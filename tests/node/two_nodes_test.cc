@@ -127,6 +127,20 @@ TEST_F(TwoNodesTest, WatchWorksAcrossNodes) {
   EXPECT_THAT(gone.cause, HasSubstr("worker 1.1 (pid 77) was killed by signal 9 (SIGKILL)"));
 }
 
+TEST_F(TwoNodesTest, BothSleepWhenThereIsNothingToDoAndWakeForTheOther) {
+  LeaseGrant grant;
+  const auto worker = LeaseThere(&grant);
+  const ProcessBlock* head = driver_->engine_block();
+  const ProcessBlock* member = worker->engine_block();
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    EXPECT_TRUE(WaitUntil([&] { return head->attention == Attention::kAsleep && member->attention == Attention::kAsleep; }));
+    driver_->Send(worker->id(), BorrowAck{i});
+    EXPECT_EQ(worker->Receive<BorrowAck>().token, i);
+    worker->Send(driver_->id(), BorrowAck{i});
+    EXPECT_EQ(driver_->Receive<BorrowAck>().token, i);
+  }
+}
+
 TEST_F(TwoNodesTest, OutputFromTheOtherNodeNamesIt) {
   LeaseGrant grant;
   const auto worker = LeaseThere(&grant);

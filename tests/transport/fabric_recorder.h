@@ -28,6 +28,7 @@ struct FabricRecorder : FabricHandler {
   }
   char* OnBulk(std::uint32_t, const BulkChunk& chunk) override {
     if (refuse_bulk) return nullptr;
+    ++chunks_begun;
     if (memory.size() < chunk.total) memory.resize(chunk.total);
     return memory.data() + chunk.offset;
   }
@@ -41,7 +42,7 @@ struct FabricRecorder : FabricHandler {
   bool refuse_bulk = false;
   std::vector<Frame> frames;
   std::string memory;
-  std::uint64_t bytes_received = 0, chunks_ended = 0;
+  std::uint64_t bytes_received = 0, chunks_begun = 0, chunks_ended = 0;
   std::vector<std::pair<std::uint32_t, std::string>> lost;
 };
 

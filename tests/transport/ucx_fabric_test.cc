@@ -215,6 +215,17 @@ class UcxFabricProcessTest : public testing::Test {
     return true;
   }
 
+  // Has the peer send an object.
+  void AskFor(std::uint64_t total) {
+    constexpr std::uint64_t kChunk = 4 << 20;
+    FrameHeader header = TestFrame(0, 1);
+    header.type = MessageType::kPullRequest;
+    for (std::uint64_t at = 0; at < total; at += kChunk) {
+      const BulkChunk chunk{ObjectId::Random(), at, std::min(kChunk, total - at), total};
+      fabric_->Send(1, header, {reinterpret_cast<const char*>(&chunk), sizeof chunk});
+    }
+  }
+
   FabricRecorder saw_;
   std::unique_ptr<Fabric> fabric_;
   int slept_ = 0;
@@ -260,15 +271,24 @@ TEST_F(UcxFabricProcessTest, ChunksUnderWayEndWhenThePeerIsKilled) {
 TEST_F(UcxFabricProcessTest, PullsBytesFromAnotherProcess) {
   FabricPeerProcess peer(fabric_->Address(), kSecret);
   ASSERT_TRUE(Until([&] { return saw_.frames.size() == 1; }));
-  constexpr std::uint64_t kTotal = 10'000'000, kChunk = 4 << 20;
-  for (std::uint64_t at = 0; at < kTotal; at += kChunk) {
-    FrameHeader header = TestFrame(0, 1);
-    header.type = MessageType::kPullRequest;
-    const BulkChunk chunk{ObjectId::Random(), at, std::min(kChunk, kTotal - at), kTotal};
-    fabric_->Send(1, header, {reinterpret_cast<const char*>(&chunk), sizeof chunk});
-  }
+  constexpr std::uint64_t kTotal = 10'000'000;
+  AskFor(kTotal);
   ASSERT_TRUE(SleepUntil([&] { return saw_.bytes_received == kTotal; }));
   for (std::uint64_t i = 0; i < kTotal; ++i) ASSERT_EQ(saw_.memory[i], PeerByte(i)) << i;
+}
+
+TEST_F(UcxFabricProcessTest, ChunksArrivingEndWhenThePeerIsKilled) {
+  for (int round = 0; round < 10; ++round) {
+    FabricPeerProcess peer(fabric_->Address(), kSecret);
+    ASSERT_TRUE(Until([&] { return saw_.frames.size() == static_cast<std::size_t>(round) + 1; }));
+    saw_.chunks_begun = saw_.chunks_ended = 0;
+    AskFor(100'000'000);
+    ASSERT_TRUE(Until([&] { return saw_.chunks_begun > saw_.chunks_ended + 1; }));
+    peer.Kill();
+    ASSERT_TRUE(Until([&] { return saw_.lost.size() == static_cast<std::size_t>(round) + 1; }));
+    EXPECT_TRUE(Until([&] { return saw_.chunks_ended == saw_.chunks_begun; }))
+        << saw_.chunks_ended << " of " << saw_.chunks_begun;
+  }
 }
 
 TEST_F(UcxFabricProcessTest, PeerSeesOurEnd) {

@@ -19,8 +19,6 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 def make_error(error: BaseException, function_name: str, tb=None) -> bytes:
     """The pickled RayTaskError for what a task raised.
-
-    Without a traceback `error` is that of an argument, which kept the task from running.
     """
     try:
         return _encode(_task_error(error, function_name, tb))
@@ -76,7 +74,7 @@ _BUILDERS = {
 
 def _task_error(error, function_name, tb):
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
-    text = _format(error, tb) if tb is not None else _format_dependency(error)
+    text = _format(error, tb)
     actor_id, actor_repr = definitions.current_actor()
     return exceptions.RayTaskError(function_name, text, cause, actor_id=actor_id, actor_repr=actor_repr)
 
@@ -119,14 +117,6 @@ def _hide_own_frames(report):
         if report.__cause__ is not None:
             _hide_own_frames(report.__cause__)
         report = report.__context__
-
-
-def _format_dependency(error) -> str:
-    shown = "".join(traceback.format_exception_only(exceptions.RayTaskError, error)).strip()
-    return _shown(
-        "Traceback (most recent call last):\n"
-        "  At least one of the input arguments for this task could not be computed:\n" + shown
-    )
 
 
 def _shown(text: str) -> str:

@@ -98,20 +98,17 @@ class _Extended(importlib.abc.Loader):
 
 
 def add_attributes(module):
-    """Adds a module-level __getattr__ behind the one the package has."""
+    """Adds a module-level __getattr__ in front of the one the package has."""
     own = module.__dict__.get("__getattr__")
     if getattr(own, "is_conformance", False):
         return
     names = ATTRIBUTES[module.__name__]
 
     def __getattr__(name):
-        if own is not None:
-            try:
-                return own(name)
-            except AttributeError:
-                pass
         if name in names if names is not None else not name.startswith("__"):
             return importlib.import_module(f"{module.__name__}.{name}")
+        if own is not None:
+            return own(name)
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
     __getattr__.is_conformance = True

@@ -4,6 +4,7 @@ Importing them and reaching deeper into them works, so that a test file can be c
 comparing it, asking for its truth, deriving from it) raises InternalNotServed with the full name, which is counted.
 """
 
+import importlib
 import types
 
 
@@ -57,6 +58,9 @@ for _name in (
 
 class StubModule(types.ModuleType):
     """A module whose missing names are served as Missing. Submodules are found by the import hook."""
+
+    def __reduce__(self):
+        return importlib.import_module, (self.__name__,)
 
     def __getattr__(self, name):
         if name.startswith("__") and name.endswith("__"):
