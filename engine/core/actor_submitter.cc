@@ -51,7 +51,7 @@ void ActorSubmitter::Create(TaskRecord* record, ActorSpec spec, std::uint64_t to
 void ActorSubmitter::FailCreation(ActorLine* line, const ObjectEntry* failed) {
   line->last.state = ActorState::kDead;
   line->last.cause = "an argument of the actor's constructor could not be computed";
-  line->last.init_error = failed->kind == WireValue::kInline ? failed->bytes : std::string();
+  line->last.init_error = failed->kind == WireValue::kInline ? failed->bytes.substr(1) : std::string();  // without the byte of its kind
   FailAll(line);
 }
 

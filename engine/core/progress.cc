@@ -26,23 +26,38 @@ constexpr std::int64_t kCheckSignalsNs = 100'000'000;
 
 }  // namespace
 
-WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns) {
-  bool told_blocked = false;
-  const WaitResult result = WaitInTurn(lock, ready, deadline_ns, &told_blocked);
-  if (told_blocked) TellUnblocked();
-  return result;
-}
+// One wait of the program: after kBlockedAfterNs in it, the worker's CPU is given to others until the wait is over.
+class Runtime::ProgramWait {
+ public:
+  ProgramWait(Runtime* runtime, bool gives_cpu) : runtime_(runtime), gives_cpu_(gives_cpu && runtime->worker_) {}
+  ~ProgramWait() {
+    if (told_) runtime_->TellUnblocked();
+  }
+  void Look(std::int64_t now) {
+    if (since_ == 0) since_ = now;
+    if (!ToBeTold() || now - since_ < kBlockedAfterNs) return;
+    runtime_->TellBlocked();
+    told_ = true;
+  }
+  bool ToBeTold() const { return gives_cpu_ && !told_ && !runtime_->executor_->running().empty(); }
+  std::int64_t TellAt() const { return ToBeTold() ? since_ + kBlockedAfterNs : kNever; }
 
-// Makes progress if no other thread does; else waits to be told.
-WaitResult Runtime::WaitInTurn(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                               bool* told_blocked) {
-  std::int64_t waiting_since = 0;
+ private:
+  Runtime* runtime_;
+  const bool gives_cpu_;
+  bool told_ = false;
+  std::int64_t since_ = 0;
+};
+
+WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                            bool gives_cpu) {
+  ProgramWait wait(this, gives_cpu);
   while (true) {
     if (ready()) return WaitResult::kReady;
     if (ended_) return WaitResult::kDisconnected;
     if (!progressing_) {
       progressing_ = true;
-      const WaitResult result = Progress(lock, ready, deadline_ns, told_blocked);
+      const WaitResult result = Progress(lock, ready, deadline_ns, &wait);
       LeaveProgress();
       progressing_ = false;
       if (waiters_ > 0) waiters_cv_.notify_all();
@@ -50,67 +65,44 @@ WaitResult Runtime::WaitInTurn(std::unique_lock<std::mutex>& lock, absl::Functio
     }
     const std::int64_t now = NowNs();
     if (now >= deadline_ns) return WaitResult::kTimeout;
-    if (waiting_since == 0) waiting_since = now;
-    const bool may_block = TellIfBlocked(now - waiting_since, told_blocked);
-    const std::int64_t nap = std::min(may_block ? waiting_since + kBlockedAfterNs - now : kCheckSignalsNs, deadline_ns - now);
+    wait.Look(now);
+    const std::int64_t until = std::min({now + kCheckSignalsNs, deadline_ns, wait.TellAt()});
     ++waiters_;
-    const bool woken = waiters_cv_.wait_for(lock, std::chrono::nanoseconds(nap)) == std::cv_status::no_timeout;
+    waiters_cv_.wait_for(lock, std::chrono::nanoseconds(until - now));
     --waiters_;
-    if (!woken && !may_block && !ready()) return NowNs() >= deadline_ns ? WaitResult::kTimeout : WaitResult::kInterrupted;
+    if (NowNs() - now >= kCheckSignalsNs && !ready()) return WaitResult::kInterrupted;
   }
 }
 
 WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                             bool* told_blocked) {
+                             ProgramWait* wait) {
   sleeper_.SetPolling();
   sleeper_.block()->cpu.store(sched_getcpu(), std::memory_order_relaxed);
   submitter_->FlushDemands();
   std::int64_t idle_since = 0;  // 0: not idle yet; the clock is read only when there was nothing to do
-  std::int64_t waiting_since = 0;
-  const bool idle_worker = worker_ && Context().task == nullptr;
-  WaitResult result = WaitResult::kReady;
+  const bool idle_worker = worker_ && executor_->running().empty();
   while (true) {
     const int drained = Drain();
-    if (*told_blocked) executor_->GiveBack();  // what comes now would wait as long
-    if (ready()) break;
-    if (ended_) {
-      result = WaitResult::kDisconnected;
-      break;
-    }
+    if (ready()) return WaitResult::kReady;
+    if (ended_) return WaitResult::kDisconnected;
     if (drained > 0) {
       idle_since = 0;
       continue;
     }
     const std::int64_t now = NowNs();
     if (idle_since == 0) idle_since = now;
-    if (waiting_since == 0) waiting_since = now;
-    if (now >= deadline_ns) {
-      result = WaitResult::kTimeout;
-      break;
-    }
-    const bool may_block = TellIfBlocked(now - waiting_since, told_blocked);
+    if (now >= deadline_ns) return WaitResult::kTimeout;
+    wait->Look(now);
     if (now - idle_since < kSpinNs) {
       if (now - idle_since > kMoveApartAfterNs) MoveApart();
       Spin(lock);
       continue;
     }
-    Unpark();
-    const std::int64_t wake_at = may_block ? waiting_since + kBlockedAfterNs : now + (idle_worker ? kIdleNapNs : kCheckSignalsNs);
-    if (Sleep(lock, std::min(deadline_ns, wake_at)) || may_block) continue;
+    const std::int64_t nap_end = now + (idle_worker ? kIdleNapNs : kCheckSignalsNs);
+    if (Sleep(lock, std::min({deadline_ns, nap_end, wait->TellAt()})) || wait->ToBeTold()) continue;
     if (EngineGone()) End("the engine is gone");
-    result = ready() ? WaitResult::kReady : WaitResult::kInterrupted;
-    break;
+    return ready() ? WaitResult::kReady : WaitResult::kInterrupted;
   }
-  return result;
-}
-
-// Says that the task of this thread waits once it has waited long enough. True if that is still to come.
-bool Runtime::TellIfBlocked(std::int64_t waited_ns, bool* told_blocked) {
-  if (*told_blocked || Context().task == nullptr) return false;
-  if (waited_ns < kBlockedAfterNs) return true;
-  TellBlocked();
-  *told_blocked = true;
-  return false;
 }
 
 // About a microsecond of looking at the rings without the lock. Only the thread that makes progress changes the set of
@@ -225,13 +217,14 @@ void Runtime::UpdateWantsReplies() {
 }
 
 void Runtime::TellBlocked() {
-  if (blocked_tasks_++ > 0) return;
+  if (blocked_waits_++ > 0) return;
   executor_->GiveBack();
-  peers_->SendToHead(Blocked{executor_->LeaseOf(*Context().task)});
+  blocked_lease_ = executor_->LeaseOf(*executor_->running().front());
+  peers_->SendToHead(Blocked{blocked_lease_});
 }
 
 void Runtime::TellUnblocked() {
-  if (--blocked_tasks_ == 0) peers_->SendToHead(Unblocked{executor_->LeaseOf(*Context().task)});
+  if (--blocked_waits_ == 0) peers_->SendToHead(Unblocked{blocked_lease_});
 }
 
 // ---- frames --------------------------------------------------------------------------------------------------------------

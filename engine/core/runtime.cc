@@ -258,7 +258,7 @@ WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::s
         }
         return ready >= count;
       },
-      deadline_ns);
+      deadline_ns, true);
 }
 
 WaitResult Runtime::PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns,
@@ -278,8 +278,8 @@ WaitResult Runtime::PinObjects(const std::vector<ObjectEntry*>& entries, std::in
     asked.emplace_back(i, reply);
   }
   const auto all_there = [&] { return std::all_of(asked.begin(), asked.end(), [](const auto& ask) { return ask.second->done; }); };
-  WaitResult result = WaitFor(lock, all_there, deadline_ns);
-  while (result == WaitResult::kInterrupted) result = WaitFor(lock, all_there, deadline_ns);
+  WaitResult result = WaitFor(lock, all_there, deadline_ns, true);
+  while (result == WaitResult::kInterrupted) result = WaitFor(lock, all_there, deadline_ns, true);
   for (auto& [i, reply] : asked) {
     StorePinned pinned;
     if (!reply->done || !Decode(reply->payload, &pinned)) continue;

@@ -189,11 +189,11 @@ class Runtime : private Ownership::Listener {
   absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type, const std::function<std::string(std::uint64_t)>& encode);
 
   // Progress. All with the lock held; WaitFor releases it while it spins or sleeps.
-  WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns);
-  WaitResult WaitInTurn(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                        bool* told_blocked);
+  class ProgramWait;
+  WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                     bool gives_cpu = false);
   WaitResult Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                      bool* told_blocked);
+                      ProgramWait* wait);
   void Spin(std::unique_lock<std::mutex>& lock);
   bool Sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void LeaveProgress();
@@ -266,7 +266,8 @@ class Runtime : private Ownership::Listener {
   std::uint64_t random_base_ = 0;
   std::uint32_t actor_count_ = 0;
   std::int64_t cpu_moved_at_ = 0;
-  int blocked_tasks_ = 0;
+  int blocked_waits_ = 0;
+  LeaseId blocked_lease_{};        // while blocked_waits_ > 0
 
   pthread_t main_thread_{};
   std::deque<std::function<void()>> upcalls_;

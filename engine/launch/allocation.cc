@@ -39,6 +39,10 @@ int CpuShare(const MachineFacts& facts, const Rank& rank) {
   return rank.rank == 0 ? std::max(part - 1, 0) : std::max(part, 1);
 }
 
+bool SharesCpus(const MachineFacts& facts, const Rank& rank) {
+  return !HasCpusetOfItsOwn(facts, rank) && (!KeepsOwnMask(facts, rank) || facts.own_cpus == facts.allowed_cpus);
+}
+
 bool KeepsOwnMask(const MachineFacts& facts, const Rank& rank) { return facts.own_cpus >= Part(facts, rank); }
 
 namespace {

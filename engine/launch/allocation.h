@@ -34,6 +34,8 @@ MachineFacts ReadMachine(const Environment& environment, const Rank& rank);
 
 // CPUs that this rank gives to tasks. Local rank and size of `rank` are known.
 int CpuShare(const MachineFacts& facts, const Rank& rank);
+// True if the workers of all ranks of the machine may run on the same CPUs.
+bool SharesCpus(const MachineFacts& facts, const Rank& rank);
 // True if the mask that the process was started with is wide enough to be its part; else it is to use all allowed CPUs.
 bool KeepsOwnMask(const MachineFacts& facts, const Rank& rank);
 

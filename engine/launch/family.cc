@@ -14,6 +14,7 @@ bool InForegroundOfTerminal() { return isatty(STDIN_FILENO) != 0 && tcgetpgrp(ST
 }  // namespace
 
 absl::Status Family::StartForkserver() {
+  if (forkserver_ > 0) return absl::OkStatus();
   auto pair = ControlSocket::Pair();
   if (!pair.ok()) return pair.status();
   ChildEnds ends;

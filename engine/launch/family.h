@@ -27,6 +27,7 @@ class Family {
   // `launch` must outlive this.
   explicit Family(const Launch* launch) : launch_(*launch) {}
 
+  // Does nothing if it is started.
   absl::Status StartForkserver();
   // The engine gets the forkserver's socket. REQUIRES: the forkserver is started.
   absl::Status StartEngine();
@@ -47,9 +48,6 @@ class Family {
   void KillEngine();
 
  private:
-  absl::Status MakeDriverSockets();
-  ChildEnds ends_;  // of children yet to be started
-
   const Launch& launch_;
   pid_t engine_ = 0, forkserver_ = 0, driver_ = 0;  // 0: not started, or ended
   bool driver_shares_terminal_ = false;

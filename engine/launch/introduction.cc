@@ -67,6 +67,7 @@ std::vector<RankCard> ReadCards(const std::vector<std::string>& encoded) {
 absl::StatusOr<ControlSocket> TakeForkserverTo(const std::string& socket, const Launch& launch, Family* family) {
   absl::StatusOr<ControlSocket> guest = ControlSocket::Connect(socket);
   if (!guest.ok()) return guest;
+  if (absl::Status status = family->StartForkserver(); !status.ok()) return status;
   const ControlSocket forkserver = family->TakeForkserverSocket();
   Hello hello;
   hello.kind = Hello::kForkserver;
@@ -114,8 +115,8 @@ absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family) 
   introduced.neighbours = introduction->neighbours;
   if (introduced.over) return introduced;
   if (family->has_engine()) {
-    if (absl::Status status = family->control()->Send(introduction->introduce); !status.ok()) return status;
-    return introduced;
+    const absl::Status status = launch.one_shared_node ? absl::OkStatus() : family->control()->Send(introduction->introduce);
+    return status.ok() ? absl::StatusOr<Introduced>(std::move(introduced)) : status;
   }
   absl::StatusOr<ControlSocket> guest = TakeForkserverTo(introduction->leader_socket, launch, family);
   if (!guest.ok()) return guest.status();

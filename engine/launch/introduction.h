@@ -1,6 +1,6 @@
 // Introduction: from a started engine to a member of the session.
 //
-// A lone engine is told so at once. With more ranks each sends its card through MPI, tells its engine what follows from
+// A lone engine is told so at once, and so is that of rank 0 where it will be the only one. With more ranks each sends its card through MPI, tells its engine what follows from
 // all of them (Arrange in bootstrap.h), and a rank without an engine takes its forkserver to the engine of its machine.
 // MPI is finished before anything else happens.
 //

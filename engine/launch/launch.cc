@@ -57,6 +57,7 @@ absl::Status PlanNode(Launch* launch) {
   plan.python = FindProgram(options.Text("python"), launch->environment.Get("PATH"));
   if (plan.python.empty()) return absl::NotFoundError(fmt::format("--python: there is no interpreter '{}'", options.Text("python")));
   const MachineFacts facts = ReadMachine(launch->environment, launch->rank);
+  launch->one_shared_node = launch->rank.size > 1 && !plan.virtual_nodes && launch->rank.OneMachine() && SharesCpus(facts, launch->rank);
   absl::StatusOr<Offer> offer = MakeOffer(options, facts, launch->rank, plan.virtual_nodes && launch->rank.size > 1);
   if (!offer.ok()) return offer.status();
   plan.offer = *offer;
@@ -76,7 +77,7 @@ std::string Launch::Name() const {
 }
 
 absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, Rank rank) {
-  Launch launch{std::move(command), std::move(environment), std::move(rank), {}, {}};
+  Launch launch{std::move(command), std::move(environment), std::move(rank), {}, {}, false};
   if (absl::Status status = CheckProgram(launch.command); !status.ok()) return status;
   if (launch.HasDriver()) {
     if (absl::Status status = ClearExitFile(launch.command.options); !status.ok()) return status;

@@ -21,6 +21,9 @@ struct Launch {
   Rank rank;
   Installation installation;
   NodePlan plan;
+  // The node of rank 0 is the whole session and its workers are as good as those of the other ranks: it need not wait for
+  // them, and they leave the machine to it while it starts.
+  bool one_shared_node = false;
 
   bool HasDriver() const { return command.form == Command::kRun && rank.rank == 0; }
   // Whether this rank starts a node engine, where the launcher tells enough to know.

@@ -85,9 +85,13 @@ void Supervisor::WatchWhoStartedUs() {
 }
 
 absl::Status Supervisor::Start() {
+  if (launch_.one_shared_node && !launch_.StartsEngine()) return absl::OkStatus();
   if (absl::Status status = family_.StartForkserver(); !status.ok()) return status;
   if (!launch_.StartsEngine()) return absl::OkStatus();
   if (absl::Status status = family_.StartEngine(); !status.ok()) return status;
+  if (launch_.one_shared_node) {
+    if (absl::Status status = IntroduceAlone(&family_); !status.ok()) return status;
+  }
   return launch_.HasDriver() ? family_.StartDriver() : absl::OkStatus();
 }
 

@@ -39,7 +39,7 @@ int Main(const std::vector<std::string>& arguments) {
   }
   const NodeConfig config = ConfigOf(options);
   UcxFabricOptions fabric;
-  fabric.virtual_nodes = config.virtual_nodes;
+  fabric.virtual_nodes = config.virtual_nodes || !config.fabric;  // nodes that join later are on this machine
   NodeEngine engine(config, [fabric](FabricHandler* handler) { return MakeUcxFabric(fabric, handler); });
   if (const absl::Status status = engine.Start(); !status.ok()) {
     spdlog::critical("the node engine cannot start: {}", std::string(status.message()));

@@ -67,8 +67,8 @@ NodeConfig ConfigOf(const Options& options) {
   config.forkserver_fd = Descriptor(options, "forkserver-fd");
   config.driver_fd = Descriptor(options, "driver-fd");
   config.head = options.Flag("head");
-  config.virtual_nodes = options.Flag("virtual");
   config.fabric = options.Flag("fabric");
+  config.virtual_nodes = options.Flag("virtual");
   config.session = options.Text("session");
   config.join = options.Text("join");
   config.log_dir = options.Text("log-dir");

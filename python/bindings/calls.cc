@@ -355,6 +355,13 @@ nb::object GetActor(const std::string& name, const std::string& name_space) {
   return nb::make_tuple(nb::bytes(bytes.data() + ActorId::kSize, bytes.size() - ActorId::kSize), ActorRef(actor, std::nullopt));
 }
 
+void Cancel(const ObjectRef& ref, bool force, bool recursive) {
+  // The task id of a method ends in its actor's id, whose last four own bytes are a count; in others they are 0xff.
+  const bool is_method = ref.id().Binary().substr(16, 4) != std::string_view("\xff\xff\xff\xff");
+  if (force && is_method) throw nb::value_error("force=True is not supported for actor tasks.");
+  TheRuntime().Cancel(ref.Entry(), force, recursive);
+}
+
 std::vector<std::pair<std::string, std::string>> ListNamedActors(const std::string& name_space) {
   absl::StatusOr<ActorFound> found = absl::UnknownError("");
   {
@@ -386,7 +393,7 @@ void BindCalls(nb::module_& module) {
   module.def("create_actor", &CreateActor);
   module.def("get_actor", &GetActor);
   module.def("list_named_actors", &ListNamedActors);
-  module.def("cancel", [](const ObjectRef& ref, bool force, bool recursive) { TheRuntime().Cancel(ref.Entry(), force, recursive); });
+  module.def("cancel", &Cancel);
   module.def("kill_actor", [](const ActorRef& actor, bool no_restart) { TheRuntime().KillActor(actor.actor(), no_restart); });
 }
 

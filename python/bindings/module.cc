@@ -136,8 +136,8 @@ nb::bytes Export(const std::string&, nb::bytes blob) {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, hash);
   const std::string id(reinterpret_cast<const char*>(canonical.digest), sizeof canonical.digest);
-  // Frames to the head keep their order, and it is the head that grants the first lease: no need to wait.
-  TheRuntime().Post(kHead, KvRequest{0, KvRequest::kPutIfAbsent, "definitions", id, Text(blob)});
+  // Waits for the reply: a worker that is leased already may ask the head for it a moment from now.
+  CallHead<KvReply>(KvRequest{0, KvRequest::kPutIfAbsent, "definitions", id, Text(blob)});
   return Bytes(id);
 }
 

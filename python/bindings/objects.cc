@@ -27,12 +27,12 @@ ObjectRef::~ObjectRef() {
 }
 
 ObjectEntry* ObjectRef::Entry() const {
+  const bool ended = entry_ != nullptr && (session_ != current_session || session_->runtime == nullptr);
+  if (ended) RaiseSystemError("ReferenceError", "the reference belongs to a session that has ended", id_.Binary());
   Runtime& runtime = TheRuntime();
   if (entry_ == nullptr) {
     entry_ = runtime.Adopt({id_, owner_});
     session_ = current_session;
-  } else if (session_ != current_session) {
-    RaiseSystemError("ReferenceError", "the reference belongs to a session that has ended", id_.Binary());
   }
   return entry_;
 }
