@@ -95,6 +95,7 @@ class Ownership {
   void On(const ValueReply& message);
   void On(const CopyAdded& message);
   void OnProcessGone(ProcessId process, const std::string& cause);
+  bool IsGone(ProcessId process) const { return gone_.contains(process); }
   // Sends what was collected. Call about every 10 ms while NeedsFlush().
   void Flush();
   bool NeedsFlush() const { return !removals_.empty(); }

@@ -39,6 +39,7 @@ class Runtime::ProgramWait {
     runtime_->TellBlocked();
     told_ = true;
   }
+  bool Told() const { return told_; }
   bool ToBeTold() const { return gives_cpu_ && !told_ && !runtime_->executor_->running().empty(); }
   std::int64_t TellAt() const { return ToBeTold() ? since_ + kBlockedAfterNs : kNever; }
 
@@ -83,6 +84,7 @@ WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionR
   const bool idle_worker = worker_ && executor_->running().empty();
   while (true) {
     const int drained = Drain();
+    if (drained > 0 && wait->Told()) executor_->GiveBack();  // what comes now would wait as long as this
     if (ready()) return WaitResult::kReady;
     if (ended_) return WaitResult::kDisconnected;
     if (drained > 0) {
@@ -98,6 +100,7 @@ WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionR
       Spin(lock);
       continue;
     }
+    Unpark();  // what was handled here may have left work for the I/O thread
     const std::int64_t nap_end = now + (idle_worker ? kIdleNapNs : kCheckSignalsNs);
     if (Sleep(lock, std::min({deadline_ns, nap_end, wait->TellAt()})) || wait->ToBeTold()) continue;
     if (EngineGone()) End("the engine is gone");
@@ -253,13 +256,14 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
     case MessageType::kLeaseReclaim: return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
     case MessageType::kLeaseFailed: return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kStartActor: return with(StartActor{}, [&](const auto& m) { executor_->On(m); });
-    case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { actors_->On(m); });
+    case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
     case MessageType::kStoreCreated: return with(StoreCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kStorePinned: return with(StorePinned{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kActorCreated: return with(ActorCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kActorFound: return with(ActorFound{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kKvReply: return with(KvReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kClusterReply: return with(ClusterReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kOutputFlushed: return with(OutputFlushed{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kJobStarted: return with(JobStarted{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kDriverLine:
       return with(DriverLine{}, [&](const DriverLine& m) { Upcall([this, m] { hooks_.driver_line(m); }); });
@@ -300,10 +304,20 @@ void Runtime::EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done
   }
 }
 
-void Runtime::OnProcessGone(const ProcessGone& message) {
-  peers_->DrainFrom(message.process, [this](const FrameHeader& header, std::string_view payload) {
-    joiner_.Add(header, payload, [this](const FrameHeader& whole, std::string_view m) { Dispatch(whole, m); });
+// News about a process comes by way of the engine and may overtake what the process itself sent.
+void Runtime::DrainFrom(ProcessId process) {
+  peers_->DrainFrom(process, [this](const FrameHeader& header, std::string_view payload) {
+    joiner_.Add(header, payload, [this](const FrameHeader& whole, std::string_view message) { Dispatch(whole, message); });
   });
+}
+
+void Runtime::OnActorUpdate(const ActorUpdate& message) {
+  DrainFrom(actors_->Line(message.actor)->last.process);
+  actors_->On(message);
+}
+
+void Runtime::OnProcessGone(const ProcessGone& message) {
+  DrainFrom(message.process);
   joiner_.Forget(message.process);
   peers_->OnGone(message.process);
   submitter_->OnProcessGone(message.process, message.cause, Nanoseconds(NowNs()));

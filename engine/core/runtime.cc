@@ -234,6 +234,11 @@ bool Runtime::IsReady(ObjectEntry* entry) {
   return entry->ready;
 }
 
+bool Runtime::OwnerIsGone(const ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  return ownership_->IsGone(entry->owner);
+}
+
 WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
                                 bool stop_at_error) {
   std::unique_lock lock(mutex_);
@@ -438,7 +443,7 @@ ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {
 }
 
 absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
-                                             const std::function<std::string(std::uint64_t)>& encode) {
+                                             absl::FunctionRef<std::string(std::uint64_t)> encode, std::int64_t deadline_ns) {
   std::unique_lock lock(mutex_);
   if (ended_) return absl::UnavailableError(end_reason_);
   const std::uint64_t token = next_token_++;
@@ -446,10 +451,24 @@ absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
   replies_.emplace(token, reply);
   peers_->To(to)->Send(type, encode(token), true);
   WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return reply->done; }, kNever);
+  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return reply->done; }, deadline_ns);
   replies_.erase(token);
+  if (result == WaitResult::kTimeout) return absl::DeadlineExceededError("no answer in time");
   if (result != WaitResult::kReady) return absl::UnavailableError(end_reason_);
   return std::move(reply->payload);
+}
+
+void Runtime::WaitForUpcalls(std::int64_t deadline_ns) {
+  std::unique_lock lock(mutex_);
+  auto done = std::make_shared<bool>(false);
+  Upcall([this, done] {
+    const std::lock_guard guard(mutex_);
+    *done = true;
+    waiters_cv_.notify_all();
+    WakeSleeper(sleeper_.block());
+  });
+  WaitResult result = WaitResult::kInterrupted;
+  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return *done; }, deadline_ns);
 }
 
 std::string Runtime::StatsText() {

@@ -29,6 +29,7 @@
 #include <absl/functional/function_ref.h>
 #include <absl/status/statusor.h>
 
+#include "engine/base/clock.h"
 #include "engine/core/actor_submitter.h"
 #include "engine/core/executor.h"
 #include "engine/core/ownership.h"
@@ -112,6 +113,8 @@ class Runtime : private Ownership::Listener {
   // kInterrupted comes at each signal, and at least every 50 ms: check signals and call again.
   WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns, bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
+  // Did the process that owns the object end?
+  bool OwnerIsGone(const ObjectEntry* entry);
   // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says why).
   WaitResult PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns, std::vector<std::shared_ptr<Pin>>* pins,
                         std::string* error);
@@ -157,11 +160,12 @@ class Runtime : private Ownership::Listener {
 
   // Sends a request whose `token` field it fills, and waits for its reply.
   template <class Reply, class Request>
-  absl::StatusOr<Reply> Call(ProcessId to, Request request) {
-    absl::StatusOr<std::string> bytes = CallRaw(to, Request::kType, [&](std::uint64_t token) {
+  absl::StatusOr<Reply> Call(ProcessId to, Request request, std::int64_t deadline_ns = kNever) {
+    const auto encode = [&request](std::uint64_t token) {
       request.token = token;
       return Encode(request);
-    });
+    };
+    absl::StatusOr<std::string> bytes = CallRaw(to, Request::kType, encode, deadline_ns);
     if (!bytes.ok()) return bytes.status();
     Reply reply;
     if (!Decode(*bytes, &reply)) return absl::InternalError("malformed reply");
@@ -172,6 +176,9 @@ class Runtime : private Ownership::Listener {
     const std::lock_guard lock(mutex_);
     peers_->Send(to, message);
   }
+
+  // Waits until the upcalls made so far have returned.
+  void WaitForUpcalls(std::int64_t deadline_ns);
 
   static TaskContext& Context();
   std::string StatsText();
@@ -186,7 +193,8 @@ class Runtime : private Ownership::Listener {
   void Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd);
   void Unpin(const ObjectId& object);
   void AfterSubmit();
-  absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type, const std::function<std::string(std::uint64_t)>& encode);
+  absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type, absl::FunctionRef<std::string(std::uint64_t)> encode,
+                                      std::int64_t deadline_ns);
 
   // Progress. All with the lock held; WaitFor releases it while it spins or sleeps.
   class ProgramWait;
@@ -202,6 +210,8 @@ class Runtime : private Ownership::Listener {
   void OnTaskDone(ProcessId from, std::string_view payload);
   void EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
   void AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
+  void DrainFrom(ProcessId process);
+  void OnActorUpdate(const ActorUpdate& message);
   void OnProcessGone(const ProcessGone& message);
   void End(const std::string& reason);
   bool EngineGone() const;

@@ -1,16 +1,16 @@
 // ControlChannel: a control socket on the loop.
 //
-// Calls on_packet for each packet, and on_gone once when the peer is gone. What the kernel does not take at once goes out
-// when it can. The callbacks may call Close(), but not destroy the channel.
+// Calls on_packet for each packet, and on_gone once when the peer is gone. What the kernel does not take at once goes
+// out when it can. The callbacks may call Close(), but not destroy the channel.
 //
 // Owns the socket. Loop-bound.
 
 #pragma once
 
+#include <absl/types/span.h>
+
 #include <functional>
 #include <utility>
-
-#include <absl/types/span.h>
 
 #include "engine/node/event_loop.h"
 #include "engine/wire/control_socket.h"

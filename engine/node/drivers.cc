@@ -1,11 +1,10 @@
 #include "engine/node/drivers.h"
 
+#include <fmt/format.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {
@@ -20,7 +19,8 @@ UniqueFd OpenPid(std::uint32_t pid) {
 
 }  // namespace
 
-Drivers::Drivers(EventLoop* loop, Router* router, Processes* processes) : loop_(loop), router_(router), processes_(processes) {
+Drivers::Drivers(EventLoop* loop, Router* router, Processes* processes)
+    : loop_(loop), router_(router), processes_(processes) {
   processes_->OnReady([this](Process* process) {
     if (process->kind == Process::kDriver) WatchPid(*process);
   });
@@ -51,7 +51,8 @@ void Drivers::WatchPid(const Process& process) {
   if (driver.pidfd.valid()) return;
   driver.pidfd = OpenPid(process.pid);
   const std::uint32_t serial = process.serial;
-  if (driver.pidfd.valid()) loop_->Watch(driver.pidfd.get(), [this, serial](std::uint32_t) { Gone(serial, "has died"); });
+  if (driver.pidfd.valid())
+    loop_->Watch(driver.pidfd.get(), [this, serial](std::uint32_t) { Gone(serial, "has died"); });
 }
 
 void Drivers::Gone(std::uint32_t serial, const std::string& how) {

@@ -1,7 +1,7 @@
 // Drivers: the driver processes of this node.
 //
-// A driver gets its Welcome at once. It is gone when its process has died (pidfd, where the kernel has them) or when its
-// socket is closed, be it that it left the session or that it died.
+// A driver gets its Welcome at once. It is gone when its process has died (pidfd, where the kernel has them) or when
+// its socket is closed, be it that it left the session or that it died.
 //
 // Owns the sockets. Loop-bound.
 

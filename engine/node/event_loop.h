@@ -1,13 +1,16 @@
 // EventLoop: the one thread of a node engine.
 //
-// It looks at its sources (rings, fabric, queued work) and descriptors, and waits like every process of a session: 100 us
-// of looking with a yield about every microsecond after the last event, then asleep in epoll until a descriptor or a timer
-// is due. A source says how it is woken; the loop asks all of them to prepare before it sleeps, and does not sleep if one
-// of them found something after its preparation.
+// It looks at its sources (rings, fabric, queued work) and descriptors, and waits like every process of a session: 100
+// us of looking with a yield about every microsecond after the last event, then asleep in epoll until a descriptor or a
+// timer is due. A source says how it is woken; the loop asks all of them to prepare before it sleeps, and does not
+// sleep if one of them found something after its preparation.
 //
 // Owns the epoll descriptor only; descriptors it watches stay their owners'. Loop-bound.
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/status.h>
 
 #include <chrono>
 #include <cstdint>
@@ -15,9 +18,6 @@
 #include <map>
 #include <memory>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/status/status.h>
 
 namespace ray_engine {
 

@@ -1,9 +1,9 @@
 #include "engine/node/gate.h"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "engine/base/version.h"
 
@@ -28,7 +28,8 @@ void Gate::Accept() {
   while (std::optional<ControlSocket> socket = listener_.Accept()) {
     const std::uint64_t id = next_id_++;
     guests_by_id_[id].channel = std::make_unique<ControlChannel>(
-        loop_, *std::move(socket), [this, id](ControlPacket& packet) { HandleHello(id, packet); }, [this, id] { Gone(id); });
+        loop_, *std::move(socket), [this, id](ControlPacket& packet) { HandleHello(id, packet); },
+        [this, id] { Gone(id); });
   }
 }
 
@@ -55,7 +56,8 @@ void Gate::HandleHello(std::uint64_t id, ControlPacket& packet) {
 std::string Gate::ReasonToRefuse(const Hello& hello) const {
   if (!shut_.empty()) return shut_;
   if (hello.build == BuildId()) return "";
-  return fmt::format("this session runs ray-engine {}, but the process that wants to join is {}", BuildId(), hello.build);
+  return fmt::format("this session runs ray-engine {}, but the process that wants to join is {}", BuildId(),
+                     hello.build);
 }
 
 void Gate::Refuse(std::uint64_t id, const std::string& reason) {

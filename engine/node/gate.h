@@ -1,20 +1,20 @@
 // Gate: the engine's socket, where drivers, other ranks' forkservers and nodes come in.
 //
-// The first packet on a connection is a Hello. It must name the same build as this engine; otherwise, or if the guest cannot
-// be taken, it is answered by Refused with the reason. Connections of other users never get this far.
+// The first packet on a connection is a Hello. It must name the same build as this engine; otherwise, or if the guest
+// cannot be taken, it is answered by Refused with the reason. Connections of other users never get this far.
 //
 // Owns the listening socket and the connections that have no other owner. Loop-bound.
 
 #pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
-
-#include <absl/status/status.h>
-#include <absl/status/statusor.h>
 
 #include "engine/node/control_channel.h"
 

@@ -21,12 +21,14 @@ HeadService::HeadService(EventLoop* loop, Router* router) : loop_(loop), router_
   RegisterLeases();
   RegisterActors();
   RegisterTables();
+  RegisterOutput();
 }
 
 HeadService::Time HeadService::Now() { return EventLoop::Clock::now().time_since_epoch(); }
 
 void HeadService::RegisterLeases() {
-  router_->On<LeaseDemand>([this](ProcessId from, const LeaseDemand& m) { Perform(scheduler_.OnDemand(from, m, Now())); });
+  router_->On<LeaseDemand>(
+      [this](ProcessId from, const LeaseDemand& m) { Perform(scheduler_.OnDemand(from, m, Now())); });
   router_->On<LeaseEnded>([this](ProcessId, const LeaseEnded& m) { Perform(scheduler_.OnLeaseEnded(m, Now())); });
   router_->On<Blocked>([this](ProcessId, const Blocked& m) { Perform(scheduler_.OnBlocked(m.lease, Now())); });
   router_->On<Unblocked>([this](ProcessId, const Unblocked& m) { Perform(scheduler_.OnUnblocked(m.lease, Now())); });
@@ -52,7 +54,31 @@ void HeadService::RegisterTables() {
     router_->Send(from, ClusterReply{request.token, scheduler_.cluster().nodes()}, true);
   });
   router_->On<JobStart>([this](ProcessId from, const JobStart& start) { HandleJobStart(from, start); });
+}
+
+void HeadService::RegisterOutput() {
   router_->On<DriverLine>([this](ProcessId, const DriverLine& line) { HandleDriverLine(line); });
+  router_->On<FlushOutput>([this](ProcessId from, const FlushOutput& flush) { HandleFlush(from, flush); });
+  router_->On<NodeFlushed>([this](ProcessId, const NodeFlushed& flushed) { HandleFlushed(flushed.round); });
+}
+
+void HeadService::HandleFlush(ProcessId driver, const FlushOutput& flush) {
+  const std::uint64_t round = next_flush_++;
+  FlushRound& asked = flushing_[round];
+  asked = {driver, flush.token, 0};
+  for (const NodeInfo& node : scheduler_.cluster().nodes()) {
+    if (!node.alive) continue;
+    ++asked.missing;
+    router_->Send(ProcessId{node.index, 0}, FlushNode{round});
+  }
+}
+
+// A node that is lost in the meantime never answers; the driver does not wait for ever.
+void HeadService::HandleFlushed(std::uint64_t round) {
+  const auto found = flushing_.find(round);
+  if (found == flushing_.end() || --found->second.missing > 0) return;
+  router_->Send(found->second.driver, OutputFlushed{found->second.token}, true);
+  flushing_.erase(found);
 }
 
 void HeadService::HandleJobStart(ProcessId from, const JobStart& start) {
@@ -103,7 +129,9 @@ void HeadService::Do(const Scheduler::Send& send) {
   std::visit([&](const auto& message) { router_->Send(send.to, message, true); }, send.message);
 }
 
-void HeadService::Do(const Scheduler::Warn& warn) { HandleDriverLine(DriverLine{warn.job, true, "(scheduler)", warn.text + "\n"}); }
+void HeadService::Do(const Scheduler::Warn& warn) {
+  HandleDriverLine(DriverLine{warn.job, true, "(scheduler)", warn.text + "\n"});
+}
 
 void HeadService::Do(const Scheduler::PlacementLost& lost) { Perform(actors_.OnPlacementLost(lost.key)); }
 

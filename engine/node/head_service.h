@@ -1,7 +1,8 @@
 // HeadService: what the head does for the whole session.
 //
-// Turns messages into events of the scheduler and the actor directory, and their actions into messages; keeps the jobs and
-// the key-value table; passes worker output on to the driver of the job. Which nodes there are is the membership's to know.
+// Turns messages into events of the scheduler and the actor directory, and their actions into messages; keeps the jobs
+// and the key-value table; passes worker output on to the driver of the job. Which nodes there are is the membership's
+// to know.
 //
 // Loop-bound (head loop).
 
@@ -31,7 +32,9 @@ class HeadService {
   void OnNodeLost(std::uint32_t node, const std::string& reason);
   void OnProcessGone(ProcessId process, const std::string& cause);
   // A driver has started a job.
-  void OnJobStarted(std::function<void(const JobId&, ProcessId driver)> listener) { on_job_started_ = std::move(listener); }
+  void OnJobStarted(std::function<void(const JobId&, ProcessId driver)> listener) {
+    on_job_started_ = std::move(listener);
+  }
 
   const Scheduler& scheduler() const { return scheduler_; }
   const ActorDirectory& actors() const { return actors_; }
@@ -42,6 +45,9 @@ class HeadService {
   void RegisterLeases();
   void RegisterActors();
   void RegisterTables();
+  void RegisterOutput();
+  void HandleFlush(ProcessId driver, const FlushOutput& flush);
+  void HandleFlushed(std::uint64_t round);
   void HandleJobStart(ProcessId from, const JobStart& start);
   void HandleDriverLine(const DriverLine& line);
 
@@ -67,6 +73,13 @@ class HeadService {
   std::uint32_t last_job_ = 0;
   std::function<void(const JobId&, ProcessId)> on_job_started_ = [](const JobId&, ProcessId) {};
   Time tick_at_ = Time::max();
+  struct FlushRound {
+    ProcessId driver;
+    std::uint64_t token = 0;
+    std::size_t missing = 0;  // nodes that have not answered
+  };
+  std::map<std::uint64_t, FlushRound> flushing_;
+  std::uint64_t next_flush_ = 1;
 };
 
 }  // namespace ray_engine

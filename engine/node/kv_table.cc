@@ -29,7 +29,8 @@ KvReply KvTable::Apply(const KvRequest& request) {
 
 void KvTable::List(const KvRequest& request, KvReply* reply) const {
   for (auto it = values_.lower_bound(Key(request.name_space, request.key)); it != values_.end(); ++it) {
-    if (it->first.first != request.name_space || it->first.second.compare(0, request.key.size(), request.key) != 0) break;
+    if (it->first.first != request.name_space || it->first.second.compare(0, request.key.size(), request.key) != 0)
+      break;
     reply->values.push_back(it->first.second);
   }
   reply->found = !reply->values.empty();

@@ -1,20 +1,20 @@
 // LinkBroker: which two processes of this node have a direct link, and when its memory is free again.
 //
-// A pair gets its link when one of them asks for the first time; both are told. Where there is no room the pair is relayed
-// by the engine, for good, so that the order of its frames never changes. The memory of a link is free once each end is
-// either dead or has said LinkClosed; the slot of a process once it is dead and none of its links is left.
+// A pair gets its link when one of them asks for the first time; both are told. Where there is no room the pair is
+// relayed by the engine, for good, so that the order of its frames never changes. The memory of a link is free once
+// each end is either dead or has said LinkClosed; the slot of a process once it is dead and none of its links is left.
 //
 // Decisions only. Loop-bound.
 
 #pragma once
 
+#include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
+
 #include <cstdint>
 #include <map>
 #include <utility>
 #include <vector>
-
-#include <absl/container/btree_set.h>
-#include <absl/container/flat_hash_map.h>
 
 #include "engine/wire/messages.h"
 

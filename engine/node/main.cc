@@ -1,13 +1,13 @@
 // ray-engine-node: the node engine as a program. Started by ray-engine, with one end of a control socket.
 
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include "engine/base/options.h"
 #include "engine/base/version.h"

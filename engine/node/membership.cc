@@ -11,7 +11,8 @@ std::string NewSecret() { return std::string(ActorId::Random().Binary()); }
 
 }  // namespace
 
-Membership::Membership(Router* router, FabricLink* fabric, HeadService* head, Processes* processes, Introduce introduced)
+Membership::Membership(Router* router, FabricLink* fabric, HeadService* head, Processes* processes,
+                       Introduce introduced)
     : router_(router),
       fabric_(fabric),
       head_(head),
@@ -69,7 +70,8 @@ void Membership::Announce() {
 void Membership::Lost(std::uint32_t node, const std::string& reason) {
   if (node == router_->self().node || !lost_.insert(node).second) return;
   const auto known = names_.find(node);
-  const std::string text = fmt::format("{} is lost: {}", known == names_.end() ? fmt::format("node {}", node) : known->second, reason);
+  const std::string text =
+      fmt::format("{} is lost: {}", known == names_.end() ? fmt::format("node {}", node) : known->second, reason);
   const bool was_here = joined_.erase(node) != 0;
   fabric_->RemoveNode(node);
   processes_->EndNode(node, text);

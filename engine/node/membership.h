@@ -1,19 +1,20 @@
 // Membership: which nodes the session has. The head's side of it.
 //
-// Nodes of the launcher bring their index; nodes that join later get the next one. Everyone learns of everyone's address.
-// The loss of a node of the launcher ends the session; one that joined by itself may go, and its processes are gone with it.
+// Nodes of the launcher bring their index; nodes that join later get the next one. Everyone learns of everyone's
+// address. The loss of a node of the launcher ends the session; one that joined by itself may go, and its processes are
+// gone with it.
 //
 // Loop-bound (head loop).
 
 #pragma once
+
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <set>
 #include <string>
-
-#include <absl/status/statusor.h>
 
 #include "engine/node/fabric_link.h"
 #include "engine/node/head_service.h"
@@ -56,10 +57,10 @@ class Membership {
   HeadService* head_;
   Processes* processes_;
   Introduce introduced_;
-  std::uint32_t needed_;      // indexes below are the launcher's
+  std::uint32_t needed_;  // indexes below are the launcher's
   std::uint32_t next_index_;
-  std::map<std::uint32_t, std::string> joined_;     // -> fabric address
-  std::map<std::uint32_t, std::string> names_;      // for people
+  std::map<std::uint32_t, std::string> joined_;  // -> fabric address
+  std::map<std::uint32_t, std::string> names_;   // for people
   std::set<std::uint32_t> lost_;
   OnNeededNodeLost on_needed_lost_ = [](const std::string&) {};
   std::function<void()> on_change_ = [] {};

@@ -35,7 +35,9 @@ int Descriptor(const Options& options, const char* name) {
 
 ResourceSet TotalOf(const Options& options, const NodeInfo& node, bool head) {
   ResourceSet total = options.Amounts("resources");
-  const auto set = [&total](const std::string& name, double amount) { total.Set(name, ResourceSet::FromDouble(amount)); };
+  const auto set = [&total](const std::string& name, double amount) {
+    total.Set(name, ResourceSet::FromDouble(amount));
+  };
   if (options.Given("num-cpus")) set("CPU", options.Number("num-cpus"));
   if (options.Given("num-gpus")) set("GPU", options.Number("num-gpus"));
   if (options.Given("memory")) set("memory", static_cast<double>(options.Bytes("memory")));
@@ -76,7 +78,8 @@ NodeConfig ConfigOf(const Options& options) {
   config.info = InfoOf(options, config.head);
   config.store_bytes = config.info.store_bytes;
   config.socket = options.Text("socket");
-  if (config.socket.empty()) config.socket = EngineSocketName(config.session, config.head ? "0" : config.info.id.Hex().substr(0, 16));
+  if (config.socket.empty())
+    config.socket = EngineSocketName(config.session, config.head ? "0" : config.info.id.Hex().substr(0, 16));
   return config;
 }
 
@@ -86,8 +89,8 @@ std::string MachineAddress() {
   ifaddrs* all = nullptr;
   if (getifaddrs(&all) != 0) return "127.0.0.1";
   for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
-    const bool usable = one->ifa_addr != nullptr && one->ifa_addr->sa_family == AF_INET && (one->ifa_flags & IFF_UP) != 0 &&
-                        (one->ifa_flags & IFF_LOOPBACK) == 0;
+    const bool usable = one->ifa_addr != nullptr && one->ifa_addr->sa_family == AF_INET &&
+                        (one->ifa_flags & IFF_UP) != 0 && (one->ifa_flags & IFF_LOOPBACK) == 0;
     if (!usable || (!address.empty() && preferred != one->ifa_name)) continue;
     char text[INET_ADDRSTRLEN] = "";
     inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr, text, sizeof text);

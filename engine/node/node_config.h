@@ -24,7 +24,7 @@ struct NodeConfig {
   std::string session, socket, join, log_dir;
   double num_cpus = 1;
   std::uint64_t store_bytes = 0;
-  NodeInfo info;               // as the head will know this node; its index comes later
+  NodeInfo info;  // as the head will know this node; its index comes later
 };
 
 NodeConfig ConfigOf(const Options& options);

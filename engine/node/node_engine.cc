@@ -1,11 +1,10 @@
 #include "engine/node/node_engine.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
 #include <chrono>
 #include <utility>
-
-#include <spdlog/spdlog.h>
 
 #include "engine/base/version.h"
 
@@ -31,7 +30,11 @@ struct NodeEngine::Services {
         workers(&engine->loop_, &engine->router_, &processes, &jobs, &engine->config_),
         output(&engine->router_, &processes, &engine->config_),
         objects(&engine->loop_, &engine->router_, &*engine->store_segment_),
-        drivers(&engine->loop_, &engine->router_, &processes) {}
+        drivers(&engine->loop_, &engine->router_, &processes) {
+    engine->router_.On<FlushNode>([this, router = &engine->router_](ProcessId, const FlushNode& flush) {
+      workers.FlushOutput([router, flush] { router->Send(kHead, NodeFlushed{flush.round}); });
+    });
+  }
 
   Processes processes;
   JobCache jobs;
@@ -60,10 +63,11 @@ absl::Status NodeEngine::Start() {
   if (config_.fabric || !config_.join.empty()) {
     if (absl::Status status = fabric_.Open(); !status.ok()) return status;
   }
-  gate_.emplace(&loop_, Gate::Guests{[this](ControlSocket socket) { services_->drivers.Add(std::move(socket)); },
-                                     [this](ControlSocket socket, double cpus) { return AddForkserver(std::move(socket), cpus); },
-                                     [this](const Hello& hello) { return AdmitNode(hello); },
-                                     [this](std::uint32_t node) { OnNodeLost(node, "it has ended"); }});
+  gate_.emplace(
+      &loop_, Gate::Guests{[this](ControlSocket socket) { services_->drivers.Add(std::move(socket)); },
+                           [this](ControlSocket socket, double cpus) { return AddForkserver(std::move(socket), cpus); },
+                           [this](const Hello& hello) { return AdmitNode(hello); },
+                           [this](std::uint32_t node) { OnNodeLost(node, "it has ended"); }});
   if (absl::Status status = gate_->Bind(config_.socket); !status.ok()) return status;
   return OpenControl();
 }
@@ -86,7 +90,8 @@ absl::Status NodeEngine::JoinHead() {
   absl::StatusOr<ControlSocket> socket = ControlSocket::Connect(config_.join);
   if (!socket.ok()) return socket.status();
   head_ = std::make_unique<ControlChannel>(
-      &loop_, *std::move(socket), [this](ControlPacket& packet) { HandleHead(packet); }, [this] { Abandon("the head has ended"); });
+      &loop_, *std::move(socket), [this](ControlPacket& packet) { HandleHead(packet); },
+      [this] { Abandon("the head has ended"); });
   Hello hello;
   hello.kind = Hello::kNode;
   hello.build = BuildId();
@@ -128,7 +133,8 @@ void NodeEngine::OnIntroduced(const Introduce& introduce) {
   router_.SetSelf(ProcessId{introduce.index, 0});
   services_ = std::make_unique<Services>(this, Processes::StoreSegment{store_segment_->fd(), store_segment_->size()});
   Services& all = *services_;
-  fabric_.Connect(&router_, &all.objects, [this](std::uint32_t node, const std::string& reason) { OnNodeLost(node, reason); });
+  fabric_.Connect(&router_, &all.objects,
+                  [this](std::uint32_t node, const std::string& reason) { OnNodeLost(node, reason); });
   if (!fabric_.Address().empty()) fabric_.Introduce(introduce.index, introduce.secret);
   all.workers.OnOutput([&all](const Output& output) { all.output.OnOutput(output); });
   all.processes.OnEnded([this, &all](const Process& process, const std::string&) {
@@ -137,7 +143,8 @@ void NodeEngine::OnIntroduced(const Introduce& introduce) {
   });
   all.processes.OnGone([&all](ProcessId gone, const std::string&) { all.objects.OnOwnerGone(gone); });
   introduce.index == kHead.node ? BeHead(introduce) : BeMember(introduce);
-  if (config_.forkserver_fd >= 0) all.workers.AddForkserver(ControlSocket(UniqueFd(config_.forkserver_fd)), config_.num_cpus);
+  if (config_.forkserver_fd >= 0)
+    all.workers.AddForkserver(ControlSocket(UniqueFd(config_.forkserver_fd)), config_.num_cpus);
   LetGuestsIn();
 }
 
@@ -234,7 +241,8 @@ void NodeEngine::End(const std::string& reason, int code) {
   gate_->Shut("the session ends");
   if (services_->membership) {
     services_->membership->Release();
-    for (const std::uint32_t other : services_->membership->Others()) router_.Send(ProcessId{other, 0}, Shutdown{reason}, true);
+    for (const std::uint32_t other : services_->membership->Others())
+      router_.Send(ProcessId{other, 0}, Shutdown{reason}, true);
   }
   services_->drivers.TellAll(reason);
   services_->workers.EndAll(reason);

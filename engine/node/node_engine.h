@@ -1,19 +1,19 @@
 // NodeEngine: one node of a session, put together.
 //
-// Life: Start() makes the segments and addresses and reports them (EngineUp); the answer (Introduce) tells which node this
-// is; then the services are built and guests are let in. It ends when the head says Shutdown (the head itself: when the
-// supervisor says that the driver has ended), when its supervisor is gone, or when the head is lost.
+// Life: Start() makes the segments and addresses and reports them (EngineUp); the answer (Introduce) tells which node
+// this is; then the services are built and guests are let in. It ends when the head says Shutdown (the head itself:
+// when the supervisor says that the driver has ended), when its supervisor is gone, or when the head is lost.
 //
 // Owns everything of this engine. Loop-bound.
 
 #pragma once
 
+#include <absl/status/status.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-
-#include <absl/status/status.h>
 
 #include "engine/node/control_channel.h"
 #include "engine/node/drivers.h"

@@ -1,14 +1,13 @@
 #include "engine/node/output_service.h"
 
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
-
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 namespace ray_engine {
 namespace {

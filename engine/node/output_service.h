@@ -1,7 +1,7 @@
 // OutputService: what workers write goes to the driver of their job, line by line, and into the node's log file.
 //
-// Every piece gets a prefix that says who wrote it and where: "(name pid=N, ip=A)". A worker names what it runs by a line of
-// its own, ":task_name:f" or ":actor_name:Counter", which is not passed on.
+// Every piece gets a prefix that says who wrote it and where: "(name pid=N, ip=A)". A worker names what it runs by a
+// line of its own, ":task_name:f" or ":actor_name:Counter", which is not passed on.
 //
 // Owns the log file. Loop-bound.
 

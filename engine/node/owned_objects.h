@@ -4,11 +4,11 @@
 
 #pragma once
 
-#include <utility>
-#include <vector>
-
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
+
+#include <utility>
+#include <vector>
 
 #include "engine/base/ids.h"
 

@@ -104,7 +104,8 @@ void ProcessLinks::DropClosed() {
 bool ProcessLinks::PrepareToSleep() {
   sleeper_.DeclareAsleep();
   for (const auto& peer : peers_) {
-    if (!peer->process.IsNil() && peer->link->HasOverflow()) peer->link->Flush();  // its reader may have seen us polling
+    if (!peer->process.IsNil() && peer->link->HasOverflow())
+      peer->link->Flush();  // its reader may have seen us polling
   }
   return std::none_of(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->link->Readable(); });
 }

@@ -1,21 +1,21 @@
 // ProcessLinks: the engine's end of the links to the processes of its node.
 //
-// Owns the node's link segment, the engine's doorbell (an eventfd) and one link per process; it also gives out and takes
-// back the memory of links between processes, of which the engine itself uses none. A full ring never stops the engine: the
-// link queues, and is flushed when its reader has made room.
+// Owns the node's link segment, the engine's doorbell (an eventfd) and one link per process; it also gives out and
+// takes back the memory of links between processes, of which the engine itself uses none. A full ring never stops the
+// engine: the link queues, and is flushed when its reader has made room.
 //
 // Loop-bound.
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/status/statusor.h>
 
 #include "engine/base/unique_fd.h"
 #include "engine/node/event_loop.h"
@@ -30,7 +30,8 @@ class ProcessLinks : public EventLoop::Source, public LinkAllocator {
   using OnFrame = std::function<void(const FrameHeader& header, std::string_view payload)>;
 
   static absl::StatusOr<std::unique_ptr<ProcessLinks>> Create();
-  // REQUIRES: before the loop runs. `self` of the engine is known later; frames of others than the link's process are dropped.
+  // REQUIRES: before the loop runs. `self` of the engine is known later; frames of others than the link's process are
+  // dropped.
   void SetOnFrame(OnFrame on_frame) { on_frame_ = std::move(on_frame); }
 
   // A slot and a link for a new process; the offset of the link (the process is side 1), 0 if there is no room.

@@ -1,11 +1,10 @@
 #include "engine/node/process_table.h"
 
+#include <fmt/format.h>
 #include <sys/wait.h>
 
 #include <cstring>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {

@@ -7,12 +7,12 @@
 
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/node_hash_map.h>
+
 #include <cstdint>
 #include <deque>
 #include <string>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/container/node_hash_map.h>
 
 #include "engine/base/ids.h"
 
@@ -22,15 +22,15 @@ struct Process {
   enum Kind : std::uint8_t { kWorker = 0, kDriver = 1 };
   std::uint32_t serial = 0;
   Kind kind = kWorker;
-  bool ready = false;         // it has mapped its links and listens
-  std::uint32_t pid = 0;      // 0: not known yet
+  bool ready = false;     // it has mapped its links and listens
+  std::uint32_t pid = 0;  // 0: not known yet
   WorkerId worker;
-  JobId job;                  // workers; drivers once their job has started
+  JobId job;                     // workers; drivers once their job has started
   std::uint32_t forkserver = 0;  // workers
-  std::string name;           // for people: "worker", "driver"
-  std::string title;          // what it runs, if it has said so
-  std::string last_words;     // workers: the last lines written to standard error
-  std::string kill_reason;    // why the engine killed it
+  std::string name;              // for people: "worker", "driver"
+  std::string title;             // what it runs, if it has said so
+  std::string last_words;        // workers: the last lines written to standard error
+  std::string kill_reason;       // why the engine killed it
 };
 
 class ProcessTable {

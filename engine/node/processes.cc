@@ -1,10 +1,10 @@
 #include "engine/node/processes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "engine/base/version.h"
 
@@ -15,7 +15,8 @@ Processes::Processes(Router* router, ProcessLinks* links, const NodeConfig* conf
   router_->On<Ready>([this](ProcessId from, const Ready& ready) { HandleReady(from, ready); });
   router_->On<Watch>([this](ProcessId from, const Watch& watch) { HandleWatch(from, watch); });
   router_->On<LinkRequest>([this](ProcessId from, const LinkRequest& request) { HandleLinkRequest(from, request); });
-  router_->On<LinkClosed>([this](ProcessId from, const LinkClosed& closed) { broker().OnClosed(from.serial, closed.peer.serial); });
+  router_->On<LinkClosed>(
+      [this](ProcessId from, const LinkClosed& closed) { broker().OnClosed(from.serial, closed.peer.serial); });
   router_->On<ProcessGone>([this](ProcessId, const ProcessGone& gone) { HandleGone(gone.process, gone.cause); });
   router_->SetCauseOf([this](ProcessId process) { return CauseOf(process); });
 }

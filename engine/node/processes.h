@@ -1,8 +1,8 @@
 // Processes: the birth, the acquaintances and the death of the processes of this node.
 //
-// Admits workers and drivers (number, link, Welcome), brokers links between them, and tells of the dead: those that had a
-// link with them, those that watch them, here and on other nodes, and always the head. Whoever else in the engine has to know
-// listens with OnEnded.
+// Admits workers and drivers (number, link, Welcome), brokers links between them, and tells of the dead: those that had
+// a link with them, those that watch them, here and on other nodes, and always the head. Whoever else in the engine has
+// to know listens with OnEnded.
 //
 // Owns the table of processes. Loop-bound.
 
@@ -44,11 +44,15 @@ class Processes {
   // The process has died or left. No effect if that is known already.
   void End(std::uint32_t serial, const std::string& cause);
   // Called once for each process that has died, when everybody else has been told.
-  void OnEnded(std::function<void(const Process&, const std::string& cause)> listener) { on_ended_.push_back(std::move(listener)); }
+  void OnEnded(std::function<void(const Process&, const std::string& cause)> listener) {
+    on_ended_.push_back(std::move(listener));
+  }
   // A process of this node says it is ready (or, a worker that was asked to end, that it stays).
   void OnReady(std::function<void(Process*)> listener) { on_ready_.push_back(std::move(listener)); }
   // Every death this engine hears of: on the head all of the session, elsewhere those it watches.
-  void OnGone(std::function<void(ProcessId, const std::string& cause)> listener) { on_gone_.push_back(std::move(listener)); }
+  void OnGone(std::function<void(ProcessId, const std::string& cause)> listener) {
+    on_gone_.push_back(std::move(listener));
+  }
 
   // Another node is lost with all its processes.
   void EndNode(std::uint32_t node, const std::string& reason);

@@ -9,9 +9,8 @@ void Router::OnFrame(const FrameHeader& header, std::string_view payload) {
     Forward(header, payload);
     return;
   }
-  joiner_.Add(header, payload, [this](const FrameHeader& last, std::string_view message) {
-    Dispatch(last.from, last.type, message);
-  });
+  joiner_.Add(header, payload,
+              [this](const FrameHeader& last, std::string_view message) { Dispatch(last.from, last.type, message); });
 }
 
 void Router::SendBytes(ProcessId to, MessageType type, std::string payload, bool prompt) {
@@ -35,7 +34,8 @@ void Router::SendBytes(ProcessId to, MessageType type, std::string payload, bool
 
 void Router::Forward(const FrameHeader& header, std::string_view payload) {
   const bool here = header.to.node == self_.node;
-  const bool taken = here ? ways_->ToProcess(header.to.serial, header, payload) : ways_->ToNode(header.to.node, header, payload);
+  const bool taken =
+      here ? ways_->ToProcess(header.to.serial, header, payload) : ways_->ToNode(header.to.node, header, payload);
   if (taken || header.from == self_ || (header.flags & kMoreFragments) != 0) return;
   Send(header.from, ProcessGone{header.to, cause_of_(header.to)}, true);
 }
@@ -50,7 +50,8 @@ bool Router::Poll() {
 void Router::Dispatch(ProcessId from, MessageType type, std::string_view payload) {
   const auto handler = handlers_.find(type);
   if (handler == handlers_.end()) {
-    spdlog::warn("{}: message of type {} from {} has no handler", ToString(self_), static_cast<int>(type), ToString(from));
+    spdlog::warn("{}: message of type {} from {} has no handler", ToString(self_), static_cast<int>(type),
+                 ToString(from));
     return;
   }
   handler->second(from, payload);

@@ -1,13 +1,15 @@
 // Router: where a frame goes next.
 //
-// Frames come from the rings of this node's processes and from the fabric. Those for this engine are joined per sender and
-// handed to the handler of their type; those for a process of this node go into its ring, those for another node to the
-// fabric, fragments one by one as they came. What is addressed to a process that is gone is answered by ProcessGone.
-// What the engine sends to itself (the head does) waits for the next Poll(), so handlers never nest.
+// Frames come from the rings of this node's processes and from the fabric. Those for this engine are joined per sender
+// and handed to the handler of their type; those for a process of this node go into its ring, those for another node to
+// the fabric, fragments one by one as they came. What is addressed to a process that is gone is answered by
+// ProcessGone. What the engine sends to itself (the head does) waits for the next Poll(), so handlers never nest.
 //
 // Loop-bound.
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
 #include <deque>
@@ -15,8 +17,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "engine/node/event_loop.h"
 #include "engine/transport/link.h"
@@ -44,7 +44,8 @@ class Router : public EventLoop::Source {
   void SetSelf(ProcessId self) { self_ = self; }
   ProcessId self() const { return self_; }
 
-  // `handler(ProcessId from, const Message&)` gets the messages of this type that are for the engine. One handler per type.
+  // `handler(ProcessId from, const Message&)` gets the messages of this type that are for the engine. One handler per
+  // type.
   template <class Message, class F>
   void On(F handler) {
     handlers_[Message::kType] = [handler = std::move(handler)](ProcessId from, std::string_view payload) {

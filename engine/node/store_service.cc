@@ -1,11 +1,11 @@
 #include "engine/node/store_service.h"
 
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
-
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 namespace ray_engine {
 namespace {
@@ -89,7 +89,8 @@ void StoreService::HandleSeal(ProcessId from, const StoreSeal& seal) {
   MemoryFreed();  // what was freed before its seal goes now
 }
 
-// The reply that names a result takes the direct link to its owner and may overtake the seal, which comes to the engine.
+// The reply that names a result takes the direct link to its owner and may overtake the seal, which comes to the
+// engine.
 void StoreService::ServeEarlyPins(const ObjectId& object) {
   const auto found = early_pins_.find(object);
   if (found == early_pins_.end()) return;
@@ -134,7 +135,8 @@ void StoreService::Perform(const PullActions& actions) {
   for (const auto& pinned : actions.pinned) {
     router_->Send(pinned.client, StorePinned{pinned.token, pinned.location.offset, pinned.location.size, ""}, true);
   }
-  for (const auto& failed : actions.failed) router_->Send(failed.client, StorePinned{failed.token, 0, 0, failed.error}, true);
+  for (const auto& failed : actions.failed)
+    router_->Send(failed.client, StorePinned{failed.token, 0, 0, failed.error}, true);
   for (const auto& added : actions.added) {
     WatchOwner(added.object, added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});
@@ -203,8 +205,10 @@ void StoreService::Tick() {
     const Waiting late = std::move(waiting_.front());
     waiting_.pop_front();
     const StoreStats stats = store_.Stats();
-    const std::string error = fmt::format("the object store is full: {} bytes asked for, {} of {} in use by objects that are "
-                                          "still referenced", late.create.size, stats.primary_bytes, segment_->size());
+    const std::string error = fmt::format(
+        "the object store is full: {} bytes asked for, {} of {} in use by objects that are "
+        "still referenced",
+        late.create.size, stats.primary_bytes, segment_->size());
     router_->Send(late.client, StoreCreated{late.create.token, 0, error}, true);
     ServeWaiting();
   }

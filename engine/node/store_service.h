@@ -1,13 +1,16 @@
 // StoreService: the node's object store as processes and other engines see it.
 //
-// Turns messages into calls of the store, the pull manager and the pull server, and their actions into messages and bulk
-// chunks. A create that finds no room waits, in order, until something is freed, kCreatePatience at most. An object that is
-// here already and is written again (by a second attempt of its task) is written beside the first and thrown away.
-// Objects whose owner is gone are freed.
+// Turns messages into calls of the store, the pull manager and the pull server, and their actions into messages and
+// bulk chunks. A create that finds no room waits, in order, until something is freed, kCreatePatience at most. An
+// object that is here already and is written again (by a second attempt of its task) is written beside the first and
+// thrown away. Objects whose owner is gone are freed.
 //
 // Owns the segment. Loop-bound.
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
 
 #include <chrono>
 #include <cstdint>
@@ -16,9 +19,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/status/statusor.h>
 
 #include "engine/node/event_loop.h"
 #include "engine/node/owned_objects.h"

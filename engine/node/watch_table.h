@@ -1,17 +1,17 @@
 // WatchTable: who wants to know when a process is gone.
 //
-// A watcher is a process of this node, or the engine of another node on behalf of its own watchers. Processes of other nodes
-// are watched here too: their engine is asked once, and its answer goes to all who wait.
+// A watcher is a process of this node, or the engine of another node on behalf of its own watchers. Processes of other
+// nodes are watched here too: their engine is asked once, and its answer goes to all who wait.
 //
 // Pure bookkeeping. Loop-bound.
 
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
+
+#include <cstdint>
+#include <vector>
 
 #include "engine/base/ids.h"
 

@@ -16,7 +16,8 @@ WorkerPool::Actions WorkerPool::OnForkserverGone(std::uint32_t forkserver) {
   Actions actions;
   if (!forkservers_.empty()) return actions;
   for (auto& [key, group] : groups_) {
-    for (const StartLease& lease : group.waiting) actions.push_back(End{lease.lease, "the node has lost its forkserver"});
+    for (const StartLease& lease : group.waiting)
+      actions.push_back(End{lease.lease, "the node has lost its forkserver"});
     group.waiting.clear();
   }
   return actions;
@@ -193,7 +194,8 @@ void WorkerPool::ForkFor(const WorkerKey& key, Group* group, Actions* actions) {
   if (!forkserver) return;
   const std::uint32_t serial = new_serial_(key);
   if (serial == 0) {
-    for (const StartLease& lease : group->waiting) actions->push_back(End{lease.lease, "the node has no room for more processes"});
+    for (const StartLease& lease : group->waiting)
+      actions->push_back(End{lease.lease, "the node has no room for more processes"});
     group->waiting.clear();
     return;
   }

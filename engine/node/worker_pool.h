@@ -1,14 +1,18 @@
 // WorkerPool: which worker serves which lease, when to fork one and when to let one go.
 //
-// Workers are shared only inside one (job, environment). A lease takes an idle worker, else it waits, in order, for one that
-// is forked for it by the forkserver with the lowest load for its CPUs. As many idle workers as the node has CPUs are kept
-// for the next lease; the others are asked to end after idle_timeout, and one that stays (it owns something) says so by
-// Ready. Workers that die before they are ready are tried again max_start_failures times, then the leases that wait for
-// them end with the reason.
+// Workers are shared only inside one (job, environment). A lease takes an idle worker, else it waits, in order, for one
+// that is forked for it by the forkserver with the lowest load for its CPUs. As many idle workers as the node has CPUs
+// are kept for the next lease; the others are asked to end after idle_timeout, and one that stays (it owns something)
+// says so by Ready. Workers that die before they are ready are tried again max_start_failures times, then the leases
+// that wait for them end with the reason.
 //
 // Pure state machine: events and the time in, actions out; no I/O. Loop-bound.
 
 #pragma once
+
+#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,10 +25,6 @@
 #include <variant>
 #include <vector>
 
-#include <absl/container/btree_map.h>
-#include <absl/container/btree_set.h>
-#include <absl/container/flat_hash_map.h>
-
 #include "engine/wire/messages.h"
 
 namespace ray_engine {
@@ -35,7 +35,9 @@ struct WorkerKey {
   friend bool operator<(const WorkerKey& a, const WorkerKey& b) {
     return a.job != b.job ? a.job < b.job : a.environment < b.environment;
   }
-  friend bool operator==(const WorkerKey& a, const WorkerKey& b) { return a.job == b.job && a.environment == b.environment; }
+  friend bool operator==(const WorkerKey& a, const WorkerKey& b) {
+    return a.job == b.job && a.environment == b.environment;
+  }
 };
 
 class WorkerPool {
@@ -48,11 +50,25 @@ class WorkerPool {
     Time idle_timeout = std::chrono::seconds(1);
   };
 
-  struct Fork { std::uint32_t serial = 0, forkserver = 0; WorkerKey key; };
-  struct Grant { StartLease lease; std::uint32_t serial = 0; };  // LeaseGrant to the client
-  struct End { LeaseId lease{}; std::string error; };            // LeaseEnded to the head
-  struct AskToEnd { std::uint32_t serial = 0; };                 // Shutdown to an idle worker
-  struct Kill { std::uint32_t serial = 0; std::string reason; };
+  struct Fork {
+    std::uint32_t serial = 0, forkserver = 0;
+    WorkerKey key;
+  };
+  struct Grant {  // LeaseGrant to the client
+    StartLease lease;
+    std::uint32_t serial = 0;
+  };
+  struct End {  // LeaseEnded to the head
+    LeaseId lease{};
+    std::string error;
+  };
+  struct AskToEnd {  // Shutdown to an idle worker
+    std::uint32_t serial = 0;
+  };
+  struct Kill {
+    std::uint32_t serial = 0;
+    std::string reason;
+  };
   using Action = std::variant<Fork, Grant, End, AskToEnd, Kill>;
   using Actions = std::vector<Action>;
 
@@ -99,7 +115,7 @@ class WorkerPool {
     std::deque<StartLease> waiting;
     std::deque<std::uint32_t> idle;  // the one used last is at the back and is taken first
     std::uint32_t starting = 0;
-    std::uint32_t failures = 0;      // in a row
+    std::uint32_t failures = 0;  // in a row
   };
   struct Forkserver {
     double num_cpus = 1;

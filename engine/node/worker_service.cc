@@ -1,14 +1,14 @@
 #include "engine/node/worker_service.h"
 
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 namespace ray_engine {
 namespace {
@@ -17,7 +17,8 @@ constexpr auto kGrace = std::chrono::milliseconds(300);  // between the request 
 
 }  // namespace
 
-WorkerService::WorkerService(EventLoop* loop, Router* router, Processes* processes, JobCache* jobs, const NodeConfig* config)
+WorkerService::WorkerService(EventLoop* loop, Router* router, Processes* processes, JobCache* jobs,
+                             const NodeConfig* config)
     : loop_(loop),
       router_(router),
       processes_(processes),
@@ -25,8 +26,10 @@ WorkerService::WorkerService(EventLoop* loop, Router* router, Processes* process
       config_(config),
       pool_(WorkerPool::Limits(), [this](const WorkerKey& key) { return NewWorker(key); }) {
   router_->On<StartLease>([this](ProcessId, const StartLease& lease) { Perform(pool_.OnStartLease(lease)); });
-  router_->On<LeaseReturn>([this](ProcessId, const LeaseReturn& lease) { Perform(pool_.OnLeaseReturn(lease.lease, Now())); });
-  router_->On<KillWorker>([this](ProcessId, const KillWorker& kill) { Perform(pool_.OnKillWorker(kill.lease, kill.reason)); });
+  router_->On<LeaseReturn>(
+      [this](ProcessId, const LeaseReturn& lease) { Perform(pool_.OnLeaseReturn(lease.lease, Now())); });
+  router_->On<KillWorker>(
+      [this](ProcessId, const KillWorker& kill) { Perform(pool_.OnKillWorker(kill.lease, kill.reason)); });
   processes_->OnReady([this](Process* process) { Perform(pool_.OnWorkerReady(process->serial, Now())); });
   processes_->OnEnded([this](const Process& process, const std::string& cause) { HandleEnded(process, cause); });
   processes_->OnGone([this](ProcessId gone, const std::string&) {
@@ -114,6 +117,7 @@ void WorkerService::HandlePacket(ControlPacket& packet) {
   Forked forked;
   Exited exited;
   Output output;
+  Flushed flushed;
   if (packet.As(&forked)) {
     Process* process = processes_->table().Find(forked.serial);
     if (process == nullptr) return;
@@ -123,6 +127,8 @@ void WorkerService::HandlePacket(ControlPacket& packet) {
     HandleExited(exited);
   } else if (packet.As(&output)) {
     on_output_(output);
+  } else if (packet.As(&flushed)) {
+    HandleFlushed(flushed.token);
   } else {
     spdlog::warn("a forkserver sent a packet of type {}, which is not for an engine", static_cast<int>(packet.type));
   }
@@ -151,6 +157,21 @@ void WorkerService::HandleEnded(const Process& process, const std::string& cause
   if (process.kind != Process::kWorker) return;
   sockets_.erase(process.serial);
   Perform(pool_.OnWorkerGone(process.serial, cause));
+}
+
+void WorkerService::FlushOutput(std::function<void()> done) {
+  if (forkservers_.empty()) return done();
+  const std::uint64_t token = next_flush_++;
+  flushing_[token] = {forkservers_.size(), std::move(done)};
+  for (const auto& [id, forkserver] : forkservers_) forkserver->Send(Flush{token});
+}
+
+void WorkerService::HandleFlushed(std::uint64_t token) {
+  const auto found = flushing_.find(token);
+  if (found == flushing_.end() || --found->second.missing > 0) return;
+  const std::function<void()> done = std::move(found->second.done);
+  flushing_.erase(found);
+  done();
 }
 
 void WorkerService::EndAll(const std::string& reason) {

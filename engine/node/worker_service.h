@@ -1,18 +1,20 @@
 // WorkerService: carries out what the worker pool decides.
 //
-// Talks to the forkservers of this node (one per rank), turns lease messages into events of the pool and the pool's actions
-// into packets and messages. A worker's death is what its forkserver says; its sockets are only a lifeline for the worker.
+// Talks to the forkservers of this node (one per rank), turns lease messages into events of the pool and the pool's
+// actions into packets and messages. A worker's death is what its forkserver says; its sockets are only a lifeline for
+// the worker.
 //
 // Loop-bound.
 
 #pragma once
 
+#include <absl/container/btree_map.h>
+
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
-
-#include <absl/container/btree_map.h>
 
 #include "engine/node/control_channel.h"
 #include "engine/node/job_cache.h"
@@ -32,6 +34,8 @@ class WorkerService {
   void OnOutput(std::function<void(const Output&)> listener) { on_output_ = std::move(listener); }
 
   // Tells all workers to end, and kills those that are still there after a moment.
+  // Calls `done` once the output that workers have written so far has been passed on.
+  void FlushOutput(std::function<void()> done);
   void EndAll(const std::string& reason);
   bool AllEnded() const { return sockets_.empty(); }
 
@@ -49,6 +53,7 @@ class WorkerService {
   void SendFork(const WorkerPool::Fork& fork, const JobInfo& job);
   void HandlePacket(ControlPacket& packet);
   void HandleExited(const Exited& exited);
+  void HandleFlushed(std::uint64_t token);
   void HandleForkserverGone(std::uint32_t forkserver);
   void HandleEnded(const Process& process, const std::string& cause);
   void KillAll();
@@ -65,6 +70,12 @@ class WorkerService {
   std::uint32_t next_forkserver_ = 1;
   absl::btree_map<std::uint32_t, ControlSocket> sockets_;  // the engine's ends, by serial of the worker
   std::function<void(const Output&)> on_output_ = [](const Output&) {};
+  struct Flushing {
+    std::size_t missing = 0;  // forkservers that have not answered
+    std::function<void()> done;
+  };
+  std::map<std::uint64_t, Flushing> flushing_;  // by token
+  std::uint64_t next_flush_ = 1;
   bool tick_scheduled_ = false;
   bool ending_ = false;
 };

@@ -14,7 +14,7 @@
 namespace ray_engine {
 
 enum class ControlType : std::uint16_t {
-  kEngineUp = 1, kIntroduce, kDriverExited, kHello, kWelcome, kRefused, kFork, kForked, kExited, kOutput, kKill,
+  kEngineUp = 1, kIntroduce, kDriverExited, kHello, kWelcome, kRefused, kFork, kForked, kExited, kOutput, kKill, kFlush, kFlushed,
 };
 
 #define RAY_ENGINE_CONTROL(name, ...)                        \
@@ -82,5 +82,8 @@ struct Output {  // forkserver -> engine: whole lines a worker wrote
   RAY_ENGINE_CONTROL(Output, serial, pid, is_stderr, text)
 };
 struct Kill { std::uint32_t serial = 0; std::int32_t signal = 9; RAY_ENGINE_CONTROL(Kill, serial, signal) };
+
+struct Flush { std::uint64_t token = 0; RAY_ENGINE_CONTROL(Flush, token) };      // read all that workers have written, then answer
+struct Flushed { std::uint64_t token = 0; RAY_ENGINE_CONTROL(Flushed, token) };  // behind the Output packets
 
 }  // namespace ray_engine

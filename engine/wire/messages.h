@@ -34,6 +34,7 @@ inline constexpr std::uint32_t kMaxInlineValue = 100 * 1024;
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
       X(ActorOutOfScope) X(ActorLookup) X(ActorFound)                                                                 \
   /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
+      X(FlushOutput) X(FlushNode) X(NodeFlushed) X(OutputFlushed)                                                     \
       X(NodeJoin) X(NodeWelcome) X(NodePeers) X(NodeLeave) X(Shutdown) X(JobExit)
 
 enum class MessageType : std::uint16_t {
@@ -331,6 +332,12 @@ struct DriverLine {  // worker output or a warning -> head -> driver of the job
   std::string prefix, text;  // whole lines
   RAY_ENGINE_MESSAGE(DriverLine, job, is_stderr, prefix, text)
 };
+
+// A barrier for output: driver -> head -> engines -> head -> driver. What workers wrote before it comes before its end.
+struct FlushOutput { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(FlushOutput, token) };
+struct FlushNode { std::uint64_t round = 0; RAY_ENGINE_MESSAGE(FlushNode, round) };
+struct NodeFlushed { std::uint64_t round = 0; RAY_ENGINE_MESSAGE(NodeFlushed, round) };
+struct OutputFlushed { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(OutputFlushed, token) };
 
 struct NodeJoin { NodeInfo node; std::string fabric_address; RAY_ENGINE_MESSAGE(NodeJoin, node, fabric_address) };  // engine -> head
 struct NodeWelcome { std::uint32_t index = 0; RAY_ENGINE_MESSAGE(NodeWelcome, index) };

@@ -110,6 +110,15 @@ void Disconnect() {
   runtime->Close();
 }
 
+// Waits until what workers have printed so far has been printed here, at most for `seconds`.
+void FlushOutput(double seconds) {
+  Runtime& runtime = TheRuntime();
+  const nb::gil_scoped_release release;
+  const std::int64_t deadline = NowNs() + static_cast<std::int64_t>(seconds * 1e9);
+  if (!runtime.Call<OutputFlushed>(kHead, ::ray_engine::FlushOutput{}, deadline).ok()) return;
+  runtime.WaitForUpcalls(deadline);
+}
+
 template <class Reply, class Request>
 Reply CallHead(const Request& request) {
   absl::StatusOr<Reply> reply = absl::UnknownError("");
@@ -201,6 +210,7 @@ void BindSession(nb::module_& module) {
   module.def("build_id", [] { return std::string(BuildId()); });
   module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver", nb::arg("hooks"));
   module.def("set_auto_init", [](nb::callable init) { auto_init = init.release().ptr(); });
+  module.def("flush_output", &FlushOutput, nb::arg("seconds"));
   module.def("disconnect", &Disconnect);
   module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });
   module.def("stats", [] { return TheRuntime().StatsText(); });

@@ -85,7 +85,8 @@ void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
   for (std::size_t i = 0, next = 0; i < entries.size(); ++i) {
     if (entries[i]->kind != WireValue::kStored) continue;
     (*pins)[i] = got[next++];
-    if ((*pins)[i] == nullptr) RaiseSystemError("ObjectLostError", error, entries[i]->id.Binary());
+    if ((*pins)[i] != nullptr) continue;
+    RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", error, entries[i]->id.Binary());
   }
 }
 

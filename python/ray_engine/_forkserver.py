@@ -127,6 +127,10 @@ class Forkserver:
             worker = self._by_serial.get(request.serial)
             if worker is not None:
                 _signal(worker.pid, request.signal)
+        elif isinstance(request, _packets.Flush):
+            for stream in list(self._streams.values()):
+                self._read(stream)
+            self._send(_packets.flushed(request.token))
         for fd in fds:
             os.close(fd)
 

@@ -6,8 +6,8 @@ a 32-bit length. Only what the forkserver hears and says is here; nothing is imp
 
 import struct
 
-_KINDS = ("EngineUp", "Introduce", "DriverExited", "Hello", "Welcome", "Refused", "Fork", "Forked", "Exited", "Output", "Kill")
-ENGINE_UP, INTRODUCE, DRIVER_EXITED, HELLO, WELCOME, REFUSED, FORK, FORKED, EXITED, OUTPUT, KILL = range(1, len(_KINDS) + 1)
+_KINDS = ("EngineUp", "Introduce", "DriverExited", "Hello", "Welcome", "Refused", "Fork", "Forked", "Exited", "Output", "Kill", "Flush", "Flushed")
+ENGINE_UP, INTRODUCE, DRIVER_EXITED, HELLO, WELCOME, REFUSED, FORK, FORKED, EXITED, OUTPUT, KILL, FLUSH, FLUSHED = range(1, len(_KINDS) + 1)
 
 JOB_ID_BYTES = 4
 MAX_BYTES = 1 << 20  # of one packet
@@ -57,10 +57,17 @@ class Kill:
         self.signal = reader.number("i")
 
 
+class Flush:
+    """engine -> forkserver: pass on all that workers have written, then answer flushed()."""
+
+    def __init__(self, reader: Reader):
+        self.token = reader.number("Q")
+
+
 def decode(packet: bytes):
-    """A Fork or a Kill; None for what is not for the forkserver."""
+    """A Fork, a Kill or a Flush; None for what is not for the forkserver."""
     reader = Reader(packet)
-    kind = {FORK: Fork, KILL: Kill}.get(reader.number("H"))
+    kind = {FORK: Fork, KILL: Kill, FLUSH: Flush}.get(reader.number("H"))
     return kind and kind(reader)
 
 
@@ -76,3 +83,7 @@ def exited(serial: int, pid: int, status: int) -> bytes:
 
 def output(serial: int, pid: int, is_stderr: bool, text: bytes) -> bytes:
     return struct.pack("<HII?I", OUTPUT, serial, pid, is_stderr, len(text)) + text
+
+
+def flushed(token: int) -> bytes:
+    return struct.pack("<HQ", FLUSHED, token)

@@ -1,6 +1,8 @@
 #include "tests/node/engine_fixture.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
@@ -8,9 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <fmt/format.h>
-#include <gtest/gtest.h>
 
 namespace ray_engine {
 namespace {
@@ -46,7 +45,8 @@ bool WaitUntil(const std::function<bool()>& condition) {
   return true;
 }
 
-// ---- process -------------------------------------------------------------------------------------------------------------
+// ---- process
+// -------------------------------------------------------------------------------------------------------------
 
 TestProcess::TestProcess(ControlSocket socket) : socket_(std::move(socket)) {
   absl::StatusOr<ControlPacket> packet = socket_.WaitReceive(kLimit);
@@ -85,11 +85,14 @@ void TestProcess::Drain() {
   }
 }
 
-void TestProcess::ReportMissing(MessageType type) { ADD_FAILURE() << "no message of type " << static_cast<int>(type) << " came"; }
+void TestProcess::ReportMissing(MessageType type) {
+  ADD_FAILURE() << "no message of type " << static_cast<int>(type) << " came";
+}
 
 bool TestProcess::EngineGone() { return !socket_.Receive().ok(); }
 
-// ---- engine --------------------------------------------------------------------------------------------------------------
+// ---- engine
+// --------------------------------------------------------------------------------------------------------------
 
 std::string TestEngine::NewSession() { return "test-" + ActorId::Random().Hex(); }
 

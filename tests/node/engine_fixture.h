@@ -54,8 +54,8 @@ class TestProcess {
   }
   void Open(const LinkGrant& grant);
 
-  // The next message of this type, from whatever link; those of other types before it are kept for later calls. A default
-  // message, and a failed test, if none comes.
+  // The next message of this type, from whatever link; those of other types before it are kept for later calls. A
+  // default message, and a failed test, if none comes.
   template <class Message>
   Message Receive() {
     Message message;
@@ -113,7 +113,9 @@ class TestEngine {
 
   // Supervisor.
   template <class Message>
-  void Tell(const Message& message) { (void)control_.Send(message); }
+  void Tell(const Message& message) {
+    (void)control_.Send(message);
+  }
   EngineUp WaitUp();
   void CloseControl() { control_ = ControlSocket(); }
   int WaitExit();  // the exit code; -1 if it does not end
@@ -124,7 +126,9 @@ class TestEngine {
 
   // Forkserver.
   template <class Message>
-  void FromForkserver(const Message& message, absl::Span<const int> fds = {}) { (void)forkserver_.Send(message, fds); }
+  void FromForkserver(const Message& message, absl::Span<const int> fds = {}) {
+    (void)forkserver_.Send(message, fds);
+  }
   // The next packet for the forkserver, which must be of this type.
   template <class Message>
   Message NextForForkserver(std::vector<UniqueFd>* fds = nullptr) {

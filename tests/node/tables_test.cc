@@ -1,9 +1,9 @@
 // The small tables of the engine: processes, watches, keys and values, owned objects, titles in worker output.
 
-#include <csignal>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <csignal>
 
 #include "engine/node/kv_table.h"
 #include "engine/node/output_service.h"
@@ -34,7 +34,8 @@ TEST(ProcessTableTest, SerialsAreNeverReused) {
 
 TEST(ProcessTableTest, OnlyTheLatestDeadAreRemembered) {
   ProcessTable table;
-  for (std::size_t i = 0; i <= ProcessTable::kRemembered; ++i) table.Remove(table.Add(Process::kWorker)->serial, "boom");
+  for (std::size_t i = 0; i <= ProcessTable::kRemembered; ++i)
+    table.Remove(table.Add(Process::kWorker)->serial, "boom");
   EXPECT_EQ(table.FindAny(1), nullptr);
   EXPECT_EQ(table.CauseOf(1), "the process has ended");
   EXPECT_EQ(table.CauseOf(2), "boom");
@@ -79,7 +80,8 @@ TEST(WatchTableTest, AWatcherThatIsGoneIsForgotten) {
 
 TEST(WatchTableTest, TargetsOfANodeAreFound) {
   WatchTable table;
-  for (const ProcessId target : {ProcessId{1, 4}, ProcessId{2, 0}, ProcessId{2, 5}, ProcessId{3, 1}}) table.Add({0, 1}, target);
+  for (const ProcessId target : {ProcessId{1, 4}, ProcessId{2, 0}, ProcessId{2, 5}, ProcessId{3, 1}})
+    table.Add({0, 1}, target);
   EXPECT_THAT(table.TargetsOn(2), ElementsAre(ProcessId{2, 0}, ProcessId{2, 5}));
 }
 

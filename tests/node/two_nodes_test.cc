@@ -1,5 +1,5 @@
-// Two real node engines: one that has started the session, one that joins it by its socket. Frames and objects go through
-// the real fabric.
+// Two real node engines: one that has started the session, one that joins it by its socket. Frames and objects go
+// through the real fabric.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,8 +23,8 @@ class TwoNodesTest : public testing::Test {
   }
 
   void StartMember() {
-    member_ = std::make_unique<TestEngine>(std::vector<std::string>{"--virtual", "--join=" + up_.socket_name, "--node-name=second"},
-                                           session_);
+    member_ = std::make_unique<TestEngine>(
+        std::vector<std::string>{"--virtual", "--join=" + up_.socket_name, "--node-name=second"}, session_);
     member_up_ = member_->WaitUp();
   }
   ClusterReply Nodes() {
@@ -108,7 +108,8 @@ TEST_F(TwoNodesTest, ObjectIsPulledToTheNodeThatPinsItAndTheOwnerHearsOfTheCopy)
   ASSERT_EQ(pinned.error, "");
   ASSERT_EQ(pinned.size, size);
   std::uint64_t wrong = 0;
-  for (std::uint64_t i = 0; i < size; ++i) wrong += worker->store().data()[pinned.offset + i] != static_cast<char>(i * 7);
+  for (std::uint64_t i = 0; i < size; ++i)
+    wrong += worker->store().data()[pinned.offset + i] != static_cast<char>(i * 7);
   EXPECT_EQ(wrong, 0u);
   const CopyAdded added = driver_->Receive<CopyAdded>();
   EXPECT_EQ(added.object, object);
@@ -133,7 +134,8 @@ TEST_F(TwoNodesTest, BothSleepWhenThereIsNothingToDoAndWakeForTheOther) {
   const ProcessBlock* head = driver_->engine_block();
   const ProcessBlock* member = worker->engine_block();
   for (std::uint64_t i = 0; i < 3; ++i) {
-    EXPECT_TRUE(WaitUntil([&] { return head->attention == Attention::kAsleep && member->attention == Attention::kAsleep; }));
+    EXPECT_TRUE(
+        WaitUntil([&] { return head->attention == Attention::kAsleep && member->attention == Attention::kAsleep; }));
     driver_->Send(worker->id(), BorrowAck{i});
     EXPECT_EQ(worker->Receive<BorrowAck>().token, i);
     worker->Send(driver_->id(), BorrowAck{i});

@@ -22,6 +22,7 @@ from ray_engine._private.session import session
 
 logger = logging.getLogger("ray")
 _lock = threading.RLock()
+_OUTPUT_PATIENCE_S = 1.0  # for what workers have printed, at the end
 
 # Private settings of Ray that change nothing here, or nothing yet; accepted so that programs run unchanged.
 _WITHOUT_EFFECT = frozenset({
@@ -211,6 +212,7 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
         if not session.connected or session.is_worker:
             return
         supervisor = session.supervisor
+        _core.flush_output(_OUTPUT_PATIENCE_S)
         session.end()
         object_ref.forget_pinned()
         _core.disconnect()

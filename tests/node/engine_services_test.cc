@@ -1,0 +1,214 @@
+// One real node engine: its store, its tables, its guests, and its end.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "tests/node/engine_test_base.h"
+
+namespace ray_engine {
+namespace {
+
+using testing::HasSubstr;
+
+TEST_F(EngineTest, StoreCreatesSealsAndPins) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
+  const ObjectId object = ObjectId::Random();
+  driver_->Send(driver_->id().Engine(), StoreCreate{1, object, driver_->id(), 1 << 20});
+  const StoreCreated created = driver_->Receive<StoreCreated>();
+  ASSERT_EQ(created.error, "");
+  std::memset(driver_->store().data() + created.offset, 'x', 1 << 20);
+  driver_->Send(driver_->id().Engine(), StoreSeal{object});
+  driver_->Send(kHead, ClusterRequest{2});
+  driver_->Receive<ClusterReply>();  // so the seal has been handled
+  worker->Send(worker->id().Engine(), StorePin{9, object, driver_->id(), 0, 1 << 20});
+  const StorePinned pinned = worker->Receive<StorePinned>();
+  ASSERT_EQ(pinned.error, "");
+  EXPECT_EQ(pinned.size, 1u << 20);
+  EXPECT_EQ(worker->store().data()[pinned.offset + 77], 'x');
+}
+
+TEST_F(EngineTest, StoreWaitsForRoomUntilAnObjectIsFreed) {
+  const ObjectId first = ObjectId::Random(), second = ObjectId::Random();
+  driver_->Send(driver_->id().Engine(), StoreCreate{1, first, driver_->id(), 6 << 20});
+  EXPECT_EQ(driver_->Receive<StoreCreated>().error, "");
+  driver_->Send(driver_->id().Engine(), StoreSeal{first});
+  driver_->Send(driver_->id().Engine(), StoreCreate{2, second, driver_->id(), 6 << 20});
+  driver_->Send(driver_->id().Engine(), StoreFree{{first}});
+  const StoreCreated created = driver_->Receive<StoreCreated>();
+  EXPECT_EQ(created.token, 2u);
+  EXPECT_EQ(created.error, "");
+}
+
+TEST_F(EngineTest, StoreRefusesWhatCanNeverFit) {
+  driver_->Send(driver_->id().Engine(), StoreCreate{1, ObjectId::Random(), driver_->id(), 100 << 20});
+  EXPECT_NE(driver_->Receive<StoreCreated>().error, "");
+}
+
+TEST_F(EngineTest, ObjectWrittenTwiceKeepsItsFirstValue) {
+  const ObjectId object = ObjectId::Random();
+  const auto write = [&](char value) {
+    driver_->Send(driver_->id().Engine(), StoreCreate{1, object, driver_->id(), 4096});
+    const StoreCreated created = driver_->Receive<StoreCreated>();
+    EXPECT_EQ(created.error, "");
+    std::memset(driver_->store().data() + created.offset, value, 4096);
+    driver_->Send(driver_->id().Engine(), StoreSeal{object});
+  };
+  write('1');
+  write('2');
+  driver_->Send(driver_->id().Engine(), StorePin{9, object, driver_->id(), 0, 4096});
+  EXPECT_EQ(driver_->store().data()[driver_->Receive<StorePinned>().offset], '1');
+}
+
+TEST_F(EngineTest, ObjectsOfADeadOwnerAreFreed) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
+  worker->Send(worker->id().Engine(), StoreCreate{1, ObjectId::Random(), worker->id(), 6 << 20});
+  EXPECT_EQ(worker->Receive<StoreCreated>().error, "");
+  Die(*worker, 4711, SIGSEGV);
+  driver_->Send(driver_->id().Engine(), StoreCreate{2, ObjectId::Random(), driver_->id(), 6 << 20});
+  EXPECT_EQ(driver_->Receive<StoreCreated>().error, "");
+}
+
+TEST_F(EngineTest, KeepsKeysAndValues) {
+  KvRequest put;
+  put.token = 1;
+  put.op = KvRequest::kPut;
+  put.name_space = "n";
+  put.key = "k";
+  put.value = std::string(200'000, 'v');
+  driver_->Send(kHead, put);
+  EXPECT_TRUE(driver_->Receive<KvReply>().found);
+  put.op = KvRequest::kGet;
+  put.token = 2;
+  driver_->Send(kHead, put);
+  const KvReply reply = driver_->Receive<KvReply>();
+  ASSERT_EQ(reply.values.size(), 1u);
+  EXPECT_TRUE(reply.values[0] == put.value);
+}
+
+TEST_F(EngineTest, OutputOfWorkersReachesTheDriverWithAPrefix) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
+  engine_.FromForkserver(Output{worker->id().serial, 4711, false, ":task_name:f\nhello\nworld\n"});
+  const DriverLine line = driver_->Receive<DriverLine>();
+  EXPECT_EQ(line.text, "hello\nworld\n");
+  EXPECT_THAT(line.prefix, HasSubstr("(f pid=4711, ip="));
+  EXPECT_FALSE(line.is_stderr);
+}
+
+TEST_F(EngineTest, ActorIsPlacedStartedAndKilled) {
+  StartJob();
+  ActorCreate create;
+  create.token = 4;
+  create.spec.actor = ActorId::Random();
+  create.spec.creator = driver_->id();
+  create.spec.class_name = "Counter";
+  create.spec.name = "counter";
+  create.spec.handle = "handle";
+  create.spec.placement.job = job_;
+  create.spec.placement.resources.Set("CPU", ResourceSet::kUnit);
+  driver_->Send(kHead, create);
+  EXPECT_EQ(driver_->Receive<ActorCreated>().error, "");
+  driver_->Send(kHead, ActorWatch{create.spec.actor});
+  const auto worker = engine_.ForkWorker(8);
+  const StartActor start = worker->Receive<StartActor>();
+  EXPECT_EQ(start.spec.actor, create.spec.actor);
+  worker->Send(kHead, ActorReady{create.spec.actor, start.incarnation, ""});
+  ActorUpdate update;
+  do update = driver_->Receive<ActorUpdate>();
+  while (update.state == ActorState::kPending);
+  EXPECT_EQ(update.state, ActorState::kAlive);
+  EXPECT_EQ(update.process, worker->id());
+  ActorLookup lookup;
+  lookup.token = 6;
+  lookup.name = "counter";
+  driver_->Send(kHead, lookup);
+  EXPECT_THAT(driver_->Receive<ActorFound>().handles, testing::ElementsAre("handle"));
+  driver_->Send(kHead, ActorKill{create.spec.actor, true, "killed by the test"});
+  EXPECT_EQ(engine_.NextForForkserver<Kill>().serial, worker->id().serial);
+  Die(*worker, 8, SIGKILL);
+  EXPECT_EQ(driver_->Receive<ActorUpdate>().state, ActorState::kDead);
+}
+
+TEST_F(EngineTest, LaterDriverJoinsByTheSocketAndItsDeathEndsItsLeases) {
+  auto later = std::make_unique<TestProcess>(Connect(DriverHello()));
+  later->SendReady(static_cast<std::uint32_t>(getpid()));
+  EXPECT_NE(later->id(), driver_->id());
+  JobStart start;
+  start.token = 1;
+  later->Send(kHead, start);
+  LeaseDemand demand;
+  demand.count = 1;
+  demand.lease_class.job = later->Receive<JobStarted>().job;
+  demand.lease_class.resources.Set("CPU", ResourceSet::kUnit);
+  later->Send(kHead, demand);
+  const auto worker = engine_.ForkWorker(5);
+  later->Receive<LeaseGrant>();
+  driver_->Send(driver_->id().Engine(), Watch{later->id()});
+  later->CloseSocket();
+  EXPECT_THAT(driver_->Receive<ProcessGone>().cause, HasSubstr("driver 0.2"));
+  EXPECT_EQ(engine_.NextForForkserver<Kill>().serial, worker->id().serial);
+}
+
+TEST_F(EngineTest, RefusesAProcessOfAnotherBuild) {
+  Hello hello;
+  hello.build = "0.0.1+older";
+  ControlSocket socket = Connect(hello);
+  absl::StatusOr<ControlPacket> answer = socket.WaitReceive(kLimit);
+  Refused refused;
+  ASSERT_TRUE(answer.ok() && answer->As(&refused));
+  EXPECT_THAT(refused.reason, HasSubstr("0.0.1+older"));
+  EXPECT_THAT(refused.reason, HasSubstr(std::string(BuildId())));
+}
+
+TEST_F(EngineTest, ForkserverOfAnotherRankTakesItsShareOfTheWorkers) {
+  auto pair = *ControlSocket::Pair();
+  Hello hello = DriverHello();
+  hello.kind = Hello::kForkserver;
+  hello.num_cpus = 64;
+  ControlSocket lifeline = *ControlSocket::Connect(up_.socket_name);
+  const int fd = pair.second.fd();
+  ASSERT_TRUE(lifeline.Send(hello, absl::MakeConstSpan(&fd, 1)).ok());
+  absl::StatusOr<ControlPacket> answer = lifeline.WaitReceive(kLimit);
+  Welcome welcome;
+  ASSERT_TRUE(answer.ok() && answer->As(&welcome));
+  StartJob();
+  absl::StatusOr<ControlPacket> fork = pair.first.WaitReceive(kLimit);
+  EXPECT_TRUE(fork.ok() && fork->type == ControlType::kFork);
+}
+
+TEST_F(EngineTest, SleepsWhenThereIsNothingToDo) {
+  const ProcessBlock* engine = driver_->engine_block();
+  EXPECT_TRUE(WaitUntil([&] { return engine->attention.load() == Attention::kAsleep; }));
+  driver_->Send(kHead, ClusterRequest{3});
+  EXPECT_EQ(driver_->Receive<ClusterReply>().token, 3u);
+  EXPECT_TRUE(WaitUntil([&] { return engine->attention.load() == Attention::kAsleep; }));
+}
+
+TEST_F(EngineTest, EndOfTheDriverEndsEverythingAndLeavesNothing) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
+  engine_.Tell(DriverExited{7});
+  EXPECT_EQ(worker->Receive<Shutdown>().reason, "the driver has ended");
+  EXPECT_EQ(engine_.NextForForkserver<Kill>().serial, worker->id().serial);  // it did not end by itself
+  Die(*worker, 4711, SIGKILL);
+  EXPECT_EQ(engine_.WaitExit(), 0);
+  EXPECT_TRUE(driver_->EngineGone());
+  EXPECT_FALSE(ControlSocket::Connect(up_.socket_name).ok());
+}
+
+TEST_F(EngineTest, WithoutItsSupervisorItEndsAtOnce) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
+  engine_.CloseControl();
+  EXPECT_EQ(engine_.WaitExit(), 71);
+  EXPECT_TRUE(worker->EngineGone());
+}
+
+}  // namespace
+}  // namespace ray_engine
