@@ -32,7 +32,7 @@ std::string RandomSecret() {
 // The launcher and MPI must agree on who we are.
 absl::Status CheckPlace(const Launch& launch, const Bootstrap::Place& place) {
   if (place.size == launch.rank.size && place.rank == launch.rank.rank) return absl::OkStatus();
-  return absl::FailedPreconditionError(
+  return absl::InvalidArgumentError(
       fmt::format("{} has started this process as rank {} of {}, but MPI says rank {} of {}: {} is not the MPI of that launcher. It uses {}",
                   launch.rank.launcher, launch.rank.rank, launch.rank.size, place.rank, place.size, launch.installation.mpi_library,
                   MpiVersion(launch.installation.mpi_library)));

@@ -89,6 +89,14 @@ absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, R
   return launch;
 }
 
+void SayFailure(const absl::Status& status, const Rank& rank) {
+  const bool speaks_for_machine = rank.local_rank.value_or(0) == 0 && !rank.OneMachine();
+  const bool common = absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsPermissionDenied(status);
+  if (rank.rank != 0 && (absl::IsAborted(status) || (common && !speaks_for_machine))) return;
+  const std::string message(status.message());
+  SayToUser(rank.rank == 0 ? message : fmt::format("rank {}: {}", rank.rank, message));
+}
+
 void SayToUser(const std::string& text) {
   const std::string line = fmt::format("ray-engine: {}\n", text);
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());

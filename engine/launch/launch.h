@@ -38,4 +38,8 @@ absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, R
 // Writes "ray-engine: ..." to standard error, as one line.
 void SayToUser(const std::string& text);
 
+// Tells why this rank cannot go on, unless another rank says the same: what is wrong with the command or the launcher is
+// said by one rank of each machine, what the ranks have found out together (Aborted) by rank 0.
+void SayFailure(const absl::Status& status, const Rank& rank);
+
 }  // namespace ray_engine

@@ -51,15 +51,8 @@ int PrintSessions() {
   return 0;
 }
 
-// What is wrong with the command, all ranks find out; one of each machine says so.
-bool IsOursToSay(const absl::Status& status, const Rank& rank) {
-  const bool common = absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsPermissionDenied(status);
-  return rank.rank == 0 || !common || (rank.local_rank == 0 && !rank.OneMachine());
-}
-
 int Fail(const absl::Status& status, const Rank& rank, int code) {
-  const std::string message(status.message());
-  if (IsOursToSay(status, rank)) SayToUser(rank.rank == 0 ? message : fmt::format("rank {}: {}", rank.rank, message));
+  SayFailure(status, rank);
   return code;
 }
 
@@ -67,7 +60,7 @@ int Run(Command command) {
   const Environment environment = Environment::OfThisProcess();
   const bool of_a_job = command.form == Command::kRun || command.form == Command::kStart;
   const absl::StatusOr<Rank> rank = of_a_job ? DetectRank(environment) : Rank{};
-  if (!rank.ok()) return Fail(rank.status(), Rank{}, kCannotStart);
+  if (!rank.ok()) return Fail(rank.status(), RankOfSlurm(environment), kCannotStart);
   absl::StatusOr<Launch> launch = PrepareLaunch(std::move(command), environment, *rank);
   if (!launch.ok()) return Fail(launch.status(), *rank, kUsageError);
   return Supervisor(*std::move(launch)).Run();

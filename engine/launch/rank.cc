@@ -1,6 +1,10 @@
 #include "engine/launch/rank.h"
 
+#include <algorithm>
 #include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <initializer_list>
 
 #include <fmt/format.h>
 
@@ -86,11 +90,19 @@ absl::StatusOr<Rank> DetectRank(const Environment& environment) {
   }
   const int tasks = Number(environment, "SLURM_STEP_NUM_TASKS").value_or(1);
   if (IsSlurmTask(environment) && tasks > 1) {
-    return absl::FailedPreconditionError(
+    return absl::InvalidArgumentError(
         fmt::format("srun has started {} tasks without MPI, so each would be a job of its own; use srun --mpi=pmix "
                     "(srun --mpi=list shows what there is) or mpirun", tasks));
   }
   return Rank{};
+}
+
+Rank RankOfSlurm(const Environment& environment) {
+  Rank rank;
+  rank.rank = Number(environment, "SLURM_PROCID").value_or(0);
+  rank.size = std::max(Number(environment, "SLURM_STEP_NUM_TASKS").value_or(1), rank.rank + 1);
+  AddSlurmPlace(environment, &rank);
+  return rank;
 }
 
 std::string SessionName(const Environment& environment, const std::string& fallback) {

@@ -28,6 +28,9 @@ struct Rank {
 // An error if the launcher has started several processes that cannot know of each other.
 absl::StatusOr<Rank> DetectRank(const Environment& environment);
 
+// What Slurm alone says, be there MPI or not: to know who speaks.
+Rank RankOfSlurm(const Environment& environment);
+
 // A name for the session that all ranks of the job agree on and no other job has: job and step id where there are any.
 // `fallback` where the environment names no job.
 std::string SessionName(const Environment& environment, const std::string& fallback);

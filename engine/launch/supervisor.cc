@@ -61,8 +61,7 @@ int Supervisor::Run() {
   if (status.ok()) {
     Loop();
   } else {
-    const bool known_to_all = absl::IsAborted(status);
-    if (launch_.rank.rank == 0 || !known_to_all) SayToUser(fmt::format("{}: {}", launch_.Name(), std::string(status.message())));
+    SayFailure(status, launch_.rank);
     code_ = kCannotStart;
   }
   return Leave();

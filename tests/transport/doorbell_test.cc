@@ -5,10 +5,10 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <set>
-#include <string>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -22,7 +22,7 @@ namespace {
 // others when it leaves the buffer, at any time; a fence or an atomic exchange empties the buffer first. Every thread is a
 // list of steps; Explore() tries all orders of steps and of stores leaving the buffers.
 
-enum Variable { kAttention, kFrame0, kFrame1, kPromptWord, kVariables };
+enum Variable { kAttention, kFrame0, kFrame1, kPromptWord, kTaken, kHead, kProducerWaits, kVariables };
 constexpr int kAwake = 0, kSleeps = 1, kRunsUserCode = 2;
 
 struct Model {
@@ -61,13 +61,16 @@ using Program = std::vector<Step>;
 
 class Explorer {
  public:
-  explicit Explorer(std::vector<Program> programs) : programs_(std::move(programs)) {}
+  // `bad` judges where it came to rest; by default, every thread must have come to its end.
+  explicit Explorer(std::vector<Program> programs, std::function<bool(const Model&)> bad = nullptr)
+      : programs_(std::move(programs)), bad_(std::move(bad)) {}
 
-  // Counts the ends in which somebody still sleeps.
-  int Explore(Model start) {
+  // Counts the bad ends.
+  int Explore() {
+    Model start;
     start.threads.resize(programs_.size());
     Visit(start);
-    return stuck_;
+    return bad_ends_;
   }
   std::size_t states() const { return seen_.size(); }
 
@@ -79,10 +82,13 @@ class Explorer {
       moved |= LeaveBuffer(model, thread);
       moved |= Run(model, thread);
     }
-    if (moved) return;
+    if (!moved) bad_ends_ += bad_ != nullptr ? bad_(model) : SomebodyWaits(model);
+  }
+  bool SomebodyWaits(const Model& model) const {
     for (std::size_t thread = 0; thread < programs_.size(); ++thread) {
-      if (model.threads[thread].at < static_cast<int>(programs_[thread].size())) return void(++stuck_);
+      if (model.threads[thread].at < static_cast<int>(programs_[thread].size())) return true;
     }
+    return false;
   }
   bool LeaveBuffer(Model model, int thread) {
     auto& buffer = model.threads[thread].buffer;
@@ -102,8 +108,9 @@ class Explorer {
   }
 
   std::vector<Program> programs_;
+  std::function<bool(const Model&)> bad_;
   std::set<Model> seen_;
-  int stuck_ = 0;
+  int bad_ends_ = 0;
 };
 
 Step Store(int variable, int value) {
@@ -153,75 +160,90 @@ Step UnlessBothSeen(int at) {
   };
 }
 
-// RingIfNeeded() towards thread 0, after publishing a frame.
-Program Sender(int frame, bool with_fence) {
-  Program program = {Store(frame, 1)};
-  if (with_fence) program.push_back(Fence());
-  const Program ring = {Load(kAttention), Unless(kSleeps, 3), CompareExchange(kAttention, kSleeps, kAwake), Unless(1, 1), Wake(0)};
-  program.insert(program.end(), ring.begin(), ring.end());
+Step GoTo(int step) {
+  return [=](Model* model, int thread) { return model->threads[thread].at = step, true; };
+}
+Program operator+(Program program, const Program& more) {
+  program.insert(program.end(), more.begin(), more.end());
   return program;
 }
 
-// Polls, declares itself asleep, looks again, sleeps; until both frames are there.
-Program SleeperProgram(bool with_fence) {
-  Program program = {Store(kAttention, kSleeps)};
-  if (with_fence) program.push_back(Fence());
-  const Program rest = {[](Model* model, int thread) {  // look at the rings once more
-                          const bool both = model->Load(thread, kFrame0) != 0 && model->Load(thread, kFrame1) != 0;
-                          model->threads[thread].seen = both;
-                          return true;
-                        },
-                        Unless(0, 2), FutexEnter(kAttention, kSleeps), FutexLeave(), Store(kAttention, kAwake),
-                        UnlessBothSeen(0)};
-  program.insert(program.end(), rest.begin(), rest.end());
-  return program;
+// The second half of RingIfNeeded() towards thread 0.
+Program RingIfAsleep() {
+  return {Load(kAttention), Unless(kSleeps, 3), CompareExchange(kAttention, kSleeps, kAwake), Unless(1, 1), Wake(0)};
+}
+
+// ---- frames for a process that goes to sleep
+
+Program Sender(int frame, bool with_fence) {
+  return (with_fence ? Program{Store(frame, 1), Fence()} : Program{Store(frame, 1)}) + RingIfAsleep();
+}
+
+// Declares itself asleep, looks again, sleeps; until both frames are there.
+Program SleepsUntilBothCame(bool with_fence) {
+  const Step look = [](Model* model, int thread) {
+    model->threads[thread].seen = model->Load(thread, kFrame0) != 0 && model->Load(thread, kFrame1) != 0;
+    return true;
+  };
+  const Program declare = with_fence ? Program{Store(kAttention, kSleeps), Fence()} : Program{Store(kAttention, kSleeps)};
+  return declare + Program{look, Unless(0, 2), FutexEnter(kAttention, kSleeps), FutexLeave(), Store(kAttention, kAwake),
+                           UnlessBothSeen(0)};
 }
 
 TEST(DoorbellModelTest, NoOrderOfStepsLosesAWakeUp) {
-  Explorer explorer({SleeperProgram(true), Sender(kFrame0, true), Sender(kFrame1, true)});
-  EXPECT_EQ(explorer.Explore(Model()), 0);
+  Explorer explorer({SleepsUntilBothCame(true), Sender(kFrame0, true), Sender(kFrame1, true)});
+  EXPECT_EQ(explorer.Explore(), 0);
   EXPECT_GT(explorer.states(), 500u);
 }
 
 TEST(DoorbellModelTest, EitherFenceIsNeeded) {
-  EXPECT_GT(Explorer({SleeperProgram(false), Sender(kFrame0, true), Sender(kFrame1, true)}).Explore(Model()), 0);
-  EXPECT_GT(Explorer({SleeperProgram(true), Sender(kFrame0, false), Sender(kFrame1, false)}).Explore(Model()), 0);
+  EXPECT_GT(Explorer({SleepsUntilBothCame(false), Sender(kFrame0, true), Sender(kFrame1, true)}).Explore(), 0);
+  EXPECT_GT(Explorer({SleepsUntilBothCame(true), Sender(kFrame0, false), Sender(kFrame1, false)}).Explore(), 0);
 }
 
-// A prompt frame for a process that turns busy: either it sees the frame when it looks once more, or its I/O thread does.
+// ---- a prompt frame for a process that turns to user code
+
 Program TurnsBusy(bool looks_again) {
-  Program program = {Store(kAttention, kRunsUserCode), Fence()};
-  if (looks_again) program.push_back(Load(kFrame0));
-  return program;
+  const Program declare = {Store(kAttention, kRunsUserCode), Fence()};
+  return looks_again ? declare + Program{Load(kFrame0), Unless(1, 1), Store(kTaken, 1)} : declare;
 }
-// Thread 1, the I/O thread: clears the word, looks, sleeps. Done when it or thread 0 has seen the frame.
+
+// The I/O thread, thread 1: clears the word, looks, sleeps.
 Program IoThread() {
-  return {CompareExchange(kPromptWord, 1, 0),
-          [](Model* model, int thread) {
-            const bool seen = model->Load(thread, kFrame0) != 0 || (model->threads[0].at > 2 && model->threads[0].seen == 1);
-            if (seen) model->threads[thread].at += 3;
-            return true;
-          },
-          FutexEnter(kPromptWord, 0), FutexLeave(),
-          [](Model* model, int thread) { return model->threads[thread].at = 0, true; }};
+  return {CompareExchange(kPromptWord, 1, 0), Load(kFrame0), Unless(1, 2), Store(kTaken, 1), GoTo(8),
+          FutexEnter(kPromptWord, 0), FutexLeave(),           GoTo(0)};
 }
+
 Program PromptSender() {
   return {Store(kFrame0, 1), Fence(), Load(kAttention), Unless(kRunsUserCode, 3), CompareExchange(kPromptWord, 0, 1), Unless(1, 1),
           Wake(1)};
 }
 
-TEST(DoorbellModelTest, APromptFrameReachesAProcessThatTurnsBusy) {
-  // The I/O thread ends up asleep for good only where the other thread has taken the frame.
+TEST(DoorbellModelTest, APromptFrameIsTakenByAProcessThatTurnsBusy) {
   const auto lost = [](bool looks_again) {
-    int count = 0;
-    Program busy = TurnsBusy(looks_again);
-    Program check = IoThread();
-    Explorer explorer({busy, check, PromptSender()});
-    count = explorer.Explore(Model());
-    return count;
+    Explorer explorer({TurnsBusy(looks_again), IoThread(), PromptSender()}, [](const Model& model) { return model.memory[kTaken] == 0; });
+    return explorer.Explore();
   };
+  EXPECT_EQ(lost(true), 0);
   EXPECT_GT(lost(false), 0);
-  EXPECT_GT(lost(false), lost(true));
+}
+
+// ---- a producer that waits for room in a full ring and goes to sleep
+
+Program WaitsForRoom(bool tries_again) {
+  const Program first_try = {Store(kProducerWaits, 1), Fence(), Load(kHead), Unless(0, tries_again ? 6 : 4)};
+  const Program second_try = {Load(kHead), Unless(0, 2)};
+  const Program declare = {Store(kAttention, kSleeps), Fence()}, sleep = {FutexEnter(kAttention, kSleeps), FutexLeave()};
+  return first_try + declare + (tries_again ? second_try + sleep : sleep);
+}
+
+Program MakesRoom() {
+  return Program{Store(kHead, 1), Fence(), Load(kProducerWaits), Unless(1, 5)} + RingIfAsleep();
+}
+
+TEST(DoorbellModelTest, AProducerTriesAgainAfterDeclaringItselfAsleep) {
+  EXPECT_EQ(Explorer({WaitsForRoom(true), MakesRoom()}).Explore(), 0);
+  EXPECT_GT(Explorer({WaitsForRoom(false), MakesRoom()}).Explore(), 0);
 }
 
 // ---- the real thing --------------------------------------------------------------------------------------------------------
