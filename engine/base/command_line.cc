@@ -1,9 +1,9 @@
 // The command line reader of engine/base/options.h, on CLI11.
 
-#include <algorithm>
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
+#include <algorithm>
 
 #include "engine/base/options.h"
 
@@ -51,7 +51,8 @@ absl::Status ReadCommandLine(absl::Span<const std::string> arguments, Program pr
     if (given.option->count() == 0) continue;
     const std::string& value = given.option->results().back();
     const std::string origin = given.option->get_name();
-    if (absl::Status status = options->Set(*given.spec, value, Options::Source::kCommandLine, origin); !status.ok()) return status;
+    if (absl::Status status = options->Set(*given.spec, value, Options::Source::kCommandLine, origin); !status.ok())
+      return status;
   }
   return absl::OkStatus();
 }

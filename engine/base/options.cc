@@ -1,12 +1,12 @@
 #include "engine/base/options.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
 #include <limits>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {
@@ -14,11 +14,14 @@ namespace {
 constexpr std::uint8_t kLauncher = static_cast<std::uint8_t>(Program::kLauncher);
 constexpr std::uint8_t kEngine = static_cast<std::uint8_t>(Program::kEngine);
 
-bool IsNameCharacter(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'; }
+bool IsNameCharacter(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+}
 
 std::string CheckName(std::string_view name) {
   if (name.empty() || name.size() > 48) return "a name has 1 to 48 characters";
-  if (!std::all_of(name.begin(), name.end(), IsNameCharacter)) return "a name consists of letters, digits, '.', '-' and '_'";
+  if (!std::all_of(name.begin(), name.end(), IsNameCharacter))
+    return "a name consists of letters, digits, '.', '-' and '_'";
   return "";
 }
 
@@ -46,29 +49,34 @@ constexpr OptionSpec kTable[] = {
      "memory that tasks may ask for (default: the node's memory without the object store)"},
     {"object-store-memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
      "size of the node's object store (default: 30 % of the node's memory)", CheckStoreSize},
-    {"resources", OptionType::kAmounts, "", "NAME=N,..", kBothPrograms, "custom resources of this rank's node", CheckCustomResources},
+    {"resources", OptionType::kAmounts, "", "NAME=N,..", kBothPrograms, "custom resources of this rank's node",
+     CheckCustomResources},
     {"labels", OptionType::kLabels, "", "KEY=VALUE,..", kBothPrograms, "labels of this rank's node"},
     {"node-name", OptionType::kText, "", "NAME", kBothPrograms, "name of this rank's node (default: the host name)"},
-    {"virtual-nodes", OptionType::kFlag, "false", "", kLauncher, "every rank is a node of its own, also on one machine"},
-    {"session-name", OptionType::kText, "", "NAME", kLauncher, "name by which others find the session (default: from the job id)",
-     CheckName},
+    {"virtual-nodes", OptionType::kFlag, "false", "", kLauncher,
+     "every rank is a node of its own, also on one machine"},
+    {"session-name", OptionType::kText, "", "NAME", kLauncher,
+     "name by which others find the session (default: from the job id)", CheckName},
     {"python", OptionType::kText, "python3", "FILE", kLauncher, "interpreter of driver and workers"},
-    {"log-dir", OptionType::kText, "", "DIR", kBothPrograms, "write one log file per node there (default: no log files)"},
+    {"log-dir", OptionType::kText, "", "DIR", kBothPrograms,
+     "write one log file per node there (default: no log files)"},
     {"exit-file", OptionType::kText, "", "FILE", kLauncher, "write the driver's exit code there at the end"},
     {"config", OptionType::kText, "", "FILE", kLauncher, "read options from this file, one 'name = value' a line"},
     {"join", OptionType::kText, "", "ADDRESS", kBothPrograms, "with 'node': the session to join, as 'start' prints it"},
     // What our processes tell each other.
     {"solo", OptionType::kFlag, "false", "", kLauncher, ""},
     {"driver-fd", OptionType::kInteger, "", "FD", kBothPrograms, ""},
-    {"ready-fd", OptionType::kInteger, "", "FD", kLauncher, ""},    // told when the node is up; it ends when that is closed
+    {"ready-fd", OptionType::kInteger, "", "FD", kLauncher,
+     ""},  // told when the node is up; it ends when that is closed
     {"control-fd", OptionType::kInteger, "", "FD", kEngine, ""},
     {"forkserver-fd", OptionType::kInteger, "", "FD", kEngine, ""},
-    {"forkserver-cpus", OptionType::kNumber, "", "N", kEngine, ""},  // of num-cpus, those that this forkserver's workers use
+    {"forkserver-cpus", OptionType::kNumber, "", "N", kEngine,
+     ""},  // of num-cpus, those that this forkserver's workers use
     {"head", OptionType::kFlag, "false", "", kEngine, ""},
-    {"virtual", OptionType::kFlag, "false", "", kEngine, ""},       // other nodes share this machine
-    {"fabric", OptionType::kFlag, "false", "", kEngine, ""},        // there are other nodes from the start
+    {"virtual", OptionType::kFlag, "false", "", kEngine, ""},  // other nodes share this machine
+    {"fabric", OptionType::kFlag, "false", "", kEngine, ""},   // there are other nodes from the start
     {"session", OptionType::kText, "", "NAME", kEngine, "", CheckName},
-    {"socket", OptionType::kText, "", "NAME", kEngine, ""},         // abstract name to listen at
+    {"socket", OptionType::kText, "", "NAME", kEngine, ""},  // abstract name to listen at
     {"python-path", OptionType::kText, "", "PATHS", kEngine, ""},
 };
 
@@ -99,7 +107,8 @@ absl::Status CheckType(OptionType type, std::string_view value) {
       return value.empty() ? absl::InvalidArgumentError("the value is empty") : absl::OkStatus();
     case OptionType::kInteger: {
       const auto number = ParseNumber(value);
-      return number.ok() && *number == std::floor(*number) ? absl::OkStatus() : Invalid("a whole number, 0 or more", value);
+      return number.ok() && *number == std::floor(*number) ? absl::OkStatus()
+                                                           : Invalid("a whole number, 0 or more", value);
     }
     case OptionType::kNumber:
       return ParseNumber(value).ok() ? absl::OkStatus() : Invalid("a number, 0 or more", value);
@@ -254,7 +263,8 @@ std::string OptionHelp(Program program) {
     if (!spec.IsFor(program) || spec.help.empty()) continue;
     const std::string left = fmt::format("  --{} {}", spec.name, spec.placeholder);
     const bool shown_default = !spec.default_value.empty() && spec.type != OptionType::kFlag;
-    help += fmt::format("{:<34} {}{}\n", left, spec.help, shown_default ? fmt::format(" (default: {})", spec.default_value) : "");
+    help += fmt::format("{:<34} {}{}\n", left, spec.help,
+                        shown_default ? fmt::format(" (default: {})", spec.default_value) : "");
   }
   return help;
 }

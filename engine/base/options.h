@@ -1,12 +1,17 @@
 // Options: the one table of what can be set, and the values that one run got.
 //
-// Every option has a name, a type, a default, a check and a line of help. A value comes from the command line, else from
-// the environment (RAY_ENGINE_NUM_CPUS for --num-cpus), else from the file named by --config, else it is the default.
-// ray-engine and ray-engine-node read the same table; what concerns the engine is passed on to it under the same name.
+// Every option has a name, a type, a default, a check and a line of help. A value comes from the command line, else
+// from the environment (RAY_ENGINE_NUM_CPUS for --num-cpus), else from the file named by --config, else it is the
+// default. ray-engine and ray-engine-node read the same table; what concerns the engine is passed on to it under the
+// same name.
 //
 // The table is Immutable, Options is Thread-compatible.
 
 #pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/types/span.h>
 
 #include <cstdint>
 #include <map>
@@ -14,10 +19,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <absl/status/status.h>
-#include <absl/status/statusor.h>
-#include <absl/types/span.h>
 
 #include "engine/base/resources.h"
 

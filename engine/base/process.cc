@@ -1,6 +1,7 @@
 #include "engine/base/process.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,8 +14,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-
-#include <fmt/format.h>
 
 extern char** environ;
 
@@ -42,7 +41,8 @@ void ResetSignals() {
   standard.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number) {
     struct sigaction current {};
-    if (sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN) sigaction(number, &standard, nullptr);
+    if (sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN)
+      sigaction(number, &standard, nullptr);
   }
   sigset_t none;
   sigemptyset(&none);
@@ -111,7 +111,8 @@ Environment Environment::OfThisProcess() {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     const std::size_t equals = text.find('=');
-    if (equals != std::string_view::npos) environment.Set(std::string(text.substr(0, equals)), std::string(text.substr(equals + 1)));
+    if (equals != std::string_view::npos)
+      environment.Set(std::string(text.substr(0, equals)), std::string(text.substr(equals + 1)));
   }
   return environment;
 }
@@ -167,7 +168,9 @@ std::string FindProgram(const std::string& name, const std::string& search_path)
   return "";
 }
 
-int ExitCodeOf(int wait_status) { return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status); }
+int ExitCodeOf(int wait_status) {
+  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
 
 std::string DescribeEnd(int wait_status) {
   if (!WIFSIGNALED(wait_status)) return fmt::format("exited with code {}", WEXITSTATUS(wait_status));

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <absl/status/statusor.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -14,8 +15,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 namespace ray_engine {
 
@@ -40,14 +39,14 @@ class Environment {
 };
 
 struct SpawnRequest {
-  std::vector<std::string> argv;   // argv[0] is the path of the program
+  std::vector<std::string> argv;  // argv[0] is the path of the program
   Environment environment;
   std::string directory;           // to start in; empty: this process's
   std::vector<int> inherited_fds;  // keep their numbers
   bool null_input = false;         // standard input is /dev/null
   bool new_session = false;        // leave the terminal and the process group
   bool new_group = false;
-  bool die_with_parent = false;    // SIGKILL when the calling thread ends
+  bool die_with_parent = false;  // SIGKILL when the calling thread ends
 };
 
 absl::StatusOr<pid_t> Spawn(const SpawnRequest& request);

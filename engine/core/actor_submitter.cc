@@ -60,6 +60,12 @@ void ActorSubmitter::Watch(ActorLine* line) {
   sender_->SendToHead(ActorWatch{line->actor});
 }
 
+void ActorSubmitter::OnKillSent(const ActorId& actor) {
+  ActorLine* line = Line(actor);
+  line->channel = nullptr;
+  Watch(line);
+}
+
 void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   ActorLine* line = Line(actor);
   record->actor = line;

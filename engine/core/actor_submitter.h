@@ -41,6 +41,8 @@ class ActorSubmitter {
   void Create(TaskRecord* record, ActorSpec spec, std::uint64_t token, ObjectEntry* handle);
   void Submit(TaskRecord* record, const ActorId& actor);
   void Cancel(TaskRecord* record, bool force, bool recursive);
+  // This process has asked for the actor's end: its later calls wait for what becomes of it, though it may still run.
+  void OnKillSent(const ActorId& actor);
   // Asks the head for the actor's state, once.
   void Watch(ActorLine* line);
 

@@ -19,6 +19,7 @@ void Executor::OnPushTask(ProcessId owner, std::string_view payload) {
 }
 
 void Executor::On(const StartActor& message) {
+  if (message.spec.creation_task.size() < sizeof(TaskHeader)) return;
   OnPushTask(message.spec.creator, message.spec.creation_task);
   queue_.back()->actor = message;
   actor_lease_ = message.lease;

@@ -330,13 +330,17 @@ void Runtime::OnReady(ObjectEntry* entry, std::function<void()> callback) {
 CallOptions* Runtime::Intern(const CallOptions& options) {
   const std::lock_guard lock(mutex_);
   auto& interned = options_[KeyOf(options)];
-  if (interned == nullptr) interned = std::make_unique<CallOptions>(options);
+  if (interned == nullptr) {
+    interned = std::make_unique<CallOptions>(options);
+    if (options.kind == TaskKind::kNormal) interned->resources = Encode(options.lease_class.resources.entries());
+  }
   return interned.get();
 }
 
 TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, std::vector<ObjectEntry*>* returns) {
   TaskRecord* record = tasks_->New(id, options);
   record->payload.swap(args->payload);
+  record->payload += options->resources;
   record->holds.swap(args->holds);
   record->unresolved.swap(args->unresolved);
   record->parent = Context().id;
@@ -432,7 +436,9 @@ void Runtime::Cancel(ObjectEntry* entry, bool force, bool recursive) {
 }
 
 void Runtime::KillActor(const ActorId& actor, bool no_restart) {
-  Post(kHead, ActorKill{actor, no_restart, ""});
+  const std::lock_guard lock(mutex_);
+  peers_->SendToHead(ActorKill{actor, no_restart, ""});
+  actors_->OnKillSent(actor);
 }
 
 ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {

@@ -37,6 +37,7 @@ struct CallOptions {
   bool retry_exceptions = false;
   std::shared_ptr<std::function<bool(const std::string& error)>> retry_if;  // which ones; null: all. Called without the lock
   LeaseClass lease_class;            // kNormal
+  std::string resources;             // encoded, as they end the spec
   LeaseQueue* queue = nullptr;       // kNormal; set at the first call
   std::int64_t mean_ns = -1;         // measured duration, exponentially weighted; -1: never run
 };

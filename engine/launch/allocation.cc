@@ -1,9 +1,9 @@
 #include "engine/launch/allocation.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {
@@ -16,7 +16,9 @@ int PartOf(int total, const Rank& rank) {
   return total / size + (rank.local_rank.value_or(0) < total % size ? 1 : 0);
 }
 
-int CutByQuota(int cpus, double quota) { return quota > 0 ? std::min(cpus, std::max(1, static_cast<int>(std::floor(quota)))) : cpus; }
+int CutByQuota(int cpus, double quota) {
+  return quota > 0 ? std::min(cpus, std::max(1, static_cast<int>(std::floor(quota)))) : cpus;
+}
 
 bool HasCpusetOfItsOwn(const MachineFacts& facts, const Rank& rank) {
   return facts.slurm_cpus > facts.allowed_cpus && LocalSize(rank) > 1;
@@ -75,9 +77,10 @@ absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& fact
   offer.num_gpus = options.Given("num-gpus") ? options.Number("num-gpus") : gpus;
   offer.store = options.Given("object-store-memory") ? options.Bytes("object-store-memory") : memory / 10 * 3;
   if (offer.store > facts.memory_bytes) {
-    return absl::InvalidArgumentError(fmt::format("--object-store-memory: an object store of {} does not fit into the {} of memory that "
-                                                  "this job may use here",
-                                                  Gigabytes(offer.store), Gigabytes(facts.memory_bytes)));
+    return absl::InvalidArgumentError(
+        fmt::format("--object-store-memory: an object store of {} does not fit into the {} of memory that "
+                    "this job may use here",
+                    Gigabytes(offer.store), Gigabytes(facts.memory_bytes)));
   }
   offer.memory = options.Given("memory") ? options.Bytes("memory") : memory > offer.store ? memory - offer.store : 0;
   return offer;

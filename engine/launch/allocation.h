@@ -9,9 +9,9 @@
 
 #pragma once
 
-#include <cstdint>
-
 #include <absl/status/statusor.h>
+
+#include <cstdint>
 
 #include "engine/base/options.h"
 #include "engine/base/process.h"
@@ -21,10 +21,10 @@ namespace ray_engine {
 
 // Facts about the machine, as this job may use it.
 struct MachineFacts {
-  int own_cpus = 1;       // of this process's mask as it was started
-  int allowed_cpus = 1;   // the launcher daemon's mask within our cpuset; without a launcher our own
-  double cpu_quota = 0;   // of the cgroup, in CPUs; 0: none
-  int slurm_cpus = 0;     // of the job on this machine; 0: not under Slurm
+  int own_cpus = 1;      // of this process's mask as it was started
+  int allowed_cpus = 1;  // the launcher daemon's mask within our cpuset; without a launcher our own
+  double cpu_quota = 0;  // of the cgroup, in CPUs; 0: none
+  int slurm_cpus = 0;    // of the job on this machine; 0: not under Slurm
   int gpus = 0;
   std::uint64_t memory_bytes = 0;
 };

@@ -1,10 +1,9 @@
 #include "engine/launch/bootstrap.h"
 
 #include <dlfcn.h>
+#include <fmt/format.h>
 
 #include <cstdlib>
-
-#include <fmt/format.h>
 
 #include "engine/launch/mpi_library.h"
 
@@ -14,7 +13,9 @@ namespace {
 class LoneBootstrap : public Bootstrap {
  public:
   absl::StatusOr<Place> Start() override { return Place{}; }
-  absl::StatusOr<std::vector<std::string>> Exchange(const std::string& mine) override { return std::vector<std::string>{mine}; }
+  absl::StatusOr<std::vector<std::string>> Exchange(const std::string& mine) override {
+    return std::vector<std::string>{mine};
+  }
   void Finish() override {}
 };
 
@@ -36,8 +37,9 @@ absl::StatusOr<MpiFunctions> Load(const std::string& path) {
   MpiFunctions mpi;
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);  // Open MPI's own plug-ins look for its symbols
   if (library == nullptr) return absl::UnavailableError(fmt::format("MPI cannot be loaded: {}", dlerror()));
-  const bool complete = Find(library, "ray_engine_mpi_start", &mpi.start) && Find(library, "ray_engine_mpi_exchange", &mpi.exchange) &&
-                        Find(library, "ray_engine_mpi_finish", &mpi.finish) && Find(library, "ray_engine_mpi_version", &mpi.version);
+  const bool complete =
+      Find(library, "ray_engine_mpi_start", &mpi.start) && Find(library, "ray_engine_mpi_exchange", &mpi.exchange) &&
+      Find(library, "ray_engine_mpi_finish", &mpi.finish) && Find(library, "ray_engine_mpi_version", &mpi.version);
   if (!complete) return absl::UnavailableError(fmt::format("{} is of another ray-engine", path));
   return mpi;
 }
@@ -55,7 +57,8 @@ class MpiBootstrap : public Bootstrap {
 
   absl::StatusOr<std::vector<std::string>> Exchange(const std::string& mine) override {
     std::vector<int> sizes(static_cast<std::size_t>(size_));
-    const std::unique_ptr<char, decltype(&std::free)> all(mpi_.exchange(mine.data(), mine.size(), sizes.data()), &std::free);
+    const std::unique_ptr<char, decltype(&std::free)> all(mpi_.exchange(mine.data(), mine.size(), sizes.data()),
+                                                          &std::free);
     if (all == nullptr) return absl::ResourceExhaustedError("the ranks could not exchange their addresses");
     std::vector<std::string> cards;
     const char* at = all.get();
@@ -76,8 +79,9 @@ class MpiBootstrap : public Bootstrap {
 absl::Status CheckBuilds(const std::vector<RankCard>& cards) {
   for (std::size_t rank = 1; rank < cards.size(); ++rank) {
     if (cards[rank].build == cards[0].build) continue;
-    return absl::AbortedError(fmt::format("the ranks run different builds of ray-engine: rank 0 on {} has {}, rank {} on {} has {}",
-                                                     cards[0].host, cards[0].build, rank, cards[rank].host, cards[rank].build));
+    return absl::AbortedError(
+        fmt::format("the ranks run different builds of ray-engine: rank 0 on {} has {}, rank {} on {} has {}",
+                    cards[0].host, cards[0].build, rank, cards[rank].host, cards[rank].build));
   }
   return absl::OkStatus();
 }
@@ -101,7 +105,8 @@ absl::StatusOr<Introduction> Arrange(const std::vector<RankCard>& cards, int ran
   if (absl::Status status = CheckBuilds(cards); !status.ok()) return status;
   Introduction result;
   for (std::size_t i = 0; i < cards.size(); ++i) {
-    if (!cards[i].failure.empty()) return absl::AbortedError(fmt::format("rank {} on {}: {}", i, cards[i].host, cards[i].failure));
+    if (!cards[i].failure.empty())
+      return absl::AbortedError(fmt::format("rank {} on {}: {}", i, cards[i].host, cards[i].failure));
     result.ended = result.ended || cards[i].ended;
     const bool neighbour = static_cast<int>(i) != rank && cards[i].host == cards[static_cast<std::size_t>(rank)].host;
     if (neighbour) result.neighbours.push_back(cards[i].pid);

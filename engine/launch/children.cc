@@ -1,8 +1,8 @@
 #include "engine/launch/children.h"
 
-#include <filesystem>
-
 #include <fmt/format.h>
+
+#include <filesystem>
 
 #include "engine/launch/rank.h"
 #include "engine/transport/fabric_settings.h"
@@ -42,13 +42,14 @@ void AddOptions(const Options& options, std::vector<std::string>* argv) {
   for (const char* name : {"resources", "labels", "node-name", "join"}) {
     if (options.Given(name)) argv->push_back(fmt::format("--{}={}", name, options.Text(name)));
   }
-  if (options.Given("log-dir")) argv->push_back("--log-dir=" + std::filesystem::absolute(options.Text("log-dir")).string());
+  if (options.Given("log-dir"))
+    argv->push_back("--log-dir=" + std::filesystem::absolute(options.Text("log-dir")).string());
 }
 
 }  // namespace
 
-SpawnRequest EngineRequest(const Options& options, const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
-                           const Environment& environment) {
+SpawnRequest EngineRequest(const Options& options, const Installation& installation, const NodePlan& plan,
+                           const ChildEnds& ends, const Environment& environment) {
   SpawnRequest request;
   request.argv = {installation.node_program, "--session=" + plan.session, "--python-path=" + installation.python_path};
   if (!plan.socket.empty()) request.argv.push_back("--socket=" + plan.socket);
@@ -77,8 +78,8 @@ SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan&
   return request;
 }
 
-SpawnRequest DriverRequest(const std::vector<std::string>& program, const Installation& installation, const NodePlan& plan,
-                           const ChildEnds& ends, const Environment& environment) {
+SpawnRequest DriverRequest(const std::vector<std::string>& program, const Installation& installation,
+                           const NodePlan& plan, const ChildEnds& ends, const Environment& environment) {
   SpawnRequest request;
   request.argv = {plan.python};
   request.argv.insert(request.argv.end(), program.begin(), program.end());

@@ -17,11 +17,11 @@ namespace ray_engine {
 // What is known of this rank's node when its processes are started.
 struct NodePlan {
   std::string session, socket;
-  std::string python;           // path of the interpreter
+  std::string python;  // path of the interpreter
   bool head = false;
-  bool virtual_nodes = false;   // other nodes share this machine
-  bool fabric = false;          // there are, or may be, nodes elsewhere from the start
-  bool in_launch = true;        // by ray-engine; false: by a program's ray.init()
+  bool virtual_nodes = false;  // other nodes share this machine
+  bool fabric = false;         // there are, or may be, nodes elsewhere from the start
+  bool in_launch = true;       // by ray-engine; false: by a program's ray.init()
   Offer offer;
 };
 
@@ -31,11 +31,11 @@ struct ChildEnds {
 };
 
 // `environment` is that of this process.
-SpawnRequest EngineRequest(const Options& options, const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
-                           const Environment& environment);
+SpawnRequest EngineRequest(const Options& options, const Installation& installation, const NodePlan& plan,
+                           const ChildEnds& ends, const Environment& environment);
 SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
                                const Environment& environment);
-SpawnRequest DriverRequest(const std::vector<std::string>& program, const Installation& installation, const NodePlan& plan,
-                           const ChildEnds& ends, const Environment& environment);
+SpawnRequest DriverRequest(const std::vector<std::string>& program, const Installation& installation,
+                           const NodePlan& plan, const ChildEnds& ends, const Environment& environment);
 
 }  // namespace ray_engine

@@ -1,9 +1,9 @@
 #include "engine/launch/command.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <initializer_list>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {
@@ -50,9 +50,12 @@ absl::Status TakeProgram(absl::Span<const std::string> rest, Command* command) {
   if (command->options.Flag("solo")) {
     command->form = Command::kSolo;
     if (!rest.empty()) return absl::InvalidArgumentError("--solo goes without a program");
-    return command->options.Given("driver-fd") ? absl::OkStatus() : absl::InvalidArgumentError("--solo needs --driver-fd");
+    return command->options.Given("driver-fd") ? absl::OkStatus()
+                                               : absl::InvalidArgumentError("--solo needs --driver-fd");
   }
-  if (rest.empty()) return absl::InvalidArgumentError("nothing to run: name a Python program, -m MODULE or a command; see ray-engine --help");
+  if (rest.empty())
+    return absl::InvalidArgumentError(
+        "nothing to run: name a Python program, -m MODULE or a command; see ray-engine --help");
   if (rest.front() == "-m" && rest.size() == 1) return absl::InvalidArgumentError("-m needs the name of a module");
   if (rest.front()[0] == '-' && rest.front() != "-m") {
     return UnknownOption(rest.front().substr(1), fmt::format("'{}'", rest.front()), Program::kLauncher);
@@ -61,13 +64,15 @@ absl::Status TakeProgram(absl::Span<const std::string> rest, Command* command) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Command> ParseNamed(Command::Form form, absl::Span<const std::string> before, absl::Span<const std::string> after) {
+absl::StatusOr<Command> ParseNamed(Command::Form form, absl::Span<const std::string> before,
+                                   absl::Span<const std::string> after) {
   Command command;
   command.form = form;
   std::vector<std::string> options(before.begin(), before.end());
   options.insert(options.end(), after.begin(), after.end());
   if (absl::Status status = ReadOptions(options, &command); !status.ok()) return status;
-  if (form == Command::kNode && !command.options.Given("join")) return absl::InvalidArgumentError("'node' needs --join=ADDRESS");
+  if (form == Command::kNode && !command.options.Given("join"))
+    return absl::InvalidArgumentError("'node' needs --join=ADDRESS");
   return command;
 }
 
@@ -92,7 +97,8 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> arguments) {
 }
 
 std::string HelpText() {
-  return fmt::format(R"(ray-engine runs Python programs that use Ray's API over the ranks of an MPI job, or on this machine alone.
+  return fmt::format(
+      R"(ray-engine runs Python programs that use Ray's API over the ranks of an MPI job, or on this machine alone.
 
   ray-engine [options] app.py arguments...     run a program; under mpirun or srun over all ranks
   ray-engine [options] -m module arguments...  run a module
@@ -108,7 +114,7 @@ The command line is stronger than the environment, the environment stronger than
 Sizes are in bytes, with K, M, G or T for powers of 1024. The exit code is that of the program; 128 + N if signal N ended
 it, 2 for a wrong command line, 70 if an engine was lost, 72 if the engine could not start.
 )",
-                     OptionHelp(Program::kLauncher));
+      OptionHelp(Program::kLauncher));
 }
 
 }  // namespace ray_engine

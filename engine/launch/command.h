@@ -12,11 +12,11 @@
 
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include <absl/status/statusor.h>
 #include <absl/types/span.h>
+
+#include <string>
+#include <vector>
 
 #include "engine/base/options.h"
 
@@ -26,7 +26,8 @@ struct Command {
   enum Form : std::uint8_t { kRun, kStart, kNode, kSolo, kStatus, kHelp, kVersion };
   Form form = kRun;
   Options options;
-  std::vector<std::string> program;  // kRun: what the interpreter gets: the script or "-m" and the module, and arguments
+  std::vector<std::string>
+      program;  // kRun: what the interpreter gets: the script or "-m" and the module, and arguments
 
   bool IsModule() const { return !program.empty() && program.front() == "-m"; }
 };

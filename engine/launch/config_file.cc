@@ -1,12 +1,12 @@
 // The config file and environment readers of engine/launch/command.h, on Boost.Program_options.
 
+#include <fmt/format.h>
+
+#include <boost/program_options.hpp>
 #include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-
-#include <boost/program_options.hpp>
-#include <fmt/format.h>
 
 #include "engine/launch/command.h"
 
@@ -49,8 +49,10 @@ absl::Status ReadConfigFile(const std::string& path, Options* options) {
     for (const auto& option : parsed.options) {
       const std::string origin = fmt::format("{}: {}", path, option.string_key);
       const OptionSpec* spec = FindOption(option.string_key, Program::kLauncher);
-      if (spec == nullptr || !IsForUsers(*spec)) return UnknownOption(option.string_key, fmt::format("'{}' in {}", option.string_key, path), Program::kLauncher);
-      if (spec->name == "config") return absl::InvalidArgumentError(fmt::format("{}: a config file cannot name another", origin));
+      if (spec == nullptr || !IsForUsers(*spec))
+        return UnknownOption(option.string_key, fmt::format("'{}' in {}", option.string_key, path), Program::kLauncher);
+      if (spec->name == "config")
+        return absl::InvalidArgumentError(fmt::format("{}: a config file cannot name another", origin));
       const std::string value = option.value.empty() ? "" : option.value.front();
       if (absl::Status status = options->Set(*spec, value, Options::Source::kFile, origin); !status.ok()) return status;
     }
@@ -65,7 +67,9 @@ absl::Status ReadEnvironment(Options* options) {
   for (const auto& option : parsed.options) {
     const OptionSpec* spec = FindOption(option.string_key, Program::kLauncher);
     const std::string value = option.value.empty() ? "" : option.value.front();
-    if (absl::Status status = options->Set(*spec, value, Options::Source::kEnvironment, VariableOf(spec->name)); !status.ok()) return status;
+    if (absl::Status status = options->Set(*spec, value, Options::Source::kEnvironment, VariableOf(spec->name));
+        !status.ok())
+      return status;
   }
   return absl::OkStatus();
 }

@@ -20,7 +20,8 @@ absl::Status Family::StartForkserver() {
   ChildEnds ends;
   ends.forkserver = pair->second.fd();
   forkserver_socket_ = std::move(pair->first);
-  const absl::StatusOr<pid_t> child = Spawn(ForkserverRequest(launch_.installation, launch_.plan, ends, launch_.environment));
+  const absl::StatusOr<pid_t> child =
+      Spawn(ForkserverRequest(launch_.installation, launch_.plan, ends, launch_.environment));
   if (!child.ok()) return child.status();
   forkserver_ = *child;
   return absl::OkStatus();
@@ -55,9 +56,10 @@ absl::Status Family::StartEngine() {
 absl::Status Family::StartDriver() {
   ChildEnds ends;
   ends.driver = driver_end_.get();
-  SpawnRequest request = DriverRequest(launch_.command.program, launch_.installation, launch_.plan, ends, launch_.environment);
-  // In the terminal's foreground the driver stays in our group, to read from it and to get its signals; elsewhere a group
-  // of its own makes sure that it gets each signal once, from us.
+  SpawnRequest request =
+      DriverRequest(launch_.command.program, launch_.installation, launch_.plan, ends, launch_.environment);
+  // In the terminal's foreground the driver stays in our group, to read from it and to get its signals; elsewhere a
+  // group of its own makes sure that it gets each signal once, from us.
   driver_shares_terminal_ = InForegroundOfTerminal();
   request.new_group = !driver_shares_terminal_;
   const absl::StatusOr<pid_t> child = Spawn(request);
@@ -69,7 +71,8 @@ absl::Status Family::StartDriver() {
 
 bool Family::DriverHasEnded() const {
   siginfo_t info{};
-  return driver_ > 0 && waitid(P_PID, static_cast<id_t>(driver_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == driver_;
+  return driver_ > 0 && waitid(P_PID, static_cast<id_t>(driver_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == driver_;
 }
 
 std::optional<Family::Ended> Family::Reap() {

@@ -4,11 +4,10 @@
 
 #pragma once
 
+#include <absl/status/status.h>
 #include <sys/types.h>
 
 #include <optional>
-
-#include <absl/status/status.h>
 
 #include "engine/base/unique_fd.h"
 #include "engine/launch/launch.h"

@@ -1,8 +1,8 @@
 #include "engine/launch/installation.h"
 
-#include <filesystem>
-
 #include <fmt/format.h>
+
+#include <filesystem>
 
 namespace ray_engine {
 namespace {
@@ -30,8 +30,12 @@ absl::StatusOr<Installation> FindInstallation() {
     found.is_wheel = candidate == prefix.parent_path();
     break;
   }
-  if (!fs::exists(found.node_program)) return absl::FailedPreconditionError(fmt::format("{} is missing: the installation is not complete", found.node_program));
-  if (found.python_path.empty()) return absl::FailedPreconditionError(fmt::format("the Python package that belongs to {} is missing", folder.string()));
+  if (!fs::exists(found.node_program))
+    return absl::FailedPreconditionError(
+        fmt::format("{} is missing: the installation is not complete", found.node_program));
+  if (found.python_path.empty())
+    return absl::FailedPreconditionError(
+        fmt::format("the Python package that belongs to {} is missing", folder.string()));
   return found;
 }
 

@@ -7,9 +7,9 @@
 
 #pragma once
 
-#include <string>
-
 #include <absl/status/statusor.h>
+
+#include <string>
 
 namespace ray_engine {
 

@@ -1,11 +1,10 @@
 #include "engine/launch/introduction.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <random>
-
-#include <fmt/format.h>
 
 #include "engine/base/version.h"
 #include "engine/launch/bootstrap.h"
@@ -33,9 +32,10 @@ std::string RandomSecret() {
 absl::Status CheckPlace(const Launch& launch, const Bootstrap::Place& place) {
   if (place.size == launch.rank.size && place.rank == launch.rank.rank) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      fmt::format("{} has started this process as rank {} of {}, but MPI says rank {} of {}: {} is not the MPI of that launcher. It uses {}",
-                  launch.rank.launcher, launch.rank.rank, launch.rank.size, place.rank, place.size, launch.installation.mpi_library,
-                  MpiVersion(launch.installation.mpi_library)));
+      fmt::format("{} has started this process as rank {} of {}, but MPI says rank {} of {}: {} is not the MPI of that "
+                  "launcher. It uses {}",
+                  launch.rank.launcher, launch.rank.rank, launch.rank.size, place.rank, place.size,
+                  launch.installation.mpi_library, MpiVersion(launch.installation.mpi_library)));
 }
 
 RankCard MakeCard(const Launch& launch, Family* family, absl::Status status) {
@@ -115,7 +115,8 @@ absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family) 
   introduced.neighbours = introduction->neighbours;
   if (introduced.over) return introduced;
   if (family->has_engine()) {
-    const absl::Status status = launch.one_shared_node ? absl::OkStatus() : family->control()->Send(introduction->introduce);
+    const absl::Status status =
+        launch.one_shared_node ? absl::OkStatus() : family->control()->Send(introduction->introduce);
     return status.ok() ? absl::StatusOr<Introduced>(std::move(introduced)) : status;
   }
   absl::StatusOr<ControlSocket> guest = TakeForkserverTo(introduction->leader_socket, launch, family);

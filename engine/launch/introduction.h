@@ -1,17 +1,17 @@
 // Introduction: from a started engine to a member of the session.
 //
-// A lone engine is told so at once, and so is that of rank 0 where it will be the only one. With more ranks each sends its card through MPI, tells its engine what follows from
-// all of them (Arrange in bootstrap.h), and a rank without an engine takes its forkserver to the engine of its machine.
-// MPI is finished before anything else happens.
+// A lone engine is told so at once, and so is that of rank 0 where it will be the only one. With more ranks each sends
+// its card through MPI, tells its engine what follows from all of them (Arrange in bootstrap.h), and a rank without an
+// engine takes its forkserver to the engine of its machine. MPI is finished before anything else happens.
 //
 // Loop-bound; blocks while the ranks meet.
 
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 #include "engine/launch/family.h"
 #include "engine/launch/launch.h"
@@ -20,7 +20,7 @@
 namespace ray_engine {
 
 struct Introduced {
-  bool over = false;    // the driver has ended before the ranks met
+  bool over = false;                      // the driver has ended before the ranks met
   std::vector<std::uint32_t> neighbours;  // pids of the other ranks on this machine
   ControlSocket guest;  // to the engine of this machine, for a rank without one; its Welcome is still to come
 };

@@ -1,5 +1,6 @@
 #include "engine/launch/launch.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,8 +8,6 @@
 #include <cstring>
 #include <filesystem>
 #include <random>
-
-#include <fmt/format.h>
 
 #include "engine/wire/control_socket.h"
 
@@ -53,11 +52,14 @@ absl::Status PlanNode(Launch* launch) {
   plan.head = launch->rank.rank == 0 && launch->command.form != Command::kNode;
   plan.fabric = launch->rank.size > 1 && (plan.virtual_nodes || !launch->rank.OneMachine());
   plan.session = SessionOf(*launch);
-  if (launch->command.form != Command::kNode) plan.socket = EngineSocketName(plan.session, std::to_string(launch->rank.rank));
+  if (launch->command.form != Command::kNode)
+    plan.socket = EngineSocketName(plan.session, std::to_string(launch->rank.rank));
   plan.python = FindProgram(options.Text("python"), launch->environment.Get("PATH"));
-  if (plan.python.empty()) return absl::NotFoundError(fmt::format("--python: there is no interpreter '{}'", options.Text("python")));
+  if (plan.python.empty())
+    return absl::NotFoundError(fmt::format("--python: there is no interpreter '{}'", options.Text("python")));
   const MachineFacts facts = ReadMachine(launch->environment, launch->rank);
-  launch->one_shared_node = launch->rank.size > 1 && !plan.virtual_nodes && launch->rank.OneMachine() && SharesCpus(facts, launch->rank);
+  launch->one_shared_node =
+      launch->rank.size > 1 && !plan.virtual_nodes && launch->rank.OneMachine() && SharesCpus(facts, launch->rank);
   absl::StatusOr<Offer> offer = MakeOffer(options, facts, launch->rank, plan.virtual_nodes && launch->rank.size > 1);
   if (!offer.ok()) return offer.status();
   plan.offer = *offer;

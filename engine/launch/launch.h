@@ -21,8 +21,8 @@ struct Launch {
   Rank rank;
   Installation installation;
   NodePlan plan;
-  // The node of rank 0 is the whole session and its workers are as good as those of the other ranks: it need not wait for
-  // them, and they leave the machine to it while it starts.
+  // The node of rank 0 is the whole session and its workers are as good as those of the other ranks: it need not wait
+  // for them, and they leave the machine to it while it starts.
   bool one_shared_node = false;
 
   bool HasDriver() const { return command.form == Command::kRun && rank.rank == 0; }
@@ -38,8 +38,8 @@ absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, R
 // Writes "ray-engine: ..." to standard error, as one line.
 void SayToUser(const std::string& text);
 
-// Tells why this rank cannot go on, unless another rank says the same: what is wrong with the command or the launcher is
-// said by one rank of each machine, what the ranks have found out together (Aborted) by rank 0.
+// Tells why this rank cannot go on, unless another rank says the same: what is wrong with the command or the launcher
+// is said by one rank of each machine, what the ranks have found out together (Aborted) by rank 0.
 void SayFailure(const absl::Status& status, const Rank& rank);
 
 }  // namespace ray_engine

@@ -1,12 +1,11 @@
 #include "engine/launch/lifecycle.h"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "engine/base/process.h"
 

@@ -1,7 +1,7 @@
 // Lifecycle: when a supervisor ends, in which order, and with which code.
 //
-// Pure state machine: each On...() takes one event and the time and returns what to do. Whatever happens, it leads to one
-// Finish within kGrace + kEngineGrace of the event that began the end; the supervisor then kills what is left.
+// Pure state machine: each On...() takes one event and the time and returns what to do. Whatever happens, it leads to
+// one Finish within kGrace + kEngineGrace of the event that began the end; the supervisor then kills what is left.
 //
 //   the driver ends       -> tell the engine -> the engine ends -> finish with the driver's code
 //   SIGINT, SIGTERM, ...  -> hand it to the driver; kill the driver after a grace, or at the second signal
@@ -36,12 +36,20 @@ class Lifecycle {
     kMember,  // an engine or a forkserver that ends with the session: all other ranks
   };
 
-  struct SignalDriver { int number; };
+  struct SignalDriver {
+    int number;
+  };
   struct KillDriver {};
-  struct TellEngine { int code; };  // the driver has ended
+  struct TellEngine {
+    int code;
+  };  // the driver has ended
   struct KillEngine {};
-  struct Say { std::string text; };
-  struct Finish { int code; };
+  struct Say {
+    std::string text;
+  };
+  struct Finish {
+    int code;
+  };
   using Action = std::variant<SignalDriver, KillDriver, TellEngine, KillEngine, Say, Finish>;
   using Actions = std::vector<Action>;
 

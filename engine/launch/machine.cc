@@ -18,7 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// ---- CPU masks ---------------------------------------------------------------------------------------------------------
+// ---- CPU masks
+// ---------------------------------------------------------------------------------------------------------
 
 constexpr std::size_t kMaxCpus = 8192;
 struct Mask {
@@ -26,7 +27,9 @@ struct Mask {
   int Count() const { return CPU_COUNT_S(sizeof sets, sets.data()); }
 };
 
-bool ReadMask(pid_t process, Mask* mask) { return sched_getaffinity(process, sizeof mask->sets, mask->sets.data()) == 0; }
+bool ReadMask(pid_t process, Mask* mask) {
+  return sched_getaffinity(process, sizeof mask->sets, mask->sets.data()) == 0;
+}
 
 std::string Contents(const fs::path& path) {
   std::ifstream file(path);
@@ -37,7 +40,8 @@ std::string Contents(const fs::path& path) {
 
 // The daemon that has started the ranks of this machine: our parent, or above a wrapper such as a shell.
 pid_t LauncherDaemon() {
-  static constexpr std::string_view kDaemons[] = {"mpirun", "mpiexec", "orterun", "orted", "prte", "prted", "prterun", "slurmstepd", "hydra_pmi_proxy"};
+  static constexpr std::string_view kDaemons[] = {"mpirun", "mpiexec", "orterun",    "orted",          "prte",
+                                                  "prted",  "prterun", "slurmstepd", "hydra_pmi_proxy"};
   pid_t process = getppid();
   for (int height = 0; height < 4 && process > 1; ++height) {
     const std::string name = Contents(fs::path("/proc") / std::to_string(process) / "comm");
@@ -59,7 +63,8 @@ void ReadCpus(const Rank& rank, MachineFacts* facts) {
 
 void RestoreMask(const Mask& mask) { sched_setaffinity(0, sizeof mask.sets, mask.sets.data()); }
 
-// ---- cgroups -----------------------------------------------------------------------------------------------------------
+// ---- cgroups
+// -----------------------------------------------------------------------------------------------------------
 
 // The folders of this process's cgroup and its ancestors, of version 2 or of a version 1 controller.
 std::vector<fs::path> CgroupFolders(const std::string& controller) {
@@ -109,10 +114,13 @@ std::uint64_t CgroupMemory() {
   return least;
 }
 
-// ---- the rest ----------------------------------------------------------------------------------------------------------
+// ---- the rest
+// ----------------------------------------------------------------------------------------------------------
 
 std::uint64_t SlurmMemory(const Environment& environment, int cpus) {
-  const auto megabytes = [&environment](const char* name) { return ParseNumber(environment.Get(name)).value_or(0) * (1 << 20); };
+  const auto megabytes = [&environment](const char* name) {
+    return ParseNumber(environment.Get(name)).value_or(0) * (1 << 20);
+  };
   double bytes = megabytes("SLURM_MEM_PER_NODE");
   if (bytes == 0) bytes = megabytes("SLURM_MEM_PER_CPU") * cpus;
   return bytes > 0 ? static_cast<std::uint64_t>(bytes) : ~0ull;

@@ -1,12 +1,11 @@
 // ray-engine: the program that users, mpirun and srun start. See engine/launch/command.h for its forms.
 
+#include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "engine/base/version.h"
 #include "engine/launch/bootstrap.h"
@@ -68,7 +67,8 @@ int Run(Command command) {
 
 int Main(const std::vector<std::string>& arguments) {
   absl::StatusOr<Command> command = ParseCommand(arguments);
-  if (!command.ok()) return Fail(command.status(), DetectRank(Environment::OfThisProcess()).value_or(Rank{}), kUsageError);
+  if (!command.ok())
+    return Fail(command.status(), DetectRank(Environment::OfThisProcess()).value_or(Rank{}), kUsageError);
   switch (command->form) {
     case Command::kHelp:
       return PrintHelp();

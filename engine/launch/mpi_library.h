@@ -1,4 +1,5 @@
-// The interface of libray_engine_mpi.so: all that the launcher wants of MPI, loaded only when there is more than one rank.
+// The interface of libray_engine_mpi.so: all that the launcher wants of MPI, loaded only when there is more than one
+// rank.
 //
 // C functions found by name, so that ray-engine itself runs where no MPI is. One start, any number of exchanges, one
 // finish, all from one thread.

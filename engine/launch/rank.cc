@@ -1,12 +1,12 @@
 #include "engine/launch/rank.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <initializer_list>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {
@@ -56,8 +56,8 @@ bool IsSlurmTask(const Environment& environment) {
 std::optional<Rank> FromOpenMpi(const Environment& environment) {
   const auto rank = Number(environment, "OMPI_COMM_WORLD_RANK"), size = Number(environment, "OMPI_COMM_WORLD_SIZE");
   if (!rank || !size) return std::nullopt;
-  return Rank{*rank, *size, Number(environment, "OMPI_COMM_WORLD_LOCAL_RANK"), Number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE"),
-              "Open MPI's mpirun"};
+  return Rank{*rank, *size, Number(environment, "OMPI_COMM_WORLD_LOCAL_RANK"),
+              Number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE"), "Open MPI's mpirun"};
 }
 
 std::optional<Rank> FromPmix(const Environment& environment) {
@@ -92,7 +92,8 @@ absl::StatusOr<Rank> DetectRank(const Environment& environment) {
   if (IsSlurmTask(environment) && tasks > 1) {
     return absl::InvalidArgumentError(
         fmt::format("srun has started {} tasks without MPI, so each would be a job of its own; use srun --mpi=pmix "
-                    "(srun --mpi=list shows what there is) or mpirun", tasks));
+                    "(srun --mpi=list shows what there is) or mpirun",
+                    tasks));
   }
   return Rank{};
 }
@@ -107,7 +108,8 @@ Rank RankOfSlurm(const Environment& environment) {
 
 std::string SessionName(const Environment& environment, const std::string& fallback) {
   std::string seed;
-  for (const char* name : {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri", "PMI_JOBID", "SLURM_JOB_ID", "SLURM_STEP_ID"}) {
+  for (const char* name : {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri", "PMI_JOBID",
+                           "SLURM_JOB_ID", "SLURM_STEP_ID"}) {
     seed += environment.Get(name) + "\n";
   }
   if (seed.find_first_not_of('\n') == std::string::npos) return fallback;
@@ -115,13 +117,15 @@ std::string SessionName(const Environment& environment, const std::string& fallb
   for (const char c : seed) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   std::string job = "mpi";
   if (environment.Has("SLURM_JOB_ID")) {
-    job = fmt::format("{}.{}", environment.Get("SLURM_JOB_ID"), environment.Has("SLURM_STEP_ID") ? environment.Get("SLURM_STEP_ID") : "batch");
+    job = fmt::format("{}.{}", environment.Get("SLURM_JOB_ID"),
+                      environment.Has("SLURM_STEP_ID") ? environment.Get("SLURM_STEP_ID") : "batch");
   }
   return fmt::format("{}-{:010x}", job, hash >> 24);
 }
 
 void DropLauncherVariables(Environment* environment) {
-  for (const char* prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "PALS_"}) environment->DropPrefix(prefix);
+  for (const char* prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "PALS_"})
+    environment->DropPrefix(prefix);
 }
 
 }  // namespace ray_engine

@@ -6,10 +6,10 @@
 
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <optional>
 #include <string>
-
-#include <absl/status/statusor.h>
 
 #include "engine/base/process.h"
 

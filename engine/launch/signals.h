@@ -1,6 +1,7 @@
 // Signals: the signals that a supervisor handles, as packets of a descriptor.
 //
-// Owns the descriptor. They stay blocked in this process; children are started with none blocked (engine/base/process.h).
+// Owns the descriptor. They stay blocked in this process; children are started with none blocked
+// (engine/base/process.h).
 
 #pragma once
 

@@ -1,6 +1,7 @@
 #include "engine/launch/supervisor.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -13,8 +14,6 @@
 #include <cstdio>
 #include <fstream>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "engine/launch/introduction.h"
 
@@ -50,7 +49,8 @@ void WriteExitFile(const std::string& path, int code) {
 
 }  // namespace
 
-Supervisor::Supervisor(Launch launch) : launch_(std::move(launch)), lifecycle_(launch_.Role(), launch_.Name()), family_(&launch_) {}
+Supervisor::Supervisor(Launch launch)
+    : launch_(std::move(launch)), lifecycle_(launch_.Role(), launch_.Name()), family_(&launch_) {}
 
 int Supervisor::Run() {
   WatchWhoStartedUs();
@@ -125,8 +125,10 @@ absl::Status Supervisor::ReportReady() {
   } else if (launch_.command.form == Command::kNode) {
     fmt::print("ray-engine: node {} has joined session {}\n", node, launch_.plan.session);
   } else {
-    fmt::print("ray-engine: session {} is running. Programs join it by ray.init(address=\"auto\") or\n  RAY_ADDRESS={}\nCtrl-C ends it.\n",
-               launch_.plan.session, socket);
+    fmt::print(
+        "ray-engine: session {} is running. Programs join it by ray.init(address=\"auto\") or\n  "
+        "RAY_ADDRESS={}\nCtrl-C ends it.\n",
+        launch_.plan.session, socket);
   }
   std::fflush(stdout);
   return absl::OkStatus();
@@ -193,6 +195,7 @@ void Supervisor::HandleGuest() {
   }
   Refused refused;
   if (packet->has_value() && (*packet)->As(&refused)) {
+    if (refused.session_ends) return Do(lifecycle_.OnEngineOfNodeGone());
     SayToUser(fmt::format("{}: the engine of this machine refuses its workers: {}", launch_.Name(), refused.reason));
     code_ = kCannotStart;
   }
@@ -212,7 +215,8 @@ int Supervisor::Leave() {
   if (launch_.rank.rank == 0) LetNeighboursGoFirst();
   const int code = code_.value_or(kCannotStart);
   const std::string exit_file = launch_.command.options.Text("exit-file");
-  if (launch_.rank.rank == 0 && !exit_file.empty() && launch_.command.form != Command::kSolo) WriteExitFile(exit_file, code);
+  if (launch_.rank.rank == 0 && !exit_file.empty() && launch_.command.form != Command::kSolo)
+    WriteExitFile(exit_file, code);
   return code;
 }
 

@@ -1,18 +1,17 @@
-// Supervisor: one rank's ray-engine process. It starts forkserver, engine and (on rank 0) the driver, introduces the engine
-// to the others, and then sleeps until something ends.
+// Supervisor: one rank's ray-engine process. It starts forkserver, engine and (on rank 0) the driver, introduces the
+// engine to the others, and then sleeps until something ends.
 //
 // Owns its children: whatever is left at the end of them and their orphans, it kills; when it is killed itself, they go
 // with it. Loop-bound; single-threaded but for what MPI starts while the ranks are introduced.
 
 #pragma once
 
+#include <absl/status/status.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <optional>
 #include <vector>
-
-#include <absl/status/status.h>
 
 #include "engine/base/unique_fd.h"
 #include "engine/launch/family.h"
@@ -57,10 +56,10 @@ class Supervisor {
   Lifecycle lifecycle_;
   Signals signals_;
   Family family_;
-  ControlSocket guest_;    // to the engine of our machine, where we have none
-  UniqueFd lifeline_;      // its other end is closed by whoever started us and wants our end
-  pid_t launcher_pid_ = 0; // 0: nobody whose end is ours
-  UniqueFd launcher_;      // its pidfd, where the kernel has them
+  ControlSocket guest_;                    // to the engine of our machine, where we have none
+  UniqueFd lifeline_;                      // its other end is closed by whoever started us and wants our end
+  pid_t launcher_pid_ = 0;                 // 0: nobody whose end is ours
+  UniqueFd launcher_;                      // its pidfd, where the kernel has them
   std::vector<std::uint32_t> neighbours_;  // pids of the other ranks on this machine
   std::optional<int> code_;
 };

@@ -62,7 +62,7 @@ std::string Gate::ReasonToRefuse(const Hello& hello) const {
 
 void Gate::Refuse(std::uint64_t id, const std::string& reason) {
   ControlChannel* channel = guests_by_id_[id].channel.get();
-  channel->Send(Refused{reason});
+  channel->Send(Refused{reason, !shut_.empty()});
   channel->Close();
   Drop(id);
 }

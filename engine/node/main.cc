@@ -13,6 +13,7 @@
 #include "engine/base/version.h"
 #include "engine/node/node_engine.h"
 #include "engine/transport/ucx_fabric.h"
+#include "objectstore/hdf5_version.h"
 
 namespace ray_engine {
 namespace {
@@ -28,6 +29,10 @@ void SetUpLog() {
 
 int Main(const std::vector<std::string>& arguments) {
   SetUpLog();
+  if (arguments.size() == 1 && arguments.front() == "--version") {
+    fmt::print("UCX: {}\nHDF5: {}\n", FabricVersion(), Hdf5Version());
+    return 0;
+  }
   Options options;
   if (const absl::Status status = ReadCommandLine(arguments, Program::kEngine, &options); !status.ok()) {
     fmt::print(stderr, "ray-engine-node: {}\n", std::string(status.message()));

@@ -61,7 +61,11 @@ struct Welcome {  // engine -> process; fds beside it: link segment, store segme
   RAY_ENGINE_CONTROL(Welcome, build, session, process, worker, node, engine_link, link_segment_bytes, store_segment_bytes, node_address,
                      hostname, socket_name, node_index)
 };
-struct Refused { std::string reason; RAY_ENGINE_CONTROL(Refused, reason) };
+struct Refused {
+  std::string reason;
+  bool session_ends = false;  // nothing is wrong: the guest came too late
+  RAY_ENGINE_CONTROL(Refused, reason, session_ends)
+};
 
 // ---- engine <-> forkserver ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 #include "engine/wire/control_socket.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,8 +11,6 @@
 #include <cstddef>
 #include <cstring>
 #include <fstream>
-
-#include <fmt/format.h>
 
 namespace ray_engine {
 namespace {

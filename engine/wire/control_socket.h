@@ -1,13 +1,17 @@
 // ControlSocket: a SOCK_SEQPACKET unix socket that carries control packets (engine/wire/control.h) and descriptors.
 //
-// One packet is a ControlType and the encoded struct; file descriptors travel beside it. Nothing here ever blocks but the
-// functions called Wait...: what the kernel does not take at once is kept in order and goes out with the next Flush().
-// Every descriptor made or received is close-on-exec. Connections by name are accepted only between processes of one user;
-// both sides check.
+// One packet is a ControlType and the encoded struct; file descriptors travel beside it. Nothing here ever blocks but
+// the functions called Wait...: what the kernel does not take at once is kept in order and goes out with the next
+// Flush(). Every descriptor made or received is close-on-exec. Connections by name are accepted only between processes
+// of one user; both sides check.
 //
 // Loop-bound: one thread uses a socket.
 
 #pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/types/span.h>
 
 #include <chrono>
 #include <deque>
@@ -16,10 +20,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <absl/status/status.h>
-#include <absl/status/statusor.h>
-#include <absl/types/span.h>
 
 #include "engine/base/unique_fd.h"
 #include "engine/wire/codec.h"

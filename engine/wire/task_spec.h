@@ -1,6 +1,6 @@
 // Task spec: the hand-laid payloads of PushTask and TaskDone, the two messages of the hot path.
 //
-//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each)
+//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each) | resources (normal tasks)
 //   an arg    ArgHeader | refs (WireRef each) | bytes          kValue: an encoded value, with the references inside it
 //             ArgHeader | WireRef | refs | node u32            kStored: an object in a store, the references inside it
 //   TaskDone  DoneHeader | return values (WireValue each)
@@ -81,6 +81,7 @@ struct TaskView {
   std::string_view name;
   std::vector<ArgView> args;
   std::vector<std::string_view> keywords;
+  std::string_view resources;  // an encoded ResourceSet: what the task was given
 };
 
 // Returns false for a malformed payload. The view points into it.
@@ -112,6 +113,7 @@ inline bool ParseTask(std::string_view payload, TaskView* view) {
   }
   view->keywords.resize(view->header.keyword_count);
   for (std::string_view& keyword : view->keywords) text(&keyword);
+  view->resources = reader.rest();
   return reader.ok() && view->header.keyword_count <= view->header.arg_count;
 }
 

@@ -11,7 +11,9 @@ namespace {
 
 absl::flat_hash_map<FunctionId, PyObject*> functions;  // loaded definitions, for the life of the process
 PyObject* actor_instance = nullptr;                    // of this process
-std::string actor_class_name;
+std::string actor_class_name, actor_name;
+std::uint32_t actor_restarts = 0;
+ResourceSet actor_resources;
 
 nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
 
@@ -73,6 +75,9 @@ class Execution : public std::enable_shared_from_this<Execution> {
       case TaskKind::kNormal: return Definition(task_->header.function, hooks.load_function);
       case TaskKind::kActorCreation:
         actor_class_name = task_->actor->spec.class_name;
+        actor_name = task_->actor->spec.name;
+        actor_restarts = task_->actor->incarnation;
+        actor_resources = task_->actor->spec.running;
         return Definition(task_->header.function, hooks.load_class);
       case TaskKind::kActorMethod: break;
     }
@@ -305,6 +310,13 @@ nb::object CurrentTask() {
   task["name"] = std::string(view.name);
   task["function_name"] = is_actor ? actor_class_name + "." + std::string(view.name) : std::string(view.name);
   task["class_name"] = is_actor ? actor_class_name : std::string();
+  task["actor_name"] = actor_name;
+  task["restarts"] = actor_restarts;
+  ResourceSet resources = actor_resources;
+  if (!is_actor) Reader(view.resources)(resources);
+  nb::dict amounts;
+  for (const auto& [name, amount] : resources.entries()) amounts[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
+  task["resources"] = amounts;
   task["cancelled"] = TheRuntime().WasCancelled(context.task);
   return task;
 }

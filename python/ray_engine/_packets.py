@@ -1,13 +1,14 @@
 """Control packets in Python: the encoding of engine/wire/control.h, for the forkserver.
 
-A packet is a 16-bit type and the message's fields: numbers as they lie in memory (little endian), strings and lists with
-a 32-bit length. Only what the forkserver hears and says is here; nothing is imported but struct.
+A packet is a 16-bit type and the message's fields: numbers as they lie in memory (little endian), strings and lists
+with a 32-bit length. Only what the forkserver hears and says is here; nothing is imported but struct.
 """
 
 import struct
 
-_KINDS = ("EngineUp", "Introduce", "DriverExited", "Hello", "Welcome", "Refused", "Fork", "Forked", "Exited", "Output", "Kill", "Flush", "Flushed")
-ENGINE_UP, INTRODUCE, DRIVER_EXITED, HELLO, WELCOME, REFUSED, FORK, FORKED, EXITED, OUTPUT, KILL, FLUSH, FLUSHED = range(1, len(_KINDS) + 1)
+# ControlType
+ENGINE_UP, INTRODUCE, DRIVER_EXITED, HELLO, WELCOME, REFUSED = range(1, 7)
+FORK, FORKED, EXITED, OUTPUT, KILL, FLUSH, FLUSHED = range(7, 14)
 
 JOB_ID_BYTES = 4
 MAX_BYTES = 1 << 20  # of one packet

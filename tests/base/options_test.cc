@@ -19,8 +19,10 @@ absl::Status Set(Options* options, std::string_view name, std::string_view value
 
 TEST(OptionsTest, ReadsEveryTypeFromTheCommandLine) {
   Options options;
-  ASSERT_TRUE(Read({"--num-cpus=2.5", "--memory", "2G", "--resources", "a=1,b=0.5", "--labels=zone=x", "--virtual-nodes",
-                    "--node-name=n1"}, &options).ok());
+  ASSERT_TRUE(Read({"--num-cpus=2.5", "--memory", "2G", "--resources", "a=1,b=0.5", "--labels=zone=x",
+                    "--virtual-nodes", "--node-name=n1"},
+                   &options)
+                  .ok());
   EXPECT_EQ(options.Number("num-cpus"), 2.5);
   EXPECT_EQ(options.Bytes("memory"), 2ull << 30);
   EXPECT_EQ(options.Amounts("resources").Get("b"), ResourceSet::kUnit / 2);
@@ -66,9 +68,16 @@ TEST(OptionsTest, AnEngineDoesNotKnowTheLaunchersOptions) {
 }
 
 TEST(OptionsTest, RefusesWrongValuesAndNamesThem) {
-  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
-           {"num-cpus", "many"}, {"num-cpus", "-1"}, {"memory", "-5"}, {"memory", "9999999P"}, {"object-store-memory", "12"},
-           {"resources", "a"}, {"resources", "a=x"}, {"resources", "CPU=3"}, {"session-name", "a/b"}, {"labels", "=3"}}) {
+  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{{"num-cpus", "many"},
+                                                                                    {"num-cpus", "-1"},
+                                                                                    {"memory", "-5"},
+                                                                                    {"memory", "9999999P"},
+                                                                                    {"object-store-memory", "12"},
+                                                                                    {"resources", "a"},
+                                                                                    {"resources", "a=x"},
+                                                                                    {"resources", "CPU=3"},
+                                                                                    {"session-name", "a/b"},
+                                                                                    {"labels", "=3"}}) {
     Options options;
     const absl::Status status = Read({"--" + name + "=" + value}, &options);
     ASSERT_FALSE(status.ok()) << name << '=' << value;
@@ -77,7 +86,8 @@ TEST(OptionsTest, RefusesWrongValuesAndNamesThem) {
 }
 
 TEST(OptionsTest, SpellsFlagsInManyWays) {
-  for (const auto& [text, expected] : std::vector<std::pair<std::string, bool>>{{"1", true}, {"Yes", true}, {"off", false}, {"FALSE", false}}) {
+  for (const auto& [text, expected] :
+       std::vector<std::pair<std::string, bool>>{{"1", true}, {"Yes", true}, {"off", false}, {"FALSE", false}}) {
     Options options;
     ASSERT_TRUE(Set(&options, "virtual-nodes", text, Source::kEnvironment).ok());
     EXPECT_EQ(options.Flag("virtual-nodes"), expected);

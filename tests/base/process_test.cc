@@ -1,14 +1,13 @@
 #include "engine/base/process.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 namespace ray_engine {
 namespace {
@@ -37,7 +36,8 @@ std::string OutputOf(SpawnRequest request) {
   close(ends[1]);
   std::string output;
   char buffer[4096];
-  for (ssize_t size; (size = read(ends[0], buffer, sizeof buffer)) > 0;) output.append(buffer, static_cast<std::size_t>(size));
+  for (ssize_t size; (size = read(ends[0], buffer, sizeof buffer)) > 0;)
+    output.append(buffer, static_cast<std::size_t>(size));
   close(ends[0]);
   EXPECT_EQ(StatusOf(*child), 0);
   return output;
@@ -90,20 +90,22 @@ TEST(ProcessTest, SaysWhatCannotBeRun) {
 }
 
 TEST(ProcessTest, DiesWithItsParent) {
-  int ends[2];
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  int life[2], running[2];  // held by the grandchild; written by it once it runs
+  ASSERT_EQ(pipe2(life, O_CLOEXEC), 0);
+  ASSERT_EQ(pipe2(running, O_CLOEXEC), 0);
   const pid_t parent = fork();
   if (parent == 0) {
-    SpawnRequest request = Shell("sleep 1000");
+    SpawnRequest request = Shell("echo >&" + std::to_string(running[1]) + "; exec sleep 1000");
     request.die_with_parent = true;
-    request.inherited_fds = {ends[1]};
-    _exit(Spawn(request).ok() ? 0 : 1);
+    request.inherited_fds = {life[1], running[1]};
+    char byte;
+    _exit(Spawn(request).ok() && read(running[0], &byte, 1) == 1 ? 0 : 1);
   }
-  close(ends[1]);
+  close(life[1]);
   EXPECT_EQ(StatusOf(parent), 0);
   char byte;
-  EXPECT_EQ(read(ends[0], &byte, 1), 0);  // the grandchild's end is closed too
-  close(ends[0]);
+  EXPECT_EQ(read(life[0], &byte, 1), 0);  // the grandchild's end is closed too
+  for (const int fd : {life[0], running[0], running[1]}) close(fd);
 }
 
 TEST(ProcessTest, DescribesEnds) {

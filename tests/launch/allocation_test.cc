@@ -5,7 +5,9 @@
 namespace ray_engine {
 namespace {
 
-Rank RankOf(int rank, int size, int local_rank, int local_size) { return {rank, size, local_rank, local_size, "mpirun"}; }
+Rank RankOf(int rank, int size, int local_rank, int local_size) {
+  return {rank, size, local_rank, local_size, "mpirun"};
+}
 
 MachineFacts Machine(int allowed, int own) {
   MachineFacts facts;
@@ -17,7 +19,8 @@ MachineFacts Machine(int allowed, int own) {
 
 TEST(AllocationTest, ALoneRankGivesAllItsCpus) {
   EXPECT_EQ(CpuShare(Machine(8, 8), Rank{}), 8);
-  EXPECT_EQ(CpuShare(Machine(8, 1), RankOf(0, 1, 0, 1)), 8) << "mpirun -n 1 binds to one CPU, which is not the allocation";
+  EXPECT_EQ(CpuShare(Machine(8, 1), RankOf(0, 1, 0, 1)), 8)
+      << "mpirun -n 1 binds to one CPU, which is not the allocation";
 }
 
 TEST(AllocationTest, RankZeroKeepsOneCpu) {
@@ -83,7 +86,9 @@ TEST(AllocationTest, NodesThatShareAMachineDivideIt) {
 
 TEST(AllocationTest, TheUsersNumbersAreTaken) {
   Options options;
-  ASSERT_TRUE(ReadCommandLine({"--num-cpus=2", "--num-gpus=1", "--object-store-memory=1G", "--memory=5G"}, Program::kLauncher, &options).ok());
+  ASSERT_TRUE(ReadCommandLine({"--num-cpus=2", "--num-gpus=1", "--object-store-memory=1G", "--memory=5G"},
+                              Program::kLauncher, &options)
+                  .ok());
   const auto offer = MakeOffer(options, Machine(8, 1), RankOf(0, 4, 0, 4), false);
   ASSERT_TRUE(offer.ok());
   EXPECT_EQ(offer->num_cpus, 2);

@@ -39,7 +39,8 @@ TEST(ArrangeTest, OneFailureIsEverybodysEnd) {
   std::vector<RankCard> cards = {Card(true, "a"), Card(false, "")};
   cards[1].failure = "no memory";
   for (int rank : {0, 1}) {
-    EXPECT_THAT(std::string(Arrange(cards, rank, 0).status().message()), testing::HasSubstr("rank 1 on host: no memory"));
+    EXPECT_THAT(std::string(Arrange(cards, rank, 0).status().message()),
+                testing::HasSubstr("rank 1 on host: no memory"));
   }
 }
 
@@ -66,7 +67,8 @@ TEST(BootstrapTest, ALoneRankMeetsItself) {
 }
 
 TEST(BootstrapTest, AMissingLibraryIsAnError) {
-  EXPECT_THAT(std::string(MakeMpiBootstrap("/no/such/library.so").status().message()), testing::HasSubstr("/no/such/library.so"));
+  EXPECT_THAT(std::string(MakeMpiBootstrap("/no/such/library.so").status().message()),
+              testing::HasSubstr("/no/such/library.so"));
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #include "engine/launch/command.h"
 
-#include <cstdlib>
-#include <fstream>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
 
 namespace ray_engine {
 namespace {
@@ -13,11 +13,15 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 absl::StatusOr<Command> Parse(std::vector<std::string> arguments) { return ParseCommand(arguments); }
-std::string ErrorOf(std::vector<std::string> arguments) { return std::string(Parse(std::move(arguments)).status().message()); }
+std::string ErrorOf(std::vector<std::string> arguments) {
+  return std::string(Parse(std::move(arguments)).status().message());
+}
 
 class ConfigFile {
  public:
-  explicit ConfigFile(const std::string& text) : path_(testing::TempDir() + "ray-engine-command-test.conf") { std::ofstream(path_) << text; }
+  explicit ConfigFile(const std::string& text) : path_(testing::TempDir() + "ray-engine-command-test.conf") {
+    std::ofstream(path_) << text;
+  }
   ~ConfigFile() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
 
@@ -99,10 +103,13 @@ TEST(CommandTest, InternalOptionsAreNotTakenFromTheEnvironment) {
 
 TEST(CommandTest, WrongConfigFilesAreNamed) {
   EXPECT_THAT(ErrorOf({"--config=/no/such.conf", "app.py"}), HasSubstr("/no/such.conf"));
-  for (const auto& [text, expected] : std::vector<std::pair<std::string, std::string>>{
-           {"num-cpu = 4\n", "num-cpus"}, {"num-cpus = x\n", "num-cpus"}, {"no sense\n", "no sense"}, {"config = a\n", "another"}}) {
+  for (const auto& [text, expected] : std::vector<std::pair<std::string, std::string>>{{"num-cpu = 4\n", "num-cpus"},
+                                                                                       {"num-cpus = x\n", "num-cpus"},
+                                                                                       {"no sense\n", "no sense"},
+                                                                                       {"config = a\n", "another"}}) {
     const ConfigFile file(text);
-    EXPECT_THAT(ErrorOf({"--config", file.path(), "app.py"}), testing::AllOf(HasSubstr(file.path()), HasSubstr(expected)));
+    EXPECT_THAT(ErrorOf({"--config", file.path(), "app.py"}),
+                testing::AllOf(HasSubstr(file.path()), HasSubstr(expected)));
   }
 }
 

@@ -1,9 +1,8 @@
 #include "engine/launch/lifecycle.h"
 
-#include <signal.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 namespace ray_engine {
 namespace {
@@ -17,7 +16,9 @@ int Killed(int signal) { return signal; }
 // Actions in words.
 std::vector<std::string> Words(const Lifecycle::Actions& actions) {
   struct Teller {
-    std::string operator()(const Lifecycle::SignalDriver& a) const { return "signal driver " + std::to_string(a.number); }
+    std::string operator()(const Lifecycle::SignalDriver& a) const {
+      return "signal driver " + std::to_string(a.number);
+    }
     std::string operator()(const Lifecycle::KillDriver&) const { return "kill driver"; }
     std::string operator()(const Lifecycle::TellEngine& a) const { return "tell engine " + std::to_string(a.code); }
     std::string operator()(const Lifecycle::KillEngine&) const { return "kill engine"; }
@@ -34,7 +35,9 @@ class LifecycleTest : public testing::Test {
   void Pass(milliseconds time) { now_ += time; }
   static auto Are() { return testing::IsEmpty(); }
   template <class... Word>
-  static auto Are(Word... words) { return testing::ElementsAre(words...); }
+  static auto Are(Word... words) {
+    return testing::ElementsAre(words...);
+  }
 
   Lifecycle::Time now_;
   Lifecycle driver_{Role::kDriver, "rank 0"}, head_{Role::kHead, "this session"}, member_{Role::kMember, "rank 1"};

@@ -1,13 +1,13 @@
 // The packets between engine and forkserver, as C++ encodes them, are those of packets.txt; test_packets.py checks that
 // Python reads and writes the same.
 
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <string>
-
-#include <fmt/format.h>
-#include <gtest/gtest.h>
 
 #include "engine/wire/codec.h"
 #include "engine/wire/control.h"
@@ -43,12 +43,11 @@ Fork ExampleFork() {
 
 TEST(PacketsTest, AreEncodedAsInTheExamples) {
   const std::map<std::string, std::string> expected = {
-      {"fork", Hex(ExampleFork())},
-      {"kill", Hex(Kill{7, 15})},
-      {"forked", Hex(Forked{7, 4711, ""})},
-      {"not_forked", Hex(Forked{7, 0, "no more processes"})},
-      {"exited", Hex(Exited{7, 4711, 9})},
-      {"output", Hex(Output{7, 4711, true, "two\nlines\n"})},
+      {"fork", Hex(ExampleFork())},         {"kill", Hex(Kill{7, 15})},
+      {"flush", Hex(Flush{77})},
+      {"flushed", Hex(Flushed{77})},
+      {"forked", Hex(Forked{7, 4711, ""})}, {"not_forked", Hex(Forked{7, 0, "no more processes"})},
+      {"exited", Hex(Exited{7, 4711, 9})},  {"output", Hex(Output{7, 4711, true, "two\nlines\n"})},
   };
   EXPECT_EQ(ReadExamples(), expected);
 }

@@ -13,14 +13,17 @@ Environment Of(std::initializer_list<std::pair<const char*, const char*>> variab
 }
 
 TEST(RankTest, StartedByHand) {
-  const auto rank = DetectRank(Of({{"SLURM_JOB_ID", "7"}, {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}));  // a batch script
+  const auto rank =
+      DetectRank(Of({{"SLURM_JOB_ID", "7"}, {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}));  // a batch script
   ASSERT_TRUE(rank.ok());
   EXPECT_EQ(rank->size, 1);
   EXPECT_FALSE(rank->Launched());
 }
 
 TEST(RankTest, OpenMpi) {
-  const auto rank = DetectRank(Of({{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+  const auto rank = DetectRank(Of({{"OMPI_COMM_WORLD_RANK", "3"},
+                                   {"OMPI_COMM_WORLD_SIZE", "4"},
+                                   {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
                                    {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}}));
   ASSERT_TRUE(rank.ok());
   EXPECT_EQ(rank->rank, 3);
@@ -30,8 +33,13 @@ TEST(RankTest, OpenMpi) {
 }
 
 TEST(RankTest, SrunWithPmix) {
-  const auto rank = DetectRank(Of({{"PMIX_RANK", "5"}, {"SLURM_PROCID", "5"}, {"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "7"},
-                                   {"SLURM_LOCALID", "1"}, {"SLURM_NODEID", "2"}, {"SLURM_STEP_TASKS_PER_NODE", "2(x3),1"}}));
+  const auto rank = DetectRank(Of({{"PMIX_RANK", "5"},
+                                   {"SLURM_PROCID", "5"},
+                                   {"SLURM_STEP_ID", "0"},
+                                   {"SLURM_STEP_NUM_TASKS", "7"},
+                                   {"SLURM_LOCALID", "1"},
+                                   {"SLURM_NODEID", "2"},
+                                   {"SLURM_STEP_TASKS_PER_NODE", "2(x3),1"}}));
   ASSERT_TRUE(rank.ok());
   EXPECT_EQ(rank->size, 7);
   EXPECT_EQ(rank->local_rank, 1);
@@ -52,7 +60,8 @@ TEST(RankTest, SrunWithoutMpiIsAnError) {
 }
 
 TEST(RankTest, AnInteractiveStepIsNoRank) {
-  EXPECT_TRUE(DetectRank(Of({{"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", "4294967290"}, {"SLURM_STEP_NUM_TASKS", "4"}})).ok());
+  EXPECT_TRUE(
+      DetectRank(Of({{"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", "4294967290"}, {"SLURM_STEP_NUM_TASKS", "4"}})).ok());
 }
 
 TEST(RankTest, NonsenseIsAnError) { EXPECT_FALSE(DetectRank(Of({{"PMI_RANK", "4"}, {"PMI_SIZE", "4"}})).ok()); }
@@ -68,7 +77,11 @@ TEST(RankTest, SessionsOfDifferentJobsHaveDifferentNames) {
 }
 
 TEST(RankTest, ChildrenDoNotSeeTheLauncher) {
-  Environment environment = Of({{"OMPI_COMM_WORLD_RANK", "0"}, {"PMIX_RANK", "0"}, {"PMI_FD", "3"}, {"SLURM_JOB_ID", "1"}, {"OMP_NUM_THREADS", "2"}});
+  Environment environment = Of({{"OMPI_COMM_WORLD_RANK", "0"},
+                                {"PMIX_RANK", "0"},
+                                {"PMI_FD", "3"},
+                                {"SLURM_JOB_ID", "1"},
+                                {"OMP_NUM_THREADS", "2"}});
   DropLauncherVariables(&environment);
   EXPECT_THAT(environment.Entries(), testing::ElementsAre("OMP_NUM_THREADS=2", "SLURM_JOB_ID=1"));
 }

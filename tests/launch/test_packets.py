@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 from ray_engine import _packets
 
-EXAMPLES = {
-    name: bytes.fromhex(text) for name, text in map(str.split, (Path(__file__).parent / "packets.txt").open())
-}
+EXAMPLES = {name: bytes.fromhex(text) for name, text in map(str.split, (Path(__file__).parent / "packets.txt").open())}
 
 
 def test_fork_is_read():
@@ -24,14 +22,21 @@ def test_kill_is_read():
     assert (kill.serial, kill.signal) == (7, 15)
 
 
+def test_flush_is_read():
+    flush = _packets.decode(EXAMPLES["flush"])
+    assert isinstance(flush, _packets.Flush)
+    assert flush.token == 77
+
+
 def test_what_the_forkserver_says():
+    assert _packets.flushed(77) == EXAMPLES["flushed"]
     assert _packets.forked(7, 4711) == EXAMPLES["forked"]
     assert _packets.forked(7, 0, "no more processes") == EXAMPLES["not_forked"]
     assert _packets.exited(7, 4711, 9) == EXAMPLES["exited"]
     assert _packets.output(7, 4711, True, b"two\nlines\n") == EXAMPLES["output"]
 
 
-@pytest.mark.parametrize("name", ["fork", "kill"])
+@pytest.mark.parametrize("name", ["fork", "kill", "flush"])
 def test_a_packet_that_is_cut_off_is_an_error(name):
     for size in range(2, len(EXAMPLES[name])):
         with pytest.raises(ValueError):

@@ -237,16 +237,6 @@ def test_workers_are_reused(cluster):
     assert len(pids) <= 4
 
 
-def test_max_calls_ends_the_worker(cluster):
-    @ray.remote(max_calls=1)
-    def where():
-        return os.getpid()
-
-    pids = [ray.get(where.remote()) for _ in range(4)]
-    assert len(set(pids)) == 4
-    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the end of used-up workers")
-
-
 def test_worker_sees_the_drivers_folder_and_path(cluster, tmp_path, monkeypatch):
     @ray.remote
     def look():

@@ -57,17 +57,6 @@ def test_nested_errors_show_the_whole_way():
     assert str(error).index("ray::outer()") < str(error).index("ray::inner()") < str(error).index("KeyError: 'deep'")
 
 
-def test_failed_arguments_say_so():
-    def first():
-        raise ValueError("first failed")
-
-    error = raise_task_error(loads(make_error(raised_by(first, "first"), "second", None)))
-    assert isinstance(error, ValueError)
-    lines = str(error).split("\n")
-    assert lines[0].startswith("ray::second()") and "At least one of the input arguments" in lines[1]
-    assert "ray::first()" in lines[2] and lines[-1] == "ValueError: first failed"
-
-
 def test_frames_of_the_package_are_hidden():
     error = raised_by(lambda: loads(b"broken"))
     assert "serialization.py" not in str(error).split("RaySystemError")[0]

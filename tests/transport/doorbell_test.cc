@@ -264,7 +264,7 @@ class DoorbellTest : public ::testing::Test {
 };
 
 TEST_F(DoorbellTest, SleepersAreWokenForEveryFrame) {
-  constexpr int kFrames = 20'000, kSenders = 2;
+  constexpr int kFrames = 5'000, kSenders = 2;
   std::atomic<int> sent{0};
   std::atomic<int> taken{0};
   std::vector<std::thread> senders;
@@ -294,7 +294,7 @@ TEST_F(DoorbellTest, SleepersAreWokenForEveryFrame) {
 }
 
 TEST_F(DoorbellTest, PromptFramesWakeTheIoThreadOfABusyProcess) {
-  constexpr int kFrames = 20'000;
+  constexpr int kFrames = 5'000;
   Sleeper sleeper(block_);
   sleeper.DeclareBusy();
   std::atomic<int> sent{0}, taken{0};
