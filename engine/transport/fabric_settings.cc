@@ -109,6 +109,8 @@ Settings FabricEnvironment() {
       {"UCX_HANDLE_ERRORS", "none"},  // UCX would take over SIGSEGV and its like, which belong to the process
       {"UCX_LOG_LEVEL", "fatal"},     // it logs to stdout; what goes wrong comes back as a status or a lost peer
   };
+  // It would patch mmap and its like in the whole process, which only caches of registered memory need.
+  if (!RdmaIsUp()) settings.emplace_back("UCX_MEM_MMAP_HOOK_MODE", "none");
   LeaveToUser("", &settings);
   return settings;
 }

@@ -57,6 +57,7 @@ class FileResult:
 
 def main():
     options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends too
     tests_dir = options.checkout / "python" / "ray" / "tests"
     if not tests_dir.is_dir():
         sys.exit(f"run.py: {options.checkout} is no checkout of Ray: {tests_dir} does not exist")
@@ -161,7 +162,11 @@ def run_once(name, options, run_dir, result, deadline):
         process = subprocess.Popen(
             command, cwd=run_dir, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
+    try:
         verdict = watch(process, events_file, options.test_limit + GRACE_S, deadline)
+    finally:
+        if process.poll() is None:
+            kill(process)
     lost = take_events(events_file, result)
     return settle(result, process.returncode, verdict, lost, log_file)
 
@@ -174,11 +179,15 @@ def watch(process, events_file, limit_s, deadline):
         if new_size != size:
             size, last_news = new_size, now
         if now > deadline or now - last_news > limit_s:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill(process)
             return "the file's time limit" if now > deadline else "the test's time limit"
         time.sleep(0.05)
     return ""
+
+
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def take_events(events_file, result):

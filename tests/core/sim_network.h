@@ -92,7 +92,7 @@ class SimNetwork {
   std::size_t NextSpeed(const Key& key) {
     const std::uint64_t name = (std::uint64_t{key.first.serial} << 8 | key.first.node) << 32 |
                                (std::uint64_t{key.second.serial} << 8 | key.second.node);
-    return std::size_t{1} << (3 * Random(seed_ ^ (name * 131 + ++starts_[key])).Below(3));
+    return std::size_t{1} << (5 * Random(seed_ ^ (name * 131 + ++starts_[key])).Below(3));
   }
 
   Random* random_;

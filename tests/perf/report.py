@@ -27,8 +27,15 @@ def parse(description, peers):
 
 def machine():
     with open("/proc/cpuinfo") as info:
-        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.processor())
-    return {"cpu": model, "cpus": len(os.sched_getaffinity(0)), "python": platform.python_version(), "kernel": platform.release()}
+        model = next(
+            (line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.processor()
+        )
+    return {
+        "cpu": model,
+        "cpus": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
 
 
 def row(metric, unit, better, columns):
@@ -45,7 +52,10 @@ def finish(rows, args):
     names = [name for name in ["ray_engine", *args.against] if any(name in r for r in rows)]
     print(f"{'metric':44}{'unit':10}" + "".join(f"{name:>14}" for name in names) + f"{'spread':>9}")
     for r in rows:
-        figures = "".join(f"{r[name]:14,.4g}" if name in r and r[name] < 100 else f"{r.get(name, float('nan')):14,.0f}" for name in names)
+        figures = "".join(
+            f"{r[name]:14,.4g}" if name in r and r[name] < 100 else f"{r.get(name, float('nan')):14,.0f}"
+            for name in names
+        )
         print(f"{r['metric']:44}{r['unit']:10}{figures}{r['spread']:9.0%}")
     if args.json:
         with open(args.json, "w") as file:

@@ -6,8 +6,6 @@ import sys
 import pytest
 import ray_engine as ray
 
-from tests.python.waiting import wait_for
-
 
 def test_runs_in_another_process(cluster):
     @ray.remote

@@ -9,7 +9,7 @@
 #
 # Between up and down: export SLURM_CONF=$LAB_DIR/slurm.conf, then sinfo, srun, sbatch as usual. DIR must be seen by all
 # nodes, so it cannot lie in /tmp or /dev/shm. Needs root, and the packages slurm-wlm, munge, iproute2 and util-linux.
-set -euo pipefail
+set -eEuo pipefail
 
 DIR=${LAB_DIR:?set LAB_DIR to a folder for the files of the lab}
 NET=10.77.0
@@ -81,8 +81,9 @@ PartitionName=batch Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 
-make_bridge() {
-  ip link add "$BRIDGE" type bridge
+make_bridge() {  # first of all, and removed last: there can be only one lab on a machine
+  ip link add "$BRIDGE" type bridge 2>/dev/null || die "a lab is up on this machine already (network $BRIDGE)"
+  touch "$DIR/made-bridge"
   ip addr add "$NET.254/24" dev "$BRIDGE"
   ip link set "$BRIDGE" up
 }
@@ -90,6 +91,7 @@ make_bridge() {
 plug_in() {  # plug_in K: gives node K a network of its own, with one cable to the bridge
   local node=n$1
   ip netns add "$node"
+  touch "$DIR/networks/$node"
   ip link add "lab-$node" type veth peer name eth0 netns "$node"
   ip link set "lab-$node" master "$BRIDGE" up
   ip netns exec "$node" ip addr add "$NET.$1/24" dev eth0
@@ -117,16 +119,19 @@ wait_until_idle() {
     sleep 0.25
   done
   tail -n 5 "$DIR"/log/* >&2
+  down
   die "the nodes did not come up"
 }
 
 up() {
   check_machine
-  mkdir -p "$DIR"/{state,log,nodes}
+  mkdir -p "$DIR"
+  make_bridge
+  trap down ERR
+  mkdir "$DIR"/{state,log,nodes,networks}
   start_munge
   name_hosts "$1"
   write_configuration "$1"
-  make_bridge
   for i in $(seq "$1"); do
     plug_in "$i"
     start_node "$i"
@@ -165,16 +170,14 @@ restore_munge() {
 
 down() {
   local file
-  for file in "$DIR"/nodes/*; do
-    [ -f "$file" ] || continue
-    kill_and_wait "$file"
-    unplug "$(basename "$file")"
-  done
+  trap - ERR
+  for file in "$DIR"/nodes/*; do kill_and_wait "$file"; done
   kill_and_wait "$DIR/controller"
-  ip link del "$BRIDGE" 2>/dev/null || true
+  for file in "$DIR"/networks/*; do [ ! -f "$file" ] || unplug "$(basename "$file")"; done
   restore_munge
   [ ! -f "$DIR/hosts.before" ] || cat "$DIR/hosts.before" >/etc/hosts
-  rm -rf "${DIR:?}"/{state,log,nodes,controller,slurm.conf,slurmctld.pid,hosts,hosts.before,munged.pid,made-key,made-run-munge}
+  [ ! -e "$DIR/made-bridge" ] || ip link del "$BRIDGE"
+  rm -rf "${DIR:?}"/{state,log,nodes,networks,controller,slurm.conf,slurmctld.pid,hosts,hosts.before,munged.pid,made-*}
 }
 
 # ---- inside ---------------------------------------------------------------------------------------------------------

@@ -53,11 +53,13 @@ def lab():
     (ROOT / "build").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="slurm-lab-", dir=ROOT / "build"))
     environment = {**os.environ, "LAB_DIR": str(folder / "lab")}
-    subprocess.run([LAB, "up", "4"], env=environment, check=True, timeout=120)
     try:
-        yield folder
+        subprocess.run([LAB, "up", "4"], env=environment, check=True, timeout=120)
+        try:
+            yield folder
+        finally:
+            subprocess.run([LAB, "down"], env=environment, check=True, timeout=120)
     finally:
-        subprocess.run([LAB, "down"], env=environment, check=True, timeout=120)
         shutil.rmtree(folder)
     assert Path("/etc/hosts").read_text() == hosts
     assert munge_runs() == munge
@@ -155,7 +157,7 @@ def test_without_a_program_it_says_how_it_is_used(slurm, lab):
 
 def test_srun(slurm, lab):
     program = write(lab, "where.py", WHERE)
-    done = slurm("srun", "--mpi=pmix", "-N", "3", "--ntasks-per-node=1", "ray-engine", program)
+    done = slurm("srun", "--mpi=pmix", "--exclusive", "-c", "2", "-N", "3", "ray-engine", program)
     assert done.returncode == 0, done.stderr
     assert len(re.search(r"HOSTS (.*) CPUS", done.stdout)[1].split()) == 3
 

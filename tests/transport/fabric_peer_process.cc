@@ -8,9 +8,11 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <vector>
 
+#include "engine/transport/fabric_settings.h"
 #include "engine/transport/ucx_fabric.h"
 #include "tests/transport/fabric_recorder.h"
 
@@ -71,8 +73,21 @@ void RunPeer(const std::string& address, const std::string& secret) {
   _exit(0);
 }
 
-// The peer is this same program, started again; it must not get as far as main().
+// Starts this program again, as it was called, with the environment that an engine has.
+void RestartWith(const Settings& environment) {
+  for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+  std::ifstream command_line("/proc/self/cmdline");
+  std::vector<std::string> arguments;
+  for (std::string argument; std::getline(command_line, argument, '\0');) arguments.push_back(argument);
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  execv("/proc/self/exe", pointers.data());
+}
+
+// Before main(): what UCX must find in the environment is put there, and a program started as a peer becomes one.
 const bool is_test = [] {
+  if (const Settings missing = FabricEnvironment(); !missing.empty()) RestartWith(missing);
   const char* address = std::getenv(kAddressVariable);
   if (address != nullptr) RunPeer(FromHex(address), std::getenv(kSecretVariable));
   return true;
