@@ -114,11 +114,7 @@ absl::StatusOr<Introduction> Arrange(const std::vector<RankCard>& cards, int ran
   result.introduce.node_count = 0;
   for (std::size_t i = 0; i < cards.size(); ++i) {
     if (static_cast<int>(i) == rank) result.introduce.index = result.introduce.node_count;
-    if (cards[i].has_engine) {
-      ++result.introduce.node_count;
-    } else if (cards[i].leader == rank) {
-      ++result.introduce.guests;
-    }
+    if (cards[i].has_engine) ++result.introduce.node_count;
   }
   result.introduce.head_fabric_address = cards[0].fabric_address;
   result.introduce.secret = cards[0].secret;

@@ -46,12 +46,11 @@ struct RankCard {
   std::string failure;  // this rank cannot go on; the others need not say more
   bool ended = false;   // rank 0: the driver has ended already
   bool has_engine = false;
-  std::int32_t leader = 0;  // rank of its node that has the engine
   std::string fabric_address, socket_name;
   std::string secret;  // rank 0's is the session's
   template <class A>
   void Fields(A& a) {
-    a(build, host, pid, failure, ended, has_engine, leader, fabric_address, socket_name, secret);
+    a(build, host, pid, failure, ended, has_engine, fabric_address, socket_name, secret);
   }
 };
 

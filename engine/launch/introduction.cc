@@ -38,13 +38,12 @@ absl::Status CheckPlace(const Launch& launch, const Bootstrap::Place& place) {
                   launch.installation.mpi_library, MpiVersion(launch.installation.mpi_library)));
 }
 
-RankCard MakeCard(const Launch& launch, Family* family, int leader, absl::Status status) {
+RankCard MakeCard(const Launch& launch, Family* family, absl::Status status) {
   RankCard card;
   card.build = BuildId();
   card.host = HostName();
   card.pid = static_cast<std::uint32_t>(getpid());
   card.has_engine = family->has_engine();
-  card.leader = leader;
   card.secret = RandomSecret();
   if (status.ok() && family->has_engine()) {
     const absl::StatusOr<EngineUp> up = WaitForEngine(family);
@@ -84,8 +83,7 @@ absl::StatusOr<Introduction> Meet(const Launch& launch, Bootstrap* bootstrap, Fa
   absl::Status status = CheckPlace(launch, *place);
   if (status.ok() && place->local_rank == 0 && !family->has_engine()) status = family->StartEngine();
   const int leader = family->has_engine() ? place->rank : place->local_leader;
-  const absl::StatusOr<std::vector<std::string>> cards =
-      bootstrap->Exchange(Encode(MakeCard(launch, family, leader, status)));
+  const absl::StatusOr<std::vector<std::string>> cards = bootstrap->Exchange(Encode(MakeCard(launch, family, status)));
   bootstrap->Finish();
   if (!status.ok()) return status;
   if (!cards.ok()) return cards.status();

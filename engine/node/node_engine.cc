@@ -130,7 +130,6 @@ void NodeEngine::HandleHead(ControlPacket& packet) {
 
 void NodeEngine::OnIntroduced(const Introduce& introduce) {
   config_.info.index = introduce.index;
-  guests_ = introduce.guests;
   router_.SetSelf(ProcessId{introduce.index, 0});
   services_ = std::make_unique<Services>(this, Processes::StoreSegment{store_segment_->fd(), store_segment_->size()});
   Services& all = *services_;
@@ -165,6 +164,7 @@ void NodeEngine::BeHead(const Introduce& introduce) {
     AdmitDriver();
     StopIfAllEnded();
   });
+  membership.AddSelf(config_.info);
 }
 
 void NodeEngine::BeMember(const Introduce& introduce) {
@@ -178,23 +178,12 @@ void NodeEngine::BeMember(const Introduce& introduce) {
   if (absl::Status status = fabric_.AddNode(kHead.node, introduce.head_fabric_address); !status.ok()) {
     return Abandon("the head cannot be reached: " + std::string(status.message()));
   }
+  router_.Send(kHead, NodeJoin{config_.info, fabric_.Address()});
 }
 
 void NodeEngine::LetGuestsIn() {
   gate_->Open();
-  JoinIfComplete();
-}
-
-// A node joins with the CPUs of all its ranks, so that it never looks smaller than it is.
-void NodeEngine::JoinIfComplete() {
-  if (guests_ > 0 || joined_) return;
-  joined_ = true;
-  config_.info.available = config_.info.total;
-  if (services_->membership) {
-    services_->membership->AddSelf(config_.info);
-  } else {
-    router_.Send(kHead, NodeJoin{config_.info, fabric_.Address()});
-  }
+  AdmitDriver();
 }
 
 // The launcher's driver starts when all of the launcher's nodes are there, so that it sees the whole cluster.
@@ -206,11 +195,6 @@ void NodeEngine::AdmitDriver() {
 
 Welcome NodeEngine::AddForkserver(ControlSocket socket, double num_cpus) {
   services_->workers.AddForkserver(std::move(socket), num_cpus);
-  ResourceSet more;
-  more.Set("CPU", ResourceSet::FromDouble(num_cpus));
-  config_.info.total.Add(more);
-  if (guests_ > 0) --guests_;
-  JoinIfComplete();
   Welcome welcome;
   welcome.build = BuildId();
   welcome.session = config_.session;

@@ -64,7 +64,6 @@ class NodeEngine : public FrameWays {
   void BeHead(const Introduce& introduce);
   void BeMember(const Introduce& introduce);
   void LetGuestsIn();
-  void JoinIfComplete();
   void AdmitDriver();
   Welcome AddForkserver(ControlSocket socket, double num_cpus);
   absl::StatusOr<Introduce> AdmitNode(const Hello& hello);
@@ -86,8 +85,6 @@ class NodeEngine : public FrameWays {
   std::optional<Gate> gate_;
   std::unique_ptr<ControlChannel> control_, head_;  // head_: of a node that has joined by socket
   std::unique_ptr<Services> services_;
-  std::uint32_t guests_ = 0;  // forkservers of this node that are still to come
-  bool joined_ = false;       // the session knows this node
   bool ending_ = false;
   int exit_code_ = 0;
   std::string end_reason_;

@@ -34,9 +34,8 @@ struct EngineUp {  // engine -> supervisor: ready; the addresses are exchanged b
 };
 struct Introduce {  // supervisor -> engine
   std::uint32_t index = 0, node_count = 1;
-  std::uint32_t guests = 0;  // other ranks of this node: their forkservers come to the engine's socket
   std::string head_fabric_address, secret;
-  RAY_ENGINE_CONTROL(Introduce, index, node_count, guests, head_fabric_address, secret)
+  RAY_ENGINE_CONTROL(Introduce, index, node_count, head_fabric_address, secret)
 };
 struct DriverExited { std::int32_t code = 0; RAY_ENGINE_CONTROL(DriverExited, code) };  // supervisor -> head engine
 

@@ -6,9 +6,8 @@
 namespace ray_engine {
 namespace {
 
-RankCard Card(bool has_engine, const std::string& name, int leader = 0) {
+RankCard Card(bool has_engine, const std::string& name) {
   RankCard card;
-  card.leader = leader;
   card.build = "1";
   card.host = "host";
   card.has_engine = has_engine;
@@ -18,7 +17,7 @@ RankCard Card(bool has_engine, const std::string& name, int leader = 0) {
 }
 
 TEST(ArrangeTest, NumbersTheNodesByTheFirstRankOfEach) {
-  const std::vector<RankCard> cards = {Card(true, "a"), Card(false, ""), Card(true, "b"), Card(false, "", 2)};
+  const std::vector<RankCard> cards = {Card(true, "a"), Card(false, ""), Card(true, "b"), Card(false, "")};
   const auto second = Arrange(cards, 2, 2);
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(second->introduce.index, 1u);
@@ -26,8 +25,6 @@ TEST(ArrangeTest, NumbersTheNodesByTheFirstRankOfEach) {
   EXPECT_EQ(second->introduce.head_fabric_address, "a");
   EXPECT_EQ(second->introduce.secret, "secret of a");
   EXPECT_EQ(Arrange(cards, 3, 2)->leader_socket, "b");
-  EXPECT_EQ(Arrange(cards, 0, 0)->introduce.guests, 1u);
-  EXPECT_EQ(Arrange(cards, 2, 2)->introduce.guests, 1u);
 }
 
 TEST(ArrangeTest, RefusesDifferentBuildsAndNamesThem) {

@@ -182,28 +182,6 @@ TEST_F(EngineTest, ForkserverOfAnotherRankTakesItsShareOfTheWorkers) {
   EXPECT_TRUE(fork.ok() && fork->type == ControlType::kFork);
 }
 
-TEST(EngineOfManyRanksTest, NodeJoinsWithTheCpusOfAllItsRanks) {
-  TestEngine engine;
-  const EngineUp up = engine.WaitUp();
-  Introduce introduce;
-  introduce.guests = 1;
-  engine.Tell(introduce);
-  auto pair = *ControlSocket::Pair();
-  Hello hello;
-  hello.kind = Hello::kForkserver;
-  hello.build = std::string(BuildId());
-  hello.num_cpus = 3.5;
-  ControlSocket lifeline = *ControlSocket::Connect(up.socket_name);
-  const int fd = pair.second.fd();
-  ASSERT_TRUE(lifeline.Send(hello, absl::MakeConstSpan(&fd, 1)).ok());
-  const auto driver = engine.StartDriver();
-  driver->Send(kHead, ClusterRequest{1});
-  const ClusterReply reply = driver->Receive<ClusterReply>();
-  ASSERT_EQ(reply.nodes.size(), 1u);
-  EXPECT_EQ(reply.nodes[0].total.Get("CPU"), ResourceSet::FromDouble(5.5));
-  EXPECT_EQ(reply.nodes[0].available.Get("CPU"), ResourceSet::FromDouble(5.5));
-}
-
 TEST_F(EngineTest, SleepsWhenThereIsNothingToDo) {
   const ProcessBlock* engine = driver_->engine_block();
   EXPECT_TRUE(WaitUntil([&] { return engine->attention.load() == Attention::kAsleep; }));

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tests.python import leaks  # noqa: E402
+from tests.python.waiting import wait_for  # noqa: E402
+
 LAB = Path(__file__).with_name("lab.sh")
 TEMPLATE = ROOT / "slurm" / "ray-engine.sbatch"
 TOOLS = ["sbatch", "slurmctld", "slurmd", "munged", "ip", "nsenter", "unshare", "ray-engine"]
@@ -74,6 +81,7 @@ def munge_runs():
 @pytest.fixture
 def slurm(lab):
     """slurm(words...): runs a Slurm command in the lab, in its folder; returns the finished process."""
+    leaks.new_mark()
 
     def run(*words, limit=240):
         environment = {**os.environ, "SLURM_CONF": str(lab / "lab" / "slurm.conf")}
@@ -83,28 +91,12 @@ def slurm(lab):
     yield run
     run("scancel", "--user=root")
     wait_for(lambda: run("squeue", "-h").stdout == "", "an empty queue")
-    assert leftovers(lab) == []
+    wait_for(lambda: not leftovers(), "the end of all processes")
 
 
-def wait_for(condition, what, limit=120):
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come within {limit} s"
-        time.sleep(0.2)
-
-
-def leftovers(lab):
-    """Processes of ours on the nodes: the lab's slurmd are their ancestors, so they are seen from here."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            state = (path / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if state != "Z" and re.search(r"(^|/)ray-engine(-node)? |ray_engine\._forkserver", command):
-            found.append(command)
-    return found
+def leftovers():
+    """Processes of the running test on all nodes: the lab's nodes are on this machine."""
+    return leaks.processes(os.environ[leaks.MARK_NAME])
 
 
 def write(lab, name, text):
@@ -189,9 +181,9 @@ def test_scancel_leaves_nothing(slurm, lab):
     output = lab / "busy.out"
     job = slurm("sbatch", "--parsable", f"--output={output}", TEMPLATE, program).stdout.strip()
     wait_for(lambda: output.exists() and "BUSY" in output.read_text(), "the program's output")
-    assert leftovers(lab) != []
+    assert leftovers()
     slurm("scancel", job)
-    wait_for(lambda: leftovers(lab) == [], "the end of all processes")
+    wait_for(lambda: not leftovers(), "the end of all processes")
 
 
 def test_the_loss_of_a_node_ends_the_job(slurm, lab):
@@ -205,4 +197,4 @@ def test_the_loss_of_a_node_ends_the_job(slurm, lab):
     wait_for(lambda: output.exists() and "BUSY" in output.read_text(), "the program's output")
     subprocess.run([LAB, "kill", "n4"], env={**os.environ, "LAB_DIR": str(lab / "lab")}, check=True)
     wait_for(lambda: job not in slurm("squeue", "-h", "-o", "%i").stdout.split(), "the end of the job")
-    wait_for(lambda: leftovers(lab) == [], "the end of all processes")
+    wait_for(lambda: not leftovers(), "the end of all processes")
