@@ -81,7 +81,17 @@ PartitionName=batch Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 
+sweep() {  # what a lab leaves whose processes were all killed: its networks
+  local cable
+  for cable in $(ip -br link | sed -n 's/^lab-\(n[0-9]*\)@.*/\1/p'); do
+    ip link del "lab-$cable" 2>/dev/null || true
+    ip netns del "$cable" 2>/dev/null || true
+  done
+  ip link del "$BRIDGE" 2>/dev/null || true
+}
+
 make_bridge() {  # first of all, and removed last: there can be only one lab on a machine
+  pgrep -x slurmd >/dev/null || sweep
   ip link add "$BRIDGE" type bridge 2>/dev/null || die "a lab is up on this machine already (network $BRIDGE)"
   touch "$DIR/made-bridge"
   ip addr add "$NET.254/24" dev "$BRIDGE"
