@@ -5,8 +5,8 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
-#include <xxhash.h>
 
+#include "engine/base/content_hash.h"
 #include "engine/base/version.h"
 #include "python/bindings/values.h"
 
@@ -141,10 +141,7 @@ nb::bytes StartJob(const std::string& entrypoint, const std::string& name_space,
 }
 
 nb::bytes Export(const std::string&, nb::bytes blob) {
-  const XXH128_hash_t hash = XXH3_128bits(blob.c_str(), blob.size());
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, hash);
-  const std::string id(reinterpret_cast<const char*>(canonical.digest), sizeof canonical.digest);
+  const std::string id = ContentHash({blob.c_str(), blob.size()});
   // Waits for the reply: a worker that is leased already may ask the head for it a moment from now.
   CallHead<KvReply>(KvRequest{0, KvRequest::kPutIfAbsent, "definitions", id, Text(blob)});
   return Bytes(id);

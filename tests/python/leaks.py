@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.python.waiting import wait_for
 
 MARK_NAME = "RAY_ENGINE_TEST_MARK"
+KEPT_THREADS = {b"jemalloc_bg_thd"}  # pyarrow's allocator
 SEGMENT = re.compile(rb"memfd:ray[-_]engine")
 
 
@@ -80,7 +81,9 @@ def open_fds():
 
 
 def threads():
-    return len(os.listdir("/proc/self/task"))
+    """The number of threads of this process, without those that other libraries start once and keep."""
+    names = [read(f"/proc/self/task/{thread}/comm").strip() for thread in os.listdir("/proc/self/task")]
+    return len([name for name in names if name and name not in KEPT_THREADS])
 
 
 def segments_mapped_here():
