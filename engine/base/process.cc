@@ -15,6 +15,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/base/unique_fd.h"
+
 extern char** environ;
 
 namespace ray_engine {
@@ -33,7 +35,7 @@ struct Prepared {
   char** argv;
   char** environment;
   pid_t parent;
-  volatile int error;
+  int error_pipe;  // closes when the program runs; the errno comes through if it does not
 };
 
 void ResetSignals() {
@@ -69,7 +71,8 @@ bool OpenNullInput() {
   for (const int fd : request.inherited_fds) ready = ready && fcntl(fd, F_SETFD, 0) == 0;
   ResetSignals();
   if (ready) execve(prepared->argv[0], prepared->argv, prepared->environment);
-  prepared->error = errno;
+  const int error = errno;
+  [[maybe_unused]] const ssize_t written = write(prepared->error_pipe, &error, sizeof error);
   _exit(127);
 }
 
@@ -142,7 +145,11 @@ std::vector<std::string> Environment::Entries() const {
 absl::StatusOr<pid_t> Spawn(const SpawnRequest& request) {
   const std::vector<std::string> entries = request.environment.Entries();
   std::vector<char*> argv = PointersTo(request.argv), environment = PointersTo(entries);
-  Prepared prepared{&request, argv.data(), environment.data(), getpid(), 0};
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
+  const UniqueFd reading(ends[0]);
+  UniqueFd writing(ends[1]);
+  Prepared prepared{&request, argv.data(), environment.data(), getpid(), writing.get()};
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // no handler of ours runs in the child
@@ -151,9 +158,11 @@ absl::StatusOr<pid_t> Spawn(const SpawnRequest& request) {
   const int fork_error = errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (child < 0) return absl::ErrnoToStatus(fork_error, "cannot start another process");
-  if (prepared.error == 0) return child;
+  writing.Reset();
+  int error = 0;
+  if (read(reading.get(), &error, sizeof error) <= 0) return child;
   waitpid(child, nullptr, 0);
-  return absl::ErrnoToStatus(prepared.error, fmt::format("cannot run {}", request.argv[0]));
+  return absl::ErrnoToStatus(error, fmt::format("cannot run {}", request.argv[0]));
 }
 
 std::string FindProgram(const std::string& name, const std::string& search_path) {
