@@ -120,6 +120,8 @@ absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family) 
     return status.ok() ? absl::StatusOr<Introduced>(std::move(introduced)) : status;
   }
   absl::StatusOr<ControlSocket> guest = TakeForkserverTo(introduction->leader_socket, launch, family);
+  introduced.over = absl::IsUnavailable(guest.status());  // a short program may have ended meanwhile
+  if (introduced.over) return introduced;
   if (!guest.ok()) return guest.status();
   introduced.guest = *std::move(guest);
   return introduced;

@@ -110,6 +110,7 @@ absl::StatusOr<bool> ControlSocket::TrySend(const std::string& bytes, absl::Span
   for (;;) {
     if (sendmsg(fd_.get(), &envelope.header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return true;
     if (WouldBlock(errno)) return false;
+    if (errno == EPIPE || errno == ECONNRESET) return PeerGone();
     if (errno != EINTR) return absl::ErrnoToStatus(errno, "cannot send a control packet");
   }
 }

@@ -51,6 +51,16 @@ TEST_F(LifecycleTest, EndsWithTheDriversCodeOnceTheEngineHasEnded) {
   EXPECT_FALSE(driver_.deadline());
 }
 
+TEST_F(LifecycleTest, ADriverThatFailsForWantOfItsEngineMayEndFirst) {
+  driver_.OnDriverEnded(Exited(1), now_);
+  EXPECT_THAT(Words(driver_.OnEngineEnded(Killed(SIGKILL))), Are("say", "finish 70"));
+}
+
+TEST_F(LifecycleTest, ADriverThatIsDoneHasItsCodeEvenIfTheEngineDies) {
+  driver_.OnDriverEnded(Exited(0), now_);
+  EXPECT_THAT(Words(driver_.OnEngineEnded(Killed(SIGKILL))), Are("finish 0"));
+}
+
 TEST_F(LifecycleTest, AKilledDriverGives128AndTheSignal) {
   EXPECT_THAT(Words(driver_.OnDriverEnded(Killed(SIGKILL), now_)), Are("tell engine 137"));
 }
