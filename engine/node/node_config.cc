@@ -74,7 +74,7 @@ NodeConfig ConfigOf(const Options& options) {
   config.session = options.Text("session");
   config.join = options.Text("join");
   config.log_dir = options.Text("log-dir");
-  config.num_cpus = options.Given("num-cpus") ? options.Number("num-cpus") : 1;
+  config.forkserver_cpus = options.Given("forkserver-cpus") ? options.Number("forkserver-cpus") : 1;
   config.info = InfoOf(options, config.head);
   config.store_bytes = config.info.store_bytes;
   config.socket = options.Text("socket");

@@ -22,7 +22,7 @@ struct NodeConfig {
   bool virtual_nodes = false;  // other nodes share this machine
   bool fabric = false;         // there are other nodes from the start
   std::string session, socket, join, log_dir;
-  double num_cpus = 1;
+  double forkserver_cpus = 1;
   std::uint64_t store_bytes = 0;
   NodeInfo info;  // as the head will know this node; its index comes later
 };

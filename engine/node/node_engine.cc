@@ -144,7 +144,7 @@ void NodeEngine::OnIntroduced(const Introduce& introduce) {
   all.processes.OnGone([&all](ProcessId gone, const std::string&) { all.objects.OnOwnerGone(gone); });
   introduce.index == kHead.node ? BeHead(introduce) : BeMember(introduce);
   if (config_.forkserver_fd >= 0)
-    all.workers.AddForkserver(ControlSocket(UniqueFd(config_.forkserver_fd)), config_.num_cpus);
+    all.workers.AddForkserver(ControlSocket(UniqueFd(config_.forkserver_fd)), config_.forkserver_cpus);
   LetGuestsIn();
 }
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ class Supervised:
     def __init__(self, words, fd_option: str, **popen):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [program(), *words, f"--{fd_option}={theirs.fileno()}"]
+            command = [program(), f"--python={sys.executable}", *words, f"--{fd_option}={theirs.fileno()}"]
             self.process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True, **popen
             )

@@ -13,7 +13,7 @@ import io
 import pickle
 import threading
 import traceback
-from types import FunctionType
+from types import CodeType, FunctionType
 
 import cloudpickle
 
@@ -50,6 +50,19 @@ class _FullPickler(cloudpickle.Pickler):
     def reducer_override(self, obj):
         reducer = _reducers.get(type(obj))
         return reducer(self, obj) if reducer is not None else super().reducer_override(obj)
+
+
+def _code_at(filename, make, arguments):
+    return make(*arguments).replace(co_filename=filename)
+
+
+def _reduce_code(_, code):
+    """cloudpickle may leave out where code comes from; tracebacks need it to show the line."""
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)[:2]
+    return _code_at, (code.co_filename, make, arguments)
+
+
+_reducers[CodeType] = _reduce_code
 
 
 class _Slot:
