@@ -57,6 +57,7 @@ struct ObjectEntry {
     bool pin_requested = false;
   };
   std::unique_ptr<Rare> rare;
+  ObjectEntry *previous = nullptr, *next = nullptr;  // in the list of all
 
   Rare& Extra() {
     if (rare == nullptr) rare = std::make_unique<Rare>();

@@ -28,7 +28,7 @@ WireValue SystemError(std::string_view kind, std::string_view text, std::string_
 }
 
 Ownership::~Ownership() {
-  for (auto& [id, entry] : table_) delete entry;
+  while (all_ != nullptr) delete std::exchange(all_, all_->next);
 }
 
 // ---- local ---------------------------------------------------------------------------------------------------------------
@@ -38,6 +38,9 @@ ObjectEntry* Ownership::Create(const ObjectId& id, ProcessId owner) {
   entry->id = id;
   entry->owner = owner;
   entry->holds = 1;
+  entry->next = all_;
+  if (all_ != nullptr) all_->previous = entry;
+  all_ = entry;
   ++entries_;
   return entry;
 }
@@ -98,6 +101,8 @@ void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
 
 void Ownership::Delete(ObjectEntry* entry) {
   if (entry->in_table) table_.erase(entry->id);
+  (entry->previous != nullptr ? entry->previous->next : all_) = entry->next;
+  if (entry->next != nullptr) entry->next->previous = entry->previous;
   --entries_;
   delete entry;
 }

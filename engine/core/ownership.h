@@ -132,6 +132,7 @@ class Ownership {
   Sender* sender_;
   Listener* listener_;
   absl::flat_hash_map<ObjectId, ObjectEntry*> table_;
+  ObjectEntry* all_ = nullptr;  // a list; the table knows only those whose reference has left or arrived
   std::size_t entries_ = 0;
   std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
   bool releasing_ = false;

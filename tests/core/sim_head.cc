@@ -34,10 +34,14 @@ void SimHead::OnFrame(const Frame& frame) {
       demands_[{frame.from, demand.key}] = demand.count;
       return GrantAll();
     }
-    case MessageType::kLeaseReturn: return EndLease(As<LeaseReturn>(frame).lease);
-    case MessageType::kBlocked: return Block(As<Blocked>(frame).lease, true);
-    case MessageType::kUnblocked: return Block(As<Unblocked>(frame).lease, false);
-    case MessageType::kActorCreate: return Create(As<ActorCreate>(frame).spec);
+    case MessageType::kLeaseReturn:
+      return EndLease(As<LeaseReturn>(frame).lease);
+    case MessageType::kBlocked:
+      return Block(As<Blocked>(frame).lease, true);
+    case MessageType::kUnblocked:
+      return Block(As<Unblocked>(frame).lease, false);
+    case MessageType::kActorCreate:
+      return Create(As<ActorCreate>(frame).spec);
     case MessageType::kActorReady: {
       Actor& actor = actors_.at(As<ActorReady>(frame).actor);
       if (actor.worker != frame.from || actor.state == ActorState::kDead) return;
@@ -60,11 +64,12 @@ void SimHead::OnFrame(const Frame& frame) {
       for (const ObjectId& object : As<StoreFree>(frame).objects) store_.erase({frame.to.node, object});
       return;
     }
-    default: return;  // of no interest here
+    default:
+      return;  // of no interest here
   }
 }
 
-// ---- deaths --------------------------------------------------------------------------------------------------------------
+// ---- deaths --------------------------------------------------------------------------------------------------------
 
 void SimHead::TellGone(ProcessId whom, ProcessId gone) {
   if (!whom.IsEngine() && world_->Lives(whom)) Send(whom.Engine(), whom, ProcessGone{gone, "it is gone"});
@@ -107,7 +112,7 @@ void SimHead::OnDeath(ProcessId process, const std::string& cause) {
   for (const ProcessId orphan : orphans) world_->Kill(orphan, "its client has died");
 }
 
-// ---- leases --------------------------------------------------------------------------------------------------------------
+// ---- leases --------------------------------------------------------------------------------------------------------
 
 void SimHead::GrantAll() {
   while (free_cpus_ > 0) {
@@ -164,7 +169,7 @@ void SimHead::Meddle() {
   }
 }
 
-// ---- actors --------------------------------------------------------------------------------------------------------------
+// ---- actors --------------------------------------------------------------------------------------------------------
 
 void SimHead::Create(const ActorSpec& spec) {
   Actor& actor = actors_[spec.actor];

@@ -1,7 +1,7 @@
 // SimNetwork: frames under way between simulated processes, and SimSender, the way a process puts them there.
 //
-// Frames of one pair arrive in order; which pair moves next is up to the seed. A pair that starts to talk draws a speed, so
-// that news may take a quick way round a slow one.
+// Frames of one pair arrive in order; which pair moves next is up to the seed. A pair that starts to talk draws a
+// speed, so that news may take a quick way round a slow one.
 //
 // Thread-compatible.
 

@@ -38,7 +38,7 @@ SimProcess::SimProcess(SimWorld* world, ProcessId id, bool driver)
   programs_.back()->steps = world->options().steps;
 }
 
-// ---- frames --------------------------------------------------------------------------------------------------------------
+// ---- frames --------------------------------------------------------------------------------------------------------
 
 void SimProcess::OnFrame(const Frame& frame) {
   Dispatch(frame);
@@ -53,28 +53,45 @@ void SimProcess::Dispatch(const Frame& frame) {
   };
   const Nanoseconds now = world_->now();
   switch (frame.type) {
-    case MessageType::kPushTask: return executor_.OnPushTask(frame.from, frame.payload);
-    case MessageType::kTaskDone: return OnTaskDone(frame);
-    case MessageType::kProcessGone: return with(ProcessGone{}, [&](const auto& m) { OnGone(m); });
-    case MessageType::kTasksReturned: return with(TasksReturned{}, [&](const auto& m) { submitter_.On(frame.from, m, now); });
-    case MessageType::kCancelTask: return with(CancelTask{}, [&](const auto& m) { OnCancel(frame.from, m); });
-    case MessageType::kReturnYourQueue: return executor_.GiveBack();
-    case MessageType::kValueRequest: return with(ValueRequest{}, [&](const auto& m) { ownership_.On(frame.from, m); });
-    case MessageType::kValueReply: return with(ValueReply{}, [&](const auto& m) { ownership_.On(m); });
-    case MessageType::kBorrowAdd: return with(BorrowAdd{}, [&](const auto& m) { ownership_.On(frame.from, m); });
-    case MessageType::kBorrowAck: return with(BorrowAck{}, [&](const auto& m) { ownership_.On(m); });
-    case MessageType::kBorrowRemove: return with(BorrowRemove{}, [&](const auto& m) { ownership_.On(frame.from, m); });
-    case MessageType::kLeaseGrant: return with(LeaseGrant{}, [&](const auto& m) { submitter_.On(m, now); });
-    case MessageType::kLeaseReclaim: return with(LeaseReclaim{}, [&](const auto& m) { submitter_.On(m, now); });
-    case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { actors_.On(m); });
+    case MessageType::kPushTask:
+      return executor_.OnPushTask(frame.from, frame.payload);
+    case MessageType::kTaskDone:
+      return OnTaskDone(frame);
+    case MessageType::kProcessGone:
+      return with(ProcessGone{}, [&](const auto& m) { OnGone(m); });
+    case MessageType::kTasksReturned:
+      return with(TasksReturned{}, [&](const auto& m) { submitter_.On(frame.from, m, now); });
+    case MessageType::kCancelTask:
+      return with(CancelTask{}, [&](const auto& m) { OnCancel(frame.from, m); });
+    case MessageType::kReturnYourQueue:
+      return executor_.GiveBack();
+    case MessageType::kValueRequest:
+      return with(ValueRequest{}, [&](const auto& m) { ownership_.On(frame.from, m); });
+    case MessageType::kValueReply:
+      return with(ValueReply{}, [&](const auto& m) { ownership_.On(m); });
+    case MessageType::kBorrowAdd:
+      return with(BorrowAdd{}, [&](const auto& m) { ownership_.On(frame.from, m); });
+    case MessageType::kBorrowAck:
+      return with(BorrowAck{}, [&](const auto& m) { ownership_.On(m); });
+    case MessageType::kBorrowRemove:
+      return with(BorrowRemove{}, [&](const auto& m) { ownership_.On(frame.from, m); });
+    case MessageType::kLeaseGrant:
+      return with(LeaseGrant{}, [&](const auto& m) { submitter_.On(m, now); });
+    case MessageType::kLeaseReclaim:
+      return with(LeaseReclaim{}, [&](const auto& m) { submitter_.On(m, now); });
+    case MessageType::kActorUpdate:
+      return with(ActorUpdate{}, [&](const auto& m) { actors_.On(m); });
     case MessageType::kStartActor:
       return with(StartActor{}, [&](const auto& m) {
         actor_ = m.spec.actor;
         concurrency_ = m.spec.max_concurrency;
         executor_.On(m);
       });
-    case MessageType::kShutdown: ending_ = true; return;
-    default: world_->Problem("a process got a frame of type " + std::to_string(static_cast<int>(frame.type)));
+    case MessageType::kShutdown:
+      ending_ = true;
+      return;
+    default:
+      world_->Problem("a process got a frame of type " + std::to_string(static_cast<int>(frame.type)));
   }
 }
 
@@ -107,7 +124,7 @@ void SimProcess::CancelRecord(TaskRecord* record) {
 }
 
 void SimProcess::OnObjectReady(ObjectEntry* entry) {
-  if (entry->owner == id_ && ++world_->TruthOf(entry->id).times_ready == 2 && getenv("DBG")) abort();
+  if (entry->owner == id_) ++world_->TruthOf(entry->id).times_ready;
 }
 
 void SimProcess::Tick() {
@@ -140,7 +157,7 @@ std::string SimProcess::Pending() const {
   return text.empty() ? text : ToString(id_) + ": " + text + "\n";
 }
 
-// ---- tasks ---------------------------------------------------------------------------------------------------------------
+// ---- tasks ---------------------------------------------------------------------------------------------------------
 
 void SimProcess::StartTasks() {
   while (executor_.HasWork() && programs_.size() < concurrency_) {
@@ -222,7 +239,28 @@ void SimProcess::Finish(Program* program) {
   } else {
     while (!program->refs.empty()) DropOne(program);
   }
-  programs_.erase(std::find_if(programs_.begin(), programs_.end(), [program](const auto& p) { return p.get() == program; }));
+  programs_.erase(
+      std::find_if(programs_.begin(), programs_.end(), [program](const auto& p) { return p.get() == program; }));
+}
+
+DoneHeader SimProcess::DoneOf(const Program& program) {
+  DoneHeader done;
+  done.slot = program.task->header.slot;
+  done.attempt = program.task->header.attempt;
+  done.duration_ns = program.view.name == "long" ? 5'000'000 : 5'000;
+  const bool fails = world_->options().failures && world_->random().Chance(15);
+  if (fails) done.outcome = DoneHeader::kUserError;
+  if (program.task->cancelled && program.IsNormal()) done.outcome = DoneHeader::kCancelled;
+  return done;
+}
+
+WireValue SimProcess::MakeResult(DoneHeader::Outcome outcome, const ObjectId& object, Program* program,
+                                 std::vector<ObjectEntry*>* contained) {
+  if (outcome == DoneHeader::kOk) return MakeValue(object, program->task->owner, program, contained);
+  if (outcome == DoneHeader::kCancelled) return SystemError("TaskCancelledError", "");
+  WireValue error = InlineValue("E");
+  error.is_error = true;
+  return error;
 }
 
 // Runtime::FinishTask and FinishCreation. The program lets go of its references before or after the reply is made.
@@ -230,26 +268,11 @@ void SimProcess::Reply(Program* program) {
   ExecTask* task = program->task;
   const ProcessId owner = task->owner;
   const bool late = world_->random().Chance(30);
-  std::vector<ObjectEntry*> contained;  // of all values, held
-  DoneHeader done;
-  done.slot = task->header.slot;
-  done.attempt = task->header.attempt;
-  done.duration_ns = program->view.name == "long" ? 5'000'000 : 5'000;
-  std::vector<WireValue> values;
-  const bool fails = world_->options().failures && world_->random().Chance(15);
-  if (task->cancelled && program->IsNormal()) done.outcome = DoneHeader::kCancelled;
-  if (done.outcome == DoneHeader::kOk && fails) done.outcome = DoneHeader::kUserError;
   std::vector<std::vector<ObjectEntry*>> inside(task->header.num_returns);
+  const DoneHeader done = DoneOf(*program);
+  std::vector<WireValue> values;
   for (std::uint32_t i = 0; i < task->header.num_returns; ++i) {
-    const ObjectId object = ReturnObjectId(task->header.task, i + 1);
-    if (done.outcome == DoneHeader::kCancelled) {
-      values.push_back(SystemError("TaskCancelledError", ""));
-    } else if (done.outcome == DoneHeader::kUserError) {
-      values.push_back(InlineValue("E"));
-      values.back().is_error = true;
-    } else {
-      values.push_back(MakeValue(object, owner, program, &inside[i]));
-    }
+    values.push_back(MakeResult(done.outcome, ReturnObjectId(task->header.task, i + 1), program, &inside[i]));
   }
   if (!late) {
     while (!program->refs.empty()) DropOne(program);

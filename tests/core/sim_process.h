@@ -1,8 +1,8 @@
-// SimProcess: one driver or worker of the simulation: the real state machines with the glue of the runtime around them, and
-// programs that do random things.
+// SimProcess: one driver or worker of the simulation: the real state machines with the glue of the runtime around them,
+// and programs that do random things.
 //
-// A program never waits for what was created after it, and actor methods wait for puts only, so no program is to blame for a
-// deadlock.
+// A program never waits for what was created after it, and actor methods wait for puts only, so no program is to blame
+// for a deadlock.
 //
 // Thread-compatible.
 
@@ -78,6 +78,9 @@ class SimProcess : private Ownership::Listener {
   void Do(Program* program);
   void Finish(Program* program);
   void Reply(Program* program);
+  DoneHeader DoneOf(const Program& program);
+  WireValue MakeResult(DoneHeader::Outcome outcome, const ObjectId& object, Program* program,
+                       std::vector<ObjectEntry*>* contained);
   void Resume(Program* program);
   void Keep(Program* program, ObjectEntry* entry, Mask needs);
   void DropOne(Program* program);

@@ -19,7 +19,7 @@ std::string KindOf(const ObjectEntry& error) { return error.bytes.substr(0, erro
 
 }  // namespace
 
-// ---- references ----------------------------------------------------------------------------------------------------------
+// ---- references ----------------------------------------------------------------------------------------------------
 
 // Takes over one hold.
 void SimProcess::Keep(Program* program, ObjectEntry* entry, Mask needs) {
@@ -44,17 +44,17 @@ bool SimProcess::MayWaitFor(const Program& program, const ObjectEntry& entry) co
   return truth.order < program.order;
 }
 
-// ---- what a program may do -----------------------------------------------------------------------------------------------
+// ---- what a program may do -----------------------------------------------------------------------------------------
 
 void SimProcess::Do(Program* program) {
   const std::size_t dice = world_->random().Below(100);
-  if (dice < 20) return Put(program);
-  if (dice < 50) return SubmitTask(program);
-  if (dice < 65) return Get(program);
-  if (dice < 75) return program->refs.empty() ? void() : DropOne(program);
-  if (dice < 80) return Swap(program);
-  if (dice < 84) return CancelSome(program);
-  if (dice < 88) return CreateActor(program);
+  if (dice < 15) return Put(program);
+  if (dice < 38) return SubmitTask(program);
+  if (dice < 62) return Get(program);
+  if (dice < 72) return program->refs.empty() ? void() : DropOne(program);
+  if (dice < 79) return Swap(program);
+  if (dice < 82) return CancelSome(program);
+  if (dice < 85) return CreateActor(program);
   CallActor(program);
 }
 
@@ -207,7 +207,7 @@ void SimProcess::Swap(Program* program) {
   }
 }
 
-// ---- checks --------------------------------------------------------------------------------------------------------------
+// ---- checks --------------------------------------------------------------------------------------------------------
 
 void SimProcess::CheckValue(const ObjectEntry& entry, Mask needs) {
   if (world_->head().IsDead(actor_)) return;  // whoever kept something for it has let go

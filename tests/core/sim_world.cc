@@ -1,9 +1,11 @@
 #include "tests/core/sim_world.h"
 
 #include <algorithm>
+#include <iostream>
 #include <utility>
 
 #include "tests/core/sim_process.h"
+#include "tests/support/recording_sender.h"
 
 namespace ray_engine::sim {
 namespace {
@@ -12,7 +14,8 @@ constexpr std::uint64_t kMaxEvents = 200'000;
 constexpr Nanoseconds kTickEvery = std::chrono::milliseconds(12);
 
 std::string Describe(const ObjectEntry& entry) {
-  std::string text = entry.id.Hex() + " of " + ToString(entry.owner) + ", held " + std::to_string(entry.holds) + " times";
+  std::string text =
+      entry.id.Hex() + " of " + ToString(entry.owner) + ", held " + std::to_string(entry.holds) + " times";
   if (entry.rare == nullptr) return text + "\n";
   for (const auto& [borrower, count] : entry.rare->borrowers) {
     text += ", by " + ToString(borrower) + " " + std::to_string(count) + " times";
@@ -20,7 +23,9 @@ std::string Describe(const ObjectEntry& entry) {
   return text + ", granted " + std::to_string(entry.rare->grants) + " times\n";
 }
 
-std::uint64_t Mixed(std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29); }
+std::uint64_t Mixed(std::uint64_t hash, std::uint64_t value) {
+  return (hash ^ value) * 0x9E3779B97F4A7C15ull + (hash >> 29);
+}
 
 }  // namespace
 
@@ -58,7 +63,7 @@ bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
   return false;
 }
 
-// ---- births and deaths ---------------------------------------------------------------------------------------------------
+// ---- births and deaths ---------------------------------------------------------------------------------------------
 
 // On one of two nodes.
 ProcessId SimWorld::NewProcess(bool driver) {
@@ -98,7 +103,8 @@ bool SimWorld::EndIfIdle(ProcessId worker) {
   return true;
 }
 
-// Those who hear of its end unasked: who has talked to it, and on its node (where links have two ends) whom it has talked to.
+// Those who hear of its end unasked: who has talked to it, and on its node (where links have two ends) whom it has
+// talked to.
 std::vector<ProcessId> SimWorld::LinkedTo(ProcessId process) const {
   std::vector<ProcessId> linked;
   const SimProcess& dead = *ended_.back();
@@ -108,7 +114,7 @@ std::vector<ProcessId> SimWorld::LinkedTo(ProcessId process) const {
   return linked;
 }
 
-// ---- one event after the other ---------------------------------------------------------------------------------------------
+// ---- one event after the other -------------------------------------------------------------------------------------
 
 bool SimWorld::Step() {
   if (++events_ > kMaxEvents) Problem("it does not come to rest");
@@ -125,15 +131,19 @@ bool SimWorld::Step() {
   return RunSome() || Idle();
 }
 
+void SimWorld::Print(const Frame& frame) const {
+  std::cerr << events_ << ' ' << ToString(frame.from) << " -> " << ToString(frame.to) << ' ' << NameOf(frame.type)
+            << ' ';
+  for (const unsigned char byte : frame.payload)
+    std::cerr << "0123456789abcdef"[byte / 16] << "0123456789abcdef"[byte % 16];
+  std::cerr << '\n';
+}
+
 void SimWorld::Deliver() {
   const Frame frame = network_.Next();
   trace_ = Mixed(trace_, (std::uint64_t{frame.from.serial} << 40) ^ (std::uint64_t{frame.to.serial} << 20) ^
                              static_cast<std::uint64_t>(frame.type) ^ (frame.payload.size() << 8));
-  if (getenv("DBG")) { std::string hex; for (unsigned char c : frame.payload) { char b[3]; snprintf(b,3,"%02x",c); hex+=b; } const char* names[]={"None",
-#define N(x) #x,
-RAY_ENGINE_MESSAGES(N)
-};
- fprintf(stderr,"%lu %s->%s %s %s\n",events_,ToString(frame.from).c_str(),ToString(frame.to).c_str(),names[(int)frame.type],hex.c_str()); }
+  if (options_.prints) Print(frame);
   if (frame.to.IsEngine()) return head_.OnFrame(frame);
   const auto it = processes_.find(frame.to);
   it == processes_.end() ? head_.TellGone(frame.from, frame.to) : it->second->OnFrame(frame);
@@ -170,7 +180,7 @@ void SimWorld::RunUntilQuiet() {
   }
 }
 
-// ---- the whole -------------------------------------------------------------------------------------------------------------
+// ---- the whole -----------------------------------------------------------------------------------------------------
 
 std::string SimWorld::Run() {
   RunUntilQuiet();
@@ -212,7 +222,8 @@ void SimWorld::CheckEnd() {
 // Every object of a living process became ready once.
 void SimWorld::CheckTruths() {
   for (const auto& [object, truth] : truths_) {
-    const bool once = truth.times_ready == 1 || (truth.times_ready > 1 && dead_ != 0);  // a freed one may come back as lost
+    const bool once =
+        truth.times_ready == 1 || (truth.times_ready > 1 && dead_ != 0);  // a freed one may come back as lost
     if (!Lives(truth.owner) || truth.owner.IsNil() || once) continue;
     Problem("object " + object.Hex() + " became ready " + std::to_string(truth.times_ready) + " times");
   }

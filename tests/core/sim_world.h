@@ -1,7 +1,7 @@
 // SimWorld: drivers, workers and a head in one thread, with random programs on the real state machines.
 //
-// The seed decides everything: what programs do, which frame arrives next, who dies when. Run() returns what went wrong, or
-// nothing. Truth holds what the world knows of every object, to compare with what processes see of it.
+// The seed decides everything: what programs do, which frame arrives next, who dies when. Run() returns what went
+// wrong, or nothing. Truth holds what the world knows of every object, to compare with what processes see of it.
 //
 // Thread-compatible.
 
@@ -35,6 +35,7 @@ struct SimOptions {
   bool cancels = false;
   bool meddling = false;  // leases are reclaimed, idle workers end
   bool crashes = false;
+  bool prints = false;  // each frame, as it arrives
 };
 
 // A set of processes: those on whose life a reference depends.
@@ -97,6 +98,7 @@ class SimWorld {
   bool Step();
   bool Idle();
   void Deliver();
+  void Print(const Frame& frame) const;
   bool RunSome();
   void TickAll();
   void Crash();

@@ -1,7 +1,8 @@
-// Random programs on simulated processes: whatever the order in which frames arrive and whoever dies, values that somebody
-// holds stay, everything else goes, every result comes once and nothing waits for ever.
+// Random programs on simulated processes: whatever the order in which frames arrive and whoever dies, values that
+// somebody holds stay, everything else goes, every result comes once and nothing waits for ever.
 //
-// RAY_ENGINE_SIM_SEED=n runs one seed of every test; RAY_ENGINE_SIM_SEEDS=n runs more of them.
+// RAY_ENGINE_SIM_SEED=n runs one seed of every test; RAY_ENGINE_SIM_SEEDS=n runs more of them; RAY_ENGINE_SIM_PRINT=1
+// prints every frame.
 
 #include <cstdlib>
 
@@ -19,10 +20,11 @@ std::uint64_t FromEnvironment(const char* name, std::uint64_t fallback) {
 template <class Set>
 void RunSeeds(Set set) {
   const std::uint64_t only = FromEnvironment("RAY_ENGINE_SIM_SEED", 0);
-  const std::uint64_t count = FromEnvironment("RAY_ENGINE_SIM_SEEDS", 40);
+  const std::uint64_t count = FromEnvironment("RAY_ENGINE_SIM_SEEDS", 100);
   for (std::uint64_t seed = only == 0 ? 1 : only; seed <= (only == 0 ? count : only); ++seed) {
     SimOptions options;
     options.seed = seed;
+    options.prints = FromEnvironment("RAY_ENGINE_SIM_PRINT", 0) != 0;
     options.cpus = 1 + seed % 3;
     options.drivers = 1 + seed % 2;
     set(&options);
@@ -39,7 +41,8 @@ TEST(SimulationTest, ReferencesKeptInWorkersAndActors) {
 }
 
 TEST(SimulationTest, FailingAndCancelledTasks) {
-  RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->failures = options->cancels = true; });
+  RunSeeds(
+      [](SimOptions* options) { options->actors = options->keep_state = options->failures = options->cancels = true; });
 }
 
 TEST(SimulationTest, LeasesReclaimedAndIdleWorkersEnded) {

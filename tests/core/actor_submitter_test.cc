@@ -1,0 +1,258 @@
+#include "engine/core/actor_submitter.h"
+
+#include "tests/core/core_fixture.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr ProcessId kActor{0, 2}, kReborn{0, 3};
+
+class ActorSubmitterTest : public CoreFixture {
+ protected:
+  ActorSubmitterTest() : actors_(&sender_, &ownership_, &tasks_), actor_(NumberedId<ActorId>(50)) {
+    method_.kind = TaskKind::kActorMethod;
+    method_.max_retries = 0;
+    retried_.kind = TaskKind::kActorMethod;
+    retried_.max_retries = 1;
+    constructor_.kind = TaskKind::kActorCreation;
+    constructor_.num_returns = 0;
+  }
+
+  TaskRecord* Call(std::uint64_t number, CallOptions* options) {
+    TaskRecord* record = Build(number, options);
+    actors_.Submit(record, actor_);
+    return record;
+  }
+  void Update(ActorState state, std::uint32_t incarnation = 0, ProcessId process = ProcessId()) {
+    ActorUpdate update;
+    update.actor = actor_;
+    update.state = state;
+    update.incarnation = incarnation;
+    update.process = process;
+    update.cause = "because";
+    actors_.On(update);
+  }
+  void ExpectWatch() { EXPECT_EQ(sender_.Take<ActorWatch>(kHead).actor, actor_); }
+  TaskHeader TakePush(ProcessId process = kActor) {
+    return HeaderOf(sender_.TakeFrame(process, MessageType::kPushTask).payload);
+  }
+  void Done(const TaskHeader& task, DoneHeader::Outcome outcome = DoneHeader::kOk) {
+    DoneHeader done, read;
+    done.slot = task.slot;
+    done.attempt = task.attempt;
+    done.outcome = outcome;
+    std::vector<WireValue> values;
+    TaskRecord* record = tasks_.ReadDone(DonePayload(done, {InlineValue("done")}), &read, &values);
+    if (record != nullptr) actors_.OnDone(record, read, std::move(values));
+  }
+  // A handle that counts, and an actor created with it.
+  ObjectEntry* Create() {
+    ObjectEntry* handle = ownership_.NewOwned(NumberedId<ObjectId>(60));
+    ownership_.SetLocalValue(handle, WireValue{}, {});
+    ActorSpec spec;
+    spec.actor = actor_;
+    spec.creator = kSelf;
+    actors_.Create(builder_.Build(Task(99), &constructor_), std::move(spec), 0, handle);
+    return handle;
+  }
+  void OnObjectFreed(const ObjectId& object) override { actors_.OnHandleFreed(object); }
+
+  ActorSubmitter actors_;
+  ActorId actor_;
+  CallOptions method_, retried_, constructor_;
+};
+
+TEST_F(ActorSubmitterTest, CallsWaitUntilTheActorLives) {
+  Call(1, &method_);
+  Call(2, &method_);
+  ExpectWatch();
+  Update(ActorState::kPending);
+  EXPECT_TRUE(sender_.Nothing(kActor));
+  Update(ActorState::kAlive, 0, kActor);
+  const TaskHeader first = TakePush(), second = TakePush();
+  EXPECT_EQ(first.task, Task(1));
+  EXPECT_EQ(second.task, Task(2));
+  Call(3, &method_);
+  const TaskHeader third = TakePush();
+  for (const TaskHeader& task : {first, second, third}) Done(task);
+  EXPECT_EQ(Result(3)->bytes, "done");
+}
+
+TEST_F(ActorSubmitterTest, ACallWithoutItsArgumentsHoldsBackThoseBehindIt) {
+  Update(ActorState::kAlive, 0, kActor);
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  Call(1, &method_);
+  Call(2, &method_);
+  ExpectWatch();
+  EXPECT_TRUE(sender_.Nothing(kActor));
+  ownership_.SetValue(argument, InlineValue("now"));
+  const TaskHeader first = TakePush(), second = TakePush();
+  EXPECT_EQ(first.task, Task(1));
+  Done(first);
+  Done(second);
+}
+
+TEST_F(ActorSubmitterTest, ACallWithAFailedArgumentLetsTheOthersPass) {
+  Update(ActorState::kAlive, 0, kActor);
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  Call(1, &method_);
+  Call(2, &method_);
+  ExpectWatch();
+  ownership_.SetValue(argument, UserError());
+  EXPECT_TRUE(Result(1)->is_error);
+  Done(TakePush());
+}
+
+TEST_F(ActorSubmitterTest, ACancelledCallLetsTheOthersPass) {
+  Update(ActorState::kAlive, 0, kActor);
+  builder_.Ref(Pending(100));
+  TaskRecord* record = Call(1, &method_);
+  Call(2, &method_);
+  ExpectWatch();
+  actors_.Cancel(record, false, false);
+  EXPECT_EQ(KindOf(Result(1)), "TaskCancelledError");
+  Done(TakePush());
+}
+
+TEST_F(ActorSubmitterTest, CallsUnderWayAreRetriedOrFailWhenTheActorRestarts) {
+  Update(ActorState::kAlive, 0, kActor);
+  Call(1, &method_);
+  Call(2, &retried_);
+  const TaskHeader first = TakePush(), second = TakePush();
+  sender_.SetGone(kActor);
+  actors_.OnProcessGone(kActor);
+  Call(3, &method_);
+  ExpectWatch();
+  Update(ActorState::kRestarting, 1);
+  EXPECT_EQ(KindOf(Result(1)), "ActorUnavailableError");
+  Update(ActorState::kAlive, 1, kReborn);
+  const TaskHeader again = TakePush(kReborn), third = TakePush(kReborn);
+  EXPECT_EQ(again.task, Task(2));
+  EXPECT_NE(again.attempt, second.attempt);
+  Done(first);  // of the former life: nobody waits for them
+  Done(second);
+  EXPECT_FALSE(Result(2)->ready);
+  Done(again);
+  Done(third);
+}
+
+TEST_F(ActorSubmitterTest, AResultThatComesBeforeTheCallIsSentAgainCounts) {
+  Update(ActorState::kAlive, 0, kActor);
+  Call(1, &retried_);
+  const TaskHeader pushed = TakePush();
+  Update(ActorState::kRestarting, 1);
+  Done(pushed);
+  EXPECT_EQ(Result(1)->bytes, "done");
+  Update(ActorState::kAlive, 1, kReborn);
+  EXPECT_TRUE(sender_.Nothing(kReborn));
+}
+
+TEST_F(ActorSubmitterTest, ACancelledCallIsNotSentAgain) {
+  Update(ActorState::kAlive, 0, kActor);
+  TaskRecord* record = Call(1, &retried_);
+  TakePush();
+  actors_.Cancel(record, false, false);
+  sender_.Take<CancelTask>(kActor);
+  Update(ActorState::kRestarting, 1);
+  EXPECT_EQ(KindOf(Result(1)), "TaskCancelledError");
+}
+
+TEST_F(ActorSubmitterTest, NewsOfALifeThatIsOverChangesNothing) {
+  Update(ActorState::kAlive, 0, kActor);
+  sender_.SetGone(kActor);
+  actors_.OnProcessGone(kActor);
+  Update(ActorState::kAlive, 0, kActor);  // overtaken by the end of the process
+  Call(1, &method_);
+  ExpectWatch();
+  Update(ActorState::kAlive, 1, kReborn);
+  Update(ActorState::kRestarting, 0);
+  Done(TakePush(kReborn));
+}
+
+TEST_F(ActorSubmitterTest, AllCallsOfADeadActorFailAlsoThoseThatWaitForEachOther) {
+  Call(1, &method_);
+  ExpectWatch();
+  builder_.Ref(Result(1));
+  Call(2, &method_);
+  builder_.Ref(Result(2));
+  Call(3, &method_);
+  Update(ActorState::kDead);
+  for (std::uint64_t i = 1; i <= 3; ++i) EXPECT_EQ(KindOf(Result(i)), "ActorDiedError");
+  Call(4, &method_);
+  EXPECT_EQ(KindOf(Result(4)), "ActorDiedError");
+  EXPECT_NE(Result(4)->bytes.find("because"), std::string::npos);
+}
+
+TEST_F(ActorSubmitterTest, FailedCallsAreRetriedIfTheyAskForIt) {
+  retried_.retry_exceptions = true;
+  Update(ActorState::kAlive, 0, kActor);
+  Call(1, &retried_);
+  Done(TakePush(), DoneHeader::kUserError);
+  EXPECT_FALSE(Result(1)->ready);
+  Done(TakePush(), DoneHeader::kUserError);
+  EXPECT_TRUE(Result(1)->ready);
+}
+
+TEST_F(ActorSubmitterTest, AnActorEndsWithItsLastHandle) {
+  ObjectEntry* handle = Create();
+  EXPECT_EQ(sender_.Take<ActorCreate>(kHead).spec.actor, actor_);
+  ExpectWatch();
+  ownership_.Hold(handle);
+  ownership_.Drop(handle);
+  EXPECT_TRUE(sender_.Nothing(kHead));
+  ownership_.Drop(handle);
+  EXPECT_EQ(sender_.Take<ActorOutOfScope>(kHead).actor, actor_);
+  Update(ActorState::kDead);
+}
+
+TEST_F(ActorSubmitterTest, AnActorIsCreatedWhenTheArgumentsOfItsConstructorAreThere) {
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  ObjectEntry* handle = Create();
+  EXPECT_TRUE(sender_.Nothing(kHead));
+  ownership_.Drop(handle);  // a handle that is dropped meanwhile ends it after its creation
+  EXPECT_TRUE(sender_.Nothing(kHead));
+  ownership_.SetValue(argument, InlineValue("now"));
+  const ActorCreate create = sender_.Take<ActorCreate>(kHead);
+  TaskView view;
+  ASSERT_TRUE(ParseTask(create.spec.creation_task, &view));
+  EXPECT_EQ(view.args.at(0).bytes, "now");
+  ExpectWatch();
+  sender_.Take<ActorOutOfScope>(kHead);
+  Update(ActorState::kDead);
+}
+
+TEST_F(ActorSubmitterTest, WhatTheConstructorMentionsIsHeldAsLongAsTheActorLives) {
+  const ProcessId owner{0, 9};
+  ObjectEntry* borrowed = ownership_.Receive({NumberedId<ObjectId>(100), owner}, true);
+  builder_.Value("x", {borrowed});
+  ownership_.Drop(borrowed);
+  ObjectEntry* handle = Create();
+  sender_.Take<ActorCreate>(kHead);
+  ExpectWatch();
+  Update(ActorState::kAlive, 0, kActor);
+  EXPECT_NE(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
+  Update(ActorState::kDead);
+  EXPECT_EQ(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
+  ownership_.Flush();
+  sender_.Take<BorrowRemove>(owner);
+  ownership_.Drop(handle);
+  sender_.Take<ActorOutOfScope>(kHead);
+}
+
+TEST_F(ActorSubmitterTest, AnActorWhoseConstructorHasAFailedArgumentIsDead) {
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  ObjectEntry* handle = Create();
+  Call(1, &method_);
+  ExpectWatch();
+  ownership_.SetValue(argument, UserError());
+  EXPECT_EQ(KindOf(Result(1)), "ActorDiedError");
+  ownership_.Drop(handle);
+  sender_.Take<ActorOutOfScope>(kHead);
+}
+
+}  // namespace
+}  // namespace ray_engine
