@@ -117,6 +117,7 @@ class Reader {
     std::uint32_t count = 0;
     Get(count);
     items.clear();
+    if (count == 0) return;
     if constexpr (kPlain<T>) {
       const std::string_view bytes = Take(std::size_t{count} * sizeof(T));
       if (!ok_) return;

@@ -1,5 +1,5 @@
-// RecordingSender: a Sender that keeps what is sent. Tests take the frames they expect, receiver by receiver, and end with
-// EXPECT_EQ(sender.Left(), "").
+// RecordingSender: a Sender that keeps what is sent. Tests take the frames they expect, receiver by receiver, and end
+// with EXPECT_EQ(sender.Left(), "").
 
 #pragma once
 
@@ -16,9 +16,11 @@ namespace ray_engine {
 
 inline std::string NameOf(MessageType type) {
   switch (type) {
-    case MessageType::kNone: return "None";
+    case MessageType::kNone:
+      return "None";
 #define RAY_ENGINE_NAME(name) \
-  case MessageType::k##name: return #name;
+  case MessageType::k##name:  \
+    return #name;
       RAY_ENGINE_MESSAGES(RAY_ENGINE_NAME)
 #undef RAY_ENGINE_NAME
   }

@@ -1,6 +1,5 @@
 // No wake-up is lost: a model of the hand-shake tried in every interleaving, and the real one under load.
 
-#include "engine/base/clock.h"
 #include "engine/transport/doorbell.h"
 
 #include <atomic>
@@ -12,26 +11,27 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/clock.h"
 #include "gtest/gtest.h"
 
 namespace ray_engine {
 namespace {
 
-// ---- the model -----------------------------------------------------------------------------------------------------------
+// ---- the model -----------------------------------------------------------------------------------------------------
 //
-// One sleeper and two senders with store buffers as processors have them: a store is seen by its own thread at once and by
-// others when it leaves the buffer, at any time; a fence or an atomic exchange empties the buffer first. Every thread is a
-// list of steps; Explore() tries all orders of steps and of stores leaving the buffers.
+// One sleeper and two senders with store buffers as processors have them: a store is seen by its own thread at once and
+// by others when it leaves the buffer, at any time; a fence or an atomic exchange empties the buffer first. Every
+// thread is a list of steps; Explore() tries all orders of steps and of stores leaving the buffers.
 
 enum Variable { kAttention, kFrame0, kFrame1, kPromptWord, kTaken, kHead, kProducerWaits, kVariables };
 constexpr int kAwake = 0, kSleeps = 1, kRunsUserCode = 2;
 
 struct Model {
   struct Thread {
-    int at = 0;                                // next step
-    int seen = 0;                              // last value read
-    std::vector<std::pair<int, int>> buffer;   // stores that have not left: variable, value
-    bool asleep = false;                       // in the futex
+    int at = 0;                               // next step
+    int seen = 0;                             // last value read
+    std::vector<std::pair<int, int>> buffer;  // stores that have not left: variable, value
+    bool asleep = false;                      // in the futex
     friend bool operator<(const Thread& a, const Thread& b) {
       return std::tie(a.at, a.seen, a.buffer, a.asleep) < std::tie(b.at, b.seen, b.buffer, b.asleep);
     }
@@ -186,8 +186,13 @@ Program SleepsUntilBothCame(bool with_fence) {
     model->threads[thread].seen = model->Load(thread, kFrame0) != 0 && model->Load(thread, kFrame1) != 0;
     return true;
   };
-  const Program declare = with_fence ? Program{Store(kAttention, kSleeps), Fence()} : Program{Store(kAttention, kSleeps)};
-  return declare + Program{look, Unless(0, 2), FutexEnter(kAttention, kSleeps), FutexLeave(), Store(kAttention, kAwake),
+  const Program declare =
+      with_fence ? Program{Store(kAttention, kSleeps), Fence()} : Program{Store(kAttention, kSleeps)};
+  return declare + Program{look,
+                           Unless(0, 2),
+                           FutexEnter(kAttention, kSleeps),
+                           FutexLeave(),
+                           Store(kAttention, kAwake),
                            UnlessBothSeen(0)};
 }
 
@@ -212,17 +217,18 @@ Program TurnsBusy(bool looks_again) {
 // The I/O thread, thread 1: clears the word, looks, sleeps.
 Program IoThread() {
   return {CompareExchange(kPromptWord, 1, 0), Load(kFrame0), Unless(1, 2), Store(kTaken, 1), GoTo(8),
-          FutexEnter(kPromptWord, 0), FutexLeave(),           GoTo(0)};
+          FutexEnter(kPromptWord, 0),         FutexLeave(),  GoTo(0)};
 }
 
 Program PromptSender() {
-  return {Store(kFrame0, 1), Fence(), Load(kAttention), Unless(kRunsUserCode, 3), CompareExchange(kPromptWord, 0, 1), Unless(1, 1),
-          Wake(1)};
+  return {Store(kFrame0, 1), Fence(), Load(kAttention), Unless(kRunsUserCode, 3), CompareExchange(kPromptWord, 0, 1),
+          Unless(1, 1),      Wake(1)};
 }
 
 TEST(DoorbellModelTest, APromptFrameIsTakenByAProcessThatTurnsBusy) {
   const auto lost = [](bool looks_again) {
-    Explorer explorer({TurnsBusy(looks_again), IoThread(), PromptSender()}, [](const Model& model) { return model.memory[kTaken] == 0; });
+    Explorer explorer({TurnsBusy(looks_again), IoThread(), PromptSender()},
+                      [](const Model& model) { return model.memory[kTaken] == 0; });
     return explorer.Explore();
   };
   EXPECT_EQ(lost(true), 0);
@@ -234,20 +240,19 @@ TEST(DoorbellModelTest, APromptFrameIsTakenByAProcessThatTurnsBusy) {
 Program WaitsForRoom(bool tries_again) {
   const Program first_try = {Store(kProducerWaits, 1), Fence(), Load(kHead), Unless(0, tries_again ? 6 : 4)};
   const Program second_try = {Load(kHead), Unless(0, 2)};
-  const Program declare = {Store(kAttention, kSleeps), Fence()}, sleep = {FutexEnter(kAttention, kSleeps), FutexLeave()};
+  const Program declare = {Store(kAttention, kSleeps), Fence()},
+                sleep = {FutexEnter(kAttention, kSleeps), FutexLeave()};
   return first_try + declare + (tries_again ? second_try + sleep : sleep);
 }
 
-Program MakesRoom() {
-  return Program{Store(kHead, 1), Fence(), Load(kProducerWaits), Unless(1, 5)} + RingIfAsleep();
-}
+Program MakesRoom() { return Program{Store(kHead, 1), Fence(), Load(kProducerWaits), Unless(1, 5)} + RingIfAsleep(); }
 
 TEST(DoorbellModelTest, AProducerTriesAgainAfterDeclaringItselfAsleep) {
   EXPECT_EQ(Explorer({WaitsForRoom(true), MakesRoom()}).Explore(), 0);
   EXPECT_GT(Explorer({WaitsForRoom(false), MakesRoom()}).Explore(), 0);
 }
 
-// ---- the real thing --------------------------------------------------------------------------------------------------------
+// ---- the real thing ------------------------------------------------------------------------------------------------
 
 class DoorbellTest : public ::testing::Test {
  protected:

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 
 #include "engine/transport/fabric.h"
@@ -26,7 +27,7 @@ class FabricPeerProcess {
   pid_t pid_ = -1;
 };
 
-// Byte at `offset` of the object the peer sends.
-inline char PeerByte(std::uint64_t offset) { return static_cast<char>(offset * 131 >> 7); }
+// The first `total` bytes of the object the peer sends. No chunk of it is like another.
+std::string PeerBytes(std::uint64_t total);
 
 }  // namespace ray_engine

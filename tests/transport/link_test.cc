@@ -237,7 +237,8 @@ TEST_F(LinkTest, ALinkGivenOutAgainIsEmpty) {
   EXPECT_FALSE(fresh.Readable());
 }
 
-// One process of the stress test: sends and receives at once, sleeps whenever there is nothing to do, as the runtime does.
+// One process of the stress test: sends and receives at once, sleeps whenever there is nothing to do, as the runtime
+// does.
 class Sleeping {
  public:
   Sleeping(const LinkSegment& segment, std::uint64_t offset, int side, ProcessId self, ProcessBlock* block)
