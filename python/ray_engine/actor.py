@@ -123,6 +123,10 @@ class ActorClass:
             raise AttributeError(f"'ActorClass' object has no attribute '{name}'")
         return getattr(self._class, name)
 
+    def __dir__(self):
+        methods = (name for name in self._describe().methods if not name.startswith("__"))
+        return ["bind", "options", "remote", *methods]
+
     def __repr__(self):
         return f"ActorClass({self._name})"
 

@@ -100,6 +100,35 @@ def test_actor_classes_cannot_be_derived_from():
             pass
 
 
+def test_a_definition_that_captures_too_much():
+    captured = bytearray(10**8)
+
+    @ray.remote
+    def large():
+        return len(captured)
+
+    @ray.remote
+    class Large:
+        def size(self):
+            return len(captured)
+
+    with pytest.raises(ValueError, match="The remote function large is too large .*put()"):
+        large.remote()
+    with pytest.raises(ValueError, match="The actor Large is too large"):
+        Large.remote()
+    captured = bytearray(2 * 10**7)
+    with pytest.warns(UserWarning, match="The remote function large is very large"):
+        assert ray.get(large.remote()) == len(captured)
+
+
+def test_dir_shows_what_can_be_called():
+    def public(names):
+        return {name for name in names if not name.startswith("_")}
+
+    assert public(dir(Actor)) == {"bind", "method", "options", "remote"}
+    assert public(dir(Actor.remote())) == {"method"}
+
+
 def test_streams_are_for_generators():
     with pytest.raises(ValueError, match="generator"):
         function.options(num_returns="streaming").remote()

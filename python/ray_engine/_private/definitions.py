@@ -8,11 +8,14 @@ Thread-safe: all is done under the GIL by single dictionary operations; a lost r
 """
 
 import traceback
+import warnings
 import weakref
 
 from ray_engine import _core
 from ray_engine._private.serialization import dumps_plain, unserializable
 from ray_engine._private.session import session
+
+_LARGE_BYTES, _TOO_LARGE_BYTES = 10**7, 10**8  # of a pickled definition: warned about, refused
 
 _exported = {}  # id(object) -> (weak reference to it, session number, definition id)
 _loaded = {}  # definition id -> function or actor factory
@@ -28,9 +31,23 @@ def export(kind: str, definition, label: str) -> bytes:
         blob = dumps_plain(definition)
     except Exception as error:
         raise unserializable(definition, label) from error
+    _check_size(kind, definition.__name__, len(blob))
     definition_id = _core.export(kind, blob)
     _remember(definition, definition_id)
     return definition_id
+
+
+def _check_size(kind, name, size):
+    if size <= _LARGE_BYTES:
+        return
+    what = f"The {'remote function' if kind == 'function' else 'actor'} {name} is"
+    cure = (
+        "Check that its definition does not capture a large array or other object from around it. "
+        "Tip: put() such an object once and pass the reference."
+    )
+    if size >= _TOO_LARGE_BYTES:
+        raise ValueError(f"{what} too large ({size >> 20} MiB; the limit is {_TOO_LARGE_BYTES >> 20} MiB). {cure}")
+    warnings.warn(f"{what} very large ({size >> 20} MiB). {cure}", stacklevel=4)
 
 
 def _remember(definition, definition_id):
