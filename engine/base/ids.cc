@@ -36,9 +36,7 @@ template class Id<28, WorkerTag>;
 template class Id<18, PlacementGroupTag>;
 template class Id<16, FunctionTag>;
 
-std::string ToString(ProcessId process) {
-  return std::to_string(process.node) + "." + std::to_string(process.serial);
-}
+std::string ToString(ProcessId process) { return std::to_string(process.node) + "." + std::to_string(process.serial); }
 
 ObjectId ReturnObjectId(const TaskId& task, std::uint32_t index) {
   ObjectId object;

@@ -54,9 +54,9 @@ class Id {
 };
 
 using JobId = Id<4, struct JobTag>;
-using ActorId = Id<16, struct ActorTag>;        // 12 bytes of its own + JobId
-using TaskId = Id<24, struct TaskTag>;          // 8 bytes of its own + ActorId (nil but for the job in normal tasks)
-using ObjectId = Id<28, struct ObjectTag>;      // TaskId + 4-byte return index, little endian, from 1
+using ActorId = Id<16, struct ActorTag>;    // 12 bytes of its own + JobId
+using TaskId = Id<24, struct TaskTag>;      // 8 bytes of its own + ActorId (nil but for the job in normal tasks)
+using ObjectId = Id<28, struct ObjectTag>;  // TaskId + 4-byte return index, little endian, from 1
 using NodeId = Id<28, struct NodeTag>;
 using WorkerId = Id<28, struct WorkerTag>;
 using PlacementGroupId = Id<18, struct PlacementGroupTag>;

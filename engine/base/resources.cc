@@ -1,8 +1,8 @@
 #include "engine/base/resources.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace ray_engine {
 namespace {

@@ -1,7 +1,7 @@
 // ResourceSet: amounts of named resources (CPU, GPU, memory, object_store_memory, custom ones).
 //
-// Amounts are fixed-point integers in units of 1/10,000, so that sums and differences of fractions are exact. A resource
-// that is absent has amount 0; amounts may go negative where a blocked task takes its CPU back.
+// Amounts are fixed-point integers in units of 1/10,000, so that sums and differences of fractions are exact. A
+// resource that is absent has amount 0; amounts may go negative where a blocked task takes its CPU back.
 //
 // Thread-compatible value type. Sets are small (a handful of entries), kept sorted by name.
 

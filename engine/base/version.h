@@ -1,7 +1,7 @@
 // Version: which ray-engine this is.
 //
-// The build id tells whether two processes may talk to each other: it names version, commit and a hash of the headers that
-// define what they exchange. Every hand-shake compares it.
+// The build id tells whether two processes may talk to each other: it names version, commit and a hash of the headers
+// that define what they exchange. Every hand-shake compares it.
 //
 // Immutable.
 

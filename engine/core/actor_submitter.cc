@@ -51,7 +51,8 @@ void ActorSubmitter::Create(TaskRecord* record, ActorSpec spec, std::uint64_t to
 void ActorSubmitter::FailCreation(ActorLine* line, const ObjectEntry* failed) {
   line->last.state = ActorState::kDead;
   line->last.cause = "an argument of the actor's constructor could not be computed";
-  line->last.init_error = failed->kind == WireValue::kInline ? failed->bytes.substr(1) : std::string();  // without the byte of its kind
+  line->last.init_error =
+      failed->kind == WireValue::kInline ? failed->bytes.substr(1) : std::string();  // without the byte of its kind
   FailAll(line);
 }
 
@@ -134,7 +135,8 @@ void ActorSubmitter::On(const ActorUpdate& message) {
   }
 }
 
-// Calls that were in flight when the actor's process died: again if they may be retried, in order, before those that wait.
+// Calls that were in flight when the actor's process died: again if they may be retried, in order, before those that
+// wait.
 void ActorSubmitter::ResendOrFail(ActorLine* line) {
   const std::deque<TaskRecord*> lost = std::exchange(line->sent, {});
   for (auto it = lost.rbegin(); it != lost.rend(); ++it) {

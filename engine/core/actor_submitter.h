@@ -1,12 +1,15 @@
 // ActorSubmitter: actors as their callers see them.
 //
-// Calls go from caller to actor directly, in submission order per caller: a call whose arguments are not there yet holds
-// back those behind it. Until the actor is alive they wait here. The head tells every state change (ActorUpdate). The
-// process that created an actor also keeps what its constructor needs, and tells the head when the last handle is gone.
+// Calls go from caller to actor directly, in submission order per caller: a call whose arguments are not there yet
+// holds back those behind it. Until the actor is alive they wait here. The head tells every state change (ActorUpdate).
+// The process that created an actor also keeps what its constructor needs, and tells the head when the last handle is
+// gone.
 //
 // Pure state machine. Thread-compatible (the runtime's lock).
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
 #include <deque>
@@ -14,20 +17,18 @@
 #include <string>
 #include <vector>
 
-#include <absl/container/flat_hash_map.h>
-
 #include "engine/core/task_table.h"
 
 namespace ray_engine {
 
 struct ActorLine {
   ActorId actor;
-  ActorUpdate last;                 // state kPending until the head has spoken
+  ActorUpdate last;  // state kPending until the head has spoken
   bool watching = false;
-  Channel* channel = nullptr;       // kAlive
-  std::deque<TaskRecord*> waiting;  // not sent: actor not alive, or arguments missing in front
-  std::deque<TaskRecord*> sent;     // in order, not ended
-  ObjectEntry* handle = nullptr;    // counts the handles; not held here
+  Channel* channel = nullptr;                // kAlive
+  std::deque<TaskRecord*> waiting;           // not sent: actor not alive, or arguments missing in front
+  std::deque<TaskRecord*> sent;              // in order, not ended
+  ObjectEntry* handle = nullptr;             // counts the handles; not held here
   std::vector<ObjectEntry*> creation_holds;  // what the constructor's arguments mention; creator only
 };
 

@@ -38,7 +38,8 @@ ExecTask* Executor::Start(Nanoseconds now) {
 }
 
 void Executor::Finished(ExecTask* task) {
-  const auto it = std::find_if(running_.begin(), running_.end(), [task](const auto& owned) { return owned.get() == task; });
+  const auto it =
+      std::find_if(running_.begin(), running_.end(), [task](const auto& owned) { return owned.get() == task; });
   std::unique_ptr<ExecTask> done = std::move(*it);
   running_.erase(it);
   done->actor.reset();

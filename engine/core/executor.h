@@ -1,7 +1,7 @@
 // Executor: the tasks a worker has been given and what it is running.
 //
-// Tasks run in the order they arrived. A worker that blocks, or whose task takes longer than expected, gives back the normal
-// tasks behind it (TasksReturned): they have not started and cost no retry. Actor methods are never given back.
+// Tasks run in the order they arrived. A worker that blocks, or whose task takes longer than expected, gives back the
+// normal tasks behind it (TasksReturned): they have not started and cost no retry. Actor methods are never given back.
 //
 // Pure state machine: which thread runs a task is the runtime's business. Thread-compatible (the runtime's lock).
 
@@ -26,11 +26,11 @@ namespace ray_engine {
 struct ExecTask {
   ProcessId owner;
   TaskHeader header;
-  std::string payload;             // the whole spec
-  std::optional<StartActor> actor; // kActorCreation
+  std::string payload;              // the whole spec
+  std::optional<StartActor> actor;  // kActorCreation
   Nanoseconds started_at{0};
-  bool cancelled = false;          // while it was running
-  bool interruptible = true;       // until its user code has returned
+  bool cancelled = false;     // while it was running
+  bool interruptible = true;  // until its user code has returned
 };
 
 class Executor {
@@ -54,17 +54,17 @@ class Executor {
   void GiveBackIfOverrun(Nanoseconds now);
   bool NeedsTick() const { return !queue_.empty() && !running_.empty(); }
 
-  // Cancels a queued task at once (its owner is told) and returns nullptr; returns a running one, marked; nullptr if the
-  // task is not here.
+  // Cancels a queued task at once (its owner is told) and returns nullptr; returns a running one, marked; nullptr if
+  // the task is not here.
   ExecTask* Cancel(const TaskId& task);
   bool IsRunning(const TaskId& task) const;
   const std::deque<std::unique_ptr<ExecTask>>& running() const { return running_; }
   // The lease under which a task of this worker runs.
-  LeaseId LeaseOf(const ExecTask& task) const { return task.header.kind == TaskKind::kNormal ? task.header.lease : actor_lease_; }
+  LeaseId LeaseOf(const ExecTask& task) const {
+    return task.header.kind == TaskKind::kNormal ? task.header.lease : actor_lease_;
+  }
 
  private:
-
-
   Sender* sender_;
   LeaseId actor_lease_{};
   std::deque<std::unique_ptr<ExecTask>> queue_;

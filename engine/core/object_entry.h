@@ -1,8 +1,8 @@
 // ObjectEntry: what this process knows of one object, its own or a borrowed one.
 //
-// An entry lives while something here holds it (references of the program, arguments of pending tasks, values that contain
-// it) or, for an own object, while another process borrows it. Ownership (ownership.h) is the only one to create and delete
-// entries; see docs/design.md for the protocol.
+// An entry lives while something here holds it (references of the program, arguments of pending tasks, values that
+// contain it) or, for an own object, while another process borrows it. Ownership (ownership.h) is the only one to
+// create and delete entries; see docs/design.md for the protocol.
 //
 // Thread-compatible (the runtime's lock).
 
@@ -37,13 +37,13 @@ struct ObjectEntry {
   ObjectId id;
   ProcessId owner;
   std::uint32_t holds = 0;
-  bool in_table = false;   // other processes may name it
-  bool ready = false;      // the value (or error) below is there
+  bool in_table = false;  // other processes may name it
+  bool ready = false;     // the value (or error) below is there
   bool is_error = false;
   bool requested = false;  // borrowed: the owner has been asked for the value
   WireValue::Kind kind = WireValue::kInline;
-  std::uint32_t node = 0;   // kStored
-  std::uint64_t size = 0;   // kStored
+  std::uint32_t node = 0;  // kStored
+  std::uint64_t size = 0;  // kStored
   std::string bytes;
   std::vector<ObjectEntry*> contained;  // references inside the value, held by it
 

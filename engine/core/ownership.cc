@@ -31,7 +31,7 @@ Ownership::~Ownership() {
   while (all_ != nullptr) delete std::exchange(all_, all_->next);
 }
 
-// ---- local ---------------------------------------------------------------------------------------------------------------
+// ---- local ---------------------------------------------------------------------------------------------------------
 
 ObjectEntry* Ownership::Create(const ObjectId& id, ProcessId owner) {
   auto* entry = new ObjectEntry;
@@ -174,7 +174,7 @@ void Ownership::RequestValue(ObjectEntry* entry) {
   sender_->Send(entry->owner, ValueRequest{entry->id});
 }
 
-// ---- references in messages ------------------------------------------------------------------------------------------------
+// ---- references in messages ----------------------------------------------------------------------------------------
 
 WireRef Ownership::Export(ObjectEntry* entry) {
   if (!entry->in_table) {
@@ -299,20 +299,22 @@ void Ownership::SendUnblocked() {
   }
 }
 
-// ---- events --------------------------------------------------------------------------------------------------------------
+// ---- events --------------------------------------------------------------------------------------------------------
 
 void Ownership::AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count) {
   if (gone_.contains(borrower)) return;
   WatchOnce(borrower);
   auto& borrowers = entry->Extra().borrowers;
-  const auto it = std::find_if(borrowers.begin(), borrowers.end(), [&](const auto& item) { return item.first == borrower; });
+  const auto it =
+      std::find_if(borrowers.begin(), borrowers.end(), [&](const auto& item) { return item.first == borrower; });
   it == borrowers.end() ? void(borrowers.emplace_back(borrower, count)) : void(it->second += count);
 }
 
 bool Ownership::RemoveBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count) {
   if (entry->rare == nullptr) return false;
   auto& borrowers = entry->rare->borrowers;
-  const auto it = std::find_if(borrowers.begin(), borrowers.end(), [&](const auto& item) { return item.first == borrower; });
+  const auto it =
+      std::find_if(borrowers.begin(), borrowers.end(), [&](const auto& item) { return item.first == borrower; });
   if (it == borrowers.end()) return false;
   if (it->second > count) {
     it->second -= count;
@@ -346,7 +348,8 @@ void Ownership::On(ProcessId from, const BorrowRemove& message) {
 void Ownership::On(ProcessId from, const ValueRequest& message) {
   ObjectEntry* entry = Find(message.object);
   if (entry == nullptr) {
-    sender_->Send(from, ValueReply{message.object, SystemError("ObjectLostError", "the object was freed by its owner")});
+    sender_->Send(from,
+                  ValueReply{message.object, SystemError("ObjectLostError", "the object was freed by its owner")});
   } else if (entry->ready) {
     sender_->Send(from, ValueReply{message.object, ValueOf(entry)});
   } else {
@@ -391,7 +394,8 @@ void Ownership::OnProcessGone(ProcessId process, const std::string& cause) {
     ++entry->holds;
     affected.push_back(entry);
   }
-  std::sort(affected.begin(), affected.end(), [](const auto* a, const auto* b) { return a->id < b->id; });  // repeatable
+  std::sort(affected.begin(), affected.end(),
+            [](const auto* a, const auto* b) { return a->id < b->id; });  // repeatable
   for (ObjectEntry* entry : affected) {
     if (entry->owner == sender_->self()) {
       RemoveBorrower(entry, process, ~0u);

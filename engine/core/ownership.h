@@ -1,22 +1,29 @@
 // Ownership: which objects this process owns or borrows, and who must know when a reference comes or goes.
 //
 // The protocol, in full in docs/design.md:
-//   1. The owner of an object counts, per borrowing process, how many grants it has given. An object is freed when nothing
+//   1. The owner of an object counts, per borrowing process, how many grants it has given. An object is freed when
+//   nothing
 //      here holds it and all grants have come back.
 //   2. A reference that arrives inside a message is safe as long as its custodian keeps it: the submitter of the task
 //      whose argument it came in, or the object it was read from. Nothing is sent for it.
-//   3. Before a custodian lets go (the task's reply, or the release of the outer object), a process that still holds the
-//      reference registers with the owner (BorrowAdd) and has the acknowledgement, unless custodian and owner are the same
-//      process: then the order of frames says as much.
-//   4. A reference inside a result has no custodian at the receiver: the sender grants it to the receiver first (its own
+//   3. Before a custodian lets go (the task's reply, or the release of the outer object), a process that still holds
+//   the
+//      reference registers with the owner (BorrowAdd) and has the acknowledgement, unless custodian and owner are the
+//      same process: then the order of frames says as much.
+//   4. A reference inside a result has no custodian at the receiver: the sender grants it to the receiver first (its
+//   own
 //      count, or BorrowAdd on the receiver's behalf, acknowledged before the reply leaves).
-//   5. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way is
+//   5. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way
+//   is
 //      never lost.
 // Everything about a dead process is forgotten when ProcessGone arrives.
 //
 // Pure state machine: speaks only through its Sender and Listener. Thread-compatible (the runtime's lock).
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <cstdint>
 #include <deque>
@@ -26,9 +33,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/container/flat_hash_set.h>
 
 #include "engine/core/object_entry.h"
 #include "engine/core/sender.h"
@@ -50,7 +54,7 @@ class Ownership {
   ~Ownership();
   Ownership(const Ownership&) = delete;
 
-  // ---- local -----------------------------------------------------------------------------------------------------------
+  // ---- local -------------------------------------------------------------------------------------------------------
 
   // A new own object without a value, held once.
   ObjectEntry* NewOwned(const ObjectId& id);
@@ -65,7 +69,7 @@ class Ownership {
   // Asks the owner for the value of a borrowed object, once.
   void RequestValue(ObjectEntry* entry);
 
-  // ---- references in messages ------------------------------------------------------------------------------------------
+  // ---- references in messages --------------------------------------------------------------------------------------
 
   // The form in which a reference travels.
   WireRef Export(ObjectEntry* entry);
@@ -79,14 +83,15 @@ class Ownership {
   WireValue ValueOf(const ObjectEntry* entry);
   // Grants what is inside a result to its receiver (rule 4). Fills value->refs and value->granted.
   void GrantContained(const std::vector<ObjectEntry*>& contained, ProcessId receiver, WireValue* value);
-  // Drops the holds a task had on the references that came with its arguments, and registers what is still held (rule 3).
+  // Drops the holds a task had on the references that came with its arguments, and registers what is still held (rule
+  // 3).
   void CloseScope(const std::vector<ObjectEntry*>& received);
   // Registers a reference that has no custodian (it was pickled outside of the protocol).
   void RegisterNow(ObjectEntry* entry) { Register(entry); }
   // Sends after every registration made so far is acknowledged (rule 3), in order per receiver.
   void SendGuarded(ProcessId to, MessageType type, std::string payload, bool prompt);
 
-  // ---- events ----------------------------------------------------------------------------------------------------------
+  // ---- events ------------------------------------------------------------------------------------------------------
 
   void On(ProcessId from, const BorrowAdd& message);
   void On(const BorrowAck& message);
@@ -114,14 +119,14 @@ class Ownership {
   };
 
   ObjectEntry* Create(const ObjectId& id, ProcessId owner);
-  void Release(ObjectEntry* entry);                        // nothing here holds it any more
+  void Release(ObjectEntry* entry);  // nothing here holds it any more
   void ReleaseOwned(ObjectEntry* entry);
   void ReleaseBorrowed(ObjectEntry* entry);
   void Delete(ObjectEntry* entry);
   void DropContained(ObjectEntry* entry);
   void Announce(ObjectEntry* entry);
   void CallBack();
-  void Register(ObjectEntry* entry);                       // rule 3
+  void Register(ObjectEntry* entry);  // rule 3
   std::uint64_t SendBorrowAdd(ObjectEntry* entry, ProcessId borrower);
   void AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
   bool RemoveBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
@@ -136,7 +141,8 @@ class Ownership {
   std::size_t entries_ = 0;
   std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
   bool releasing_ = false;
-  std::deque<std::pair<ObjectEntry*, std::function<void(ObjectEntry*)>>> to_call_;  // likewise: who was told may tell more
+  std::deque<std::pair<ObjectEntry*, std::function<void(ObjectEntry*)>>>
+      to_call_;  // likewise: who was told may tell more
   bool calling_ = false;
   std::uint64_t next_token_ = 1;
   std::map<std::uint64_t, ProcessId> unacknowledged_;  // BorrowAdd tokens, to whom

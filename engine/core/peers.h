@@ -1,18 +1,18 @@
 // Peers: the links of this process, to its engine from birth and to others from the first frame on.
 //
-// A frame to a process of the same node waits until the engine has granted a direct link (or said that there is none: then
-// the pair is relayed for good, so that its order never changes). Frames to other nodes go through the engine.
+// A frame to a process of the same node waits until the engine has granted a direct link (or said that there is none:
+// then the pair is relayed for good, so that its order never changes). Frames to other nodes go through the engine.
 //
 // Owns the links. Thread-compatible (the runtime's lock).
 
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
 #include <deque>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "engine/core/sender.h"
 #include "engine/transport/link.h"

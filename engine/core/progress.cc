@@ -50,8 +50,8 @@ class Runtime::ProgramWait {
   std::int64_t since_ = 0;
 };
 
-WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                            bool gives_cpu) {
+WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready,
+                            std::int64_t deadline_ns, bool gives_cpu) {
   ProgramWait wait(this, gives_cpu);
   while (true) {
     if (ready()) return WaitResult::kReady;
@@ -75,8 +75,8 @@ WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRe
   }
 }
 
-WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                             ProgramWait* wait) {
+WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready,
+                             std::int64_t deadline_ns, ProgramWait* wait) {
   sleeper_.SetPolling();
   sleeper_.block()->cpu.store(sched_getcpu(), std::memory_order_relaxed);
   submitter_->FlushDemands();
@@ -142,12 +142,13 @@ void Runtime::LeaveProgress() {
 
 int Runtime::Drain() {
   return peers_->Drain([this](const FrameHeader& header, std::string_view payload) {
-    joiner_.Add(header, payload, [this](const FrameHeader& whole, std::string_view message) { Dispatch(whole, message); });
+    joiner_.Add(header, payload,
+                [this](const FrameHeader& whole, std::string_view message) { Dispatch(whole, message); });
   });
 }
 
-// Kernels like to pack two talking processes on one CPU, where each round trip costs a switch. If the peer was last seen on
-// this CPU, move away once.
+// Kernels like to pack two talking processes on one CPU, where each round trip costs a switch. If the peer was last
+// seen on this CPU, move away once.
 void Runtime::MoveApart() {
   ProcessBlock* peer = peers_->last_peer();
   const int cpu = sched_getcpu();
@@ -230,7 +231,7 @@ void Runtime::TellUnblocked() {
   if (--blocked_waits_ == 0) peers_->SendToHead(Unblocked{blocked_lease_});
 }
 
-// ---- frames --------------------------------------------------------------------------------------------------------------
+// ---- frames --------------------------------------------------------------------------------------------------------
 
 void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
   const ProcessId from = header.from;
@@ -239,36 +240,64 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
   };
   const Nanoseconds now(header.type == MessageType::kPushTask || header.type == MessageType::kTaskDone ? 0 : NowNs());
   switch (header.type) {
-    case MessageType::kPushTask: return executor_->OnPushTask(from, payload);
-    case MessageType::kTaskDone: return OnTaskDone(from, payload);
-    case MessageType::kLinkGrant: return with(LinkGrant{}, [&](const auto& m) { peers_->OnLinkGrant(m); });
-    case MessageType::kProcessGone: return with(ProcessGone{}, [&](const auto& m) { OnProcessGone(m); });
-    case MessageType::kTasksReturned: return with(TasksReturned{}, [&](const auto& m) { submitter_->On(from, m, now); });
-    case MessageType::kCancelTask: return with(CancelTask{}, [&](const auto& m) { OnCancel(from, m); });
-    case MessageType::kReturnYourQueue: return executor_->GiveBack();
-    case MessageType::kValueRequest: return with(ValueRequest{}, [&](const auto& m) { ownership_->On(from, m); });
-    case MessageType::kValueReply: return with(ValueReply{}, [&](const auto& m) { ownership_->On(m); });
-    case MessageType::kBorrowAdd: return with(BorrowAdd{}, [&](const auto& m) { ownership_->On(from, m); });
-    case MessageType::kBorrowAck: return with(BorrowAck{}, [&](const auto& m) { ownership_->On(m); });
-    case MessageType::kBorrowRemove: return with(BorrowRemove{}, [&](const auto& m) { ownership_->On(from, m); });
-    case MessageType::kCopyAdded: return with(CopyAdded{}, [&](const auto& m) { ownership_->On(m); });
-    case MessageType::kLeaseGrant: return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
-    case MessageType::kLeaseReclaim: return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
-    case MessageType::kLeaseFailed: return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
-    case MessageType::kStartActor: return with(StartActor{}, [&](const auto& m) { executor_->On(m); });
-    case MessageType::kActorUpdate: return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
-    case MessageType::kStoreCreated: return with(StoreCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kStorePinned: return with(StorePinned{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kActorCreated: return with(ActorCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kActorFound: return with(ActorFound{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kKvReply: return with(KvReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kClusterReply: return with(ClusterReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kOutputFlushed: return with(OutputFlushed{}, [&](const auto& m) { CompleteReply(m.token, payload); });
-    case MessageType::kJobStarted: return with(JobStarted{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kPushTask:
+      return executor_->OnPushTask(from, payload);
+    case MessageType::kTaskDone:
+      return OnTaskDone(from, payload);
+    case MessageType::kLinkGrant:
+      return with(LinkGrant{}, [&](const auto& m) { peers_->OnLinkGrant(m); });
+    case MessageType::kProcessGone:
+      return with(ProcessGone{}, [&](const auto& m) { OnProcessGone(m); });
+    case MessageType::kTasksReturned:
+      return with(TasksReturned{}, [&](const auto& m) { submitter_->On(from, m, now); });
+    case MessageType::kCancelTask:
+      return with(CancelTask{}, [&](const auto& m) { OnCancel(from, m); });
+    case MessageType::kReturnYourQueue:
+      return executor_->GiveBack();
+    case MessageType::kValueRequest:
+      return with(ValueRequest{}, [&](const auto& m) { ownership_->On(from, m); });
+    case MessageType::kValueReply:
+      return with(ValueReply{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kBorrowAdd:
+      return with(BorrowAdd{}, [&](const auto& m) { ownership_->On(from, m); });
+    case MessageType::kBorrowAck:
+      return with(BorrowAck{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kBorrowRemove:
+      return with(BorrowRemove{}, [&](const auto& m) { ownership_->On(from, m); });
+    case MessageType::kCopyAdded:
+      return with(CopyAdded{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kLeaseGrant:
+      return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
+    case MessageType::kLeaseReclaim:
+      return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
+    case MessageType::kLeaseFailed:
+      return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
+    case MessageType::kStartActor:
+      return with(StartActor{}, [&](const auto& m) { executor_->On(m); });
+    case MessageType::kActorUpdate:
+      return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
+    case MessageType::kStoreCreated:
+      return with(StoreCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kStorePinned:
+      return with(StorePinned{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kActorCreated:
+      return with(ActorCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kActorFound:
+      return with(ActorFound{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kKvReply:
+      return with(KvReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kClusterReply:
+      return with(ClusterReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kOutputFlushed:
+      return with(OutputFlushed{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kJobStarted:
+      return with(JobStarted{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kDriverLine:
       return with(DriverLine{}, [&](const DriverLine& m) { Upcall([this, m] { hooks_.driver_line(m); }); });
-    case MessageType::kShutdown: return with(Shutdown{}, [&](const Shutdown& m) { OnShutdown(m); });
-    default: return;  // not for a process: dropped
+    case MessageType::kShutdown:
+      return with(Shutdown{}, [&](const Shutdown& m) { OnShutdown(m); });
+    default:
+      return;  // not for a process: dropped
   }
 }
 
@@ -277,13 +306,16 @@ void Runtime::OnTaskDone(ProcessId from, std::string_view payload) {
   std::vector<WireValue> values;
   TaskRecord* record = tasks_->ReadDone(payload, &done, &values);
   if (record == nullptr) return;
-  const bool may_retry = done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0;
-  if (may_retry && record->options->retry_if != nullptr) return AskWhetherToRetry(from, record, done, std::move(values));
+  const bool may_retry =
+      done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0;
+  if (may_retry && record->options->retry_if != nullptr)
+    return AskWhetherToRetry(from, record, done, std::move(values));
   EndTask(from, record, done, std::move(values));
 }
 
 // Which exceptions are retried may be a question for the program's interpreter.
-void Runtime::AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values) {
+void Runtime::AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done,
+                                std::vector<WireValue> values) {
   const std::string error = values.empty() ? std::string() : values[0].bytes.substr(1);
   Upcall([this, from, done, error, values = std::move(values), retry_if = record->options->retry_if] {
     DoneHeader decided = done;
@@ -307,7 +339,8 @@ void Runtime::EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done
 // News about a process comes by way of the engine and may overtake what the process itself sent.
 void Runtime::DrainFrom(ProcessId process) {
   peers_->DrainFrom(process, [this](const FrameHeader& header, std::string_view payload) {
-    joiner_.Add(header, payload, [this](const FrameHeader& whole, std::string_view message) { Dispatch(whole, message); });
+    joiner_.Add(header, payload,
+                [this](const FrameHeader& whole, std::string_view message) { Dispatch(whole, message); });
   });
 }
 
@@ -329,7 +362,8 @@ void Runtime::OnProcessGone(const ProcessGone& message) {
 // The engine ends a worker that it no longer needs, or everything.
 void Runtime::OnShutdown(const Shutdown& message) {
   const bool idle_only = message.reason == "idle";
-  const bool needed = executor_->HasWork() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
+  const bool needed =
+      executor_->HasWork() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
   if (idle_only && needed) return peers_->SendToEngine(Ready{static_cast<std::uint32_t>(getpid())});
   End(message.reason);
 }
@@ -357,7 +391,8 @@ void Runtime::OnCancel(ProcessId from, const CancelTask& message) {
   }
   if (message.recursive) CancelChildren(message.task, message.force);
   if (message.force) _exit(1);
-  if (running->header.kind == TaskKind::kActorMethod) Upcall([this, task = message.task] { hooks_.cancel_method(task); });
+  if (running->header.kind == TaskKind::kActorMethod)
+    Upcall([this, task = message.task] { hooks_.cancel_method(task); });
   if (running->header.kind == TaskKind::kNormal && running->interruptible) pthread_kill(main_thread_, SIGINT);
 }
 

@@ -1,12 +1,11 @@
 #include "engine/core/runtime.h"
 
+#include <fmt/format.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-
-#include <fmt/format.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/version.h"
@@ -34,7 +33,7 @@ std::string KeyOf(const CallOptions& options) {
 
 }  // namespace
 
-// ---- values --------------------------------------------------------------------------------------------------------------
+// ---- values --------------------------------------------------------------------------------------------------------
 
 std::size_t ValuePieces::Size() const {
   std::size_t size = head.size();
@@ -60,7 +59,7 @@ void CallArgs::Begin(std::string_view name) {
   payload.append(name);
 }
 
-// ---- birth and death -----------------------------------------------------------------------------------------------------
+// ---- birth and death -----------------------------------------------------------------------------------------------
 
 absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Join(UniqueFd fd, bool worker, Hooks hooks) {
   ControlSocket socket(std::move(fd));
@@ -69,7 +68,8 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Join(UniqueFd fd, bool worker,
   Refused refused;
   if (packet->As(&refused)) return absl::FailedPreconditionError(refused.reason);
   Welcome welcome;
-  if (!packet->As(&welcome) || packet->fds.size() != 3) return absl::InternalError("the engine's hand-shake is malformed");
+  if (!packet->As(&welcome) || packet->fds.size() != 3)
+    return absl::InternalError("the engine's hand-shake is malformed");
   if (welcome.build != BuildId()) {
     return absl::FailedPreconditionError(
         fmt::format("the engine is another build than this process: {} against {}", welcome.build, BuildId()));
@@ -84,7 +84,11 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Join(UniqueFd fd, bool worker,
 }
 
 Runtime::Runtime(Welcome welcome, ControlSocket socket, bool worker, Hooks hooks)
-    : welcome_(std::move(welcome)), socket_(std::move(socket)), worker_(worker), hooks_(std::move(hooks)), sleeper_(nullptr) {}
+    : welcome_(std::move(welcome)),
+      socket_(std::move(socket)),
+      worker_(worker),
+      hooks_(std::move(hooks)),
+      sleeper_(nullptr) {}
 
 void Runtime::Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd) {
   engine_eventfd_ = std::move(engine_eventfd);
@@ -160,10 +164,10 @@ ActorId Runtime::NewActorId() {
   return id;
 }
 
-// ---- objects -------------------------------------------------------------------------------------------------------------
+// ---- objects -------------------------------------------------------------------------------------------------------
 
-absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,
-                                             const ValuePieces& pieces) {
+absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object,
+                                             ProcessId owner, const ValuePieces& pieces) {
   WireValue value;
   value.is_error = pieces.is_error;
   const std::size_t size = pieces.Size();
@@ -179,8 +183,10 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
   if (status.ok() && !created->error.empty()) status = absl::ResourceExhaustedError(created->error);
   if (status.ok()) {
     char* place = store_->ForWriting(created->offset, size);
-    if (place == nullptr) status = absl::InternalError("the engine granted memory outside the store");
-    else pieces.CopyTo(place);
+    if (place == nullptr)
+      status = absl::InternalError("the engine granted memory outside the store");
+    else
+      pieces.CopyTo(place);
   }
   lock.lock();
   if (!status.ok()) return status;
@@ -282,7 +288,9 @@ WaitResult Runtime::PinObjects(const std::vector<ObjectEntry*>& entries, std::in
     peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size});
     asked.emplace_back(i, reply);
   }
-  const auto all_there = [&] { return std::all_of(asked.begin(), asked.end(), [](const auto& ask) { return ask.second->done; }); };
+  const auto all_there = [&] {
+    return std::all_of(asked.begin(), asked.end(), [](const auto& ask) { return ask.second->done; });
+  };
   WaitResult result = WaitFor(lock, all_there, deadline_ns, true);
   while (result == WaitResult::kInterrupted) result = WaitFor(lock, all_there, deadline_ns, true);
   for (auto& [i, reply] : asked) {
@@ -325,7 +333,7 @@ void Runtime::OnReady(ObjectEntry* entry, std::function<void()> callback) {
   UpdateWantsReplies();
 }
 
-// ---- calls ---------------------------------------------------------------------------------------------------------------
+// ---- calls ---------------------------------------------------------------------------------------------------------
 
 CallOptions* Runtime::Intern(const CallOptions& options) {
   const std::lock_guard lock(mutex_);
@@ -337,7 +345,8 @@ CallOptions* Runtime::Intern(const CallOptions& options) {
   return interned.get();
 }
 
-TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, std::vector<ObjectEntry*>* returns) {
+TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id,
+                               std::vector<ObjectEntry*>* returns) {
   TaskRecord* record = tasks_->New(id, options);
   record->payload.swap(args->payload);
   record->payload += options->resources;
@@ -414,7 +423,9 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   Unpark();
   if (!named) return handle;
   WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return reply->done; }, kNever);
+  while (result == WaitResult::kInterrupted)
+    result = WaitFor(
+        lock, [&] { return reply->done; }, kNever);
   replies_.erase(token);
   ActorCreated created;
   if (result == WaitResult::kReady && Decode(reply->payload, &created) && created.error.empty()) return handle;
@@ -449,7 +460,8 @@ ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {
 }
 
 absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
-                                             absl::FunctionRef<std::string(std::uint64_t)> encode, std::int64_t deadline_ns) {
+                                             absl::FunctionRef<std::string(std::uint64_t)> encode,
+                                             std::int64_t deadline_ns) {
   std::unique_lock lock(mutex_);
   if (ended_) return absl::UnavailableError(end_reason_);
   const std::uint64_t token = next_token_++;
@@ -457,7 +469,9 @@ absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
   replies_.emplace(token, reply);
   peers_->To(to)->Send(type, encode(token), true);
   WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return reply->done; }, deadline_ns);
+  while (result == WaitResult::kInterrupted)
+    result = WaitFor(
+        lock, [&] { return reply->done; }, deadline_ns);
   replies_.erase(token);
   if (result == WaitResult::kTimeout) return absl::DeadlineExceededError("no answer in time");
   if (result != WaitResult::kReady) return absl::UnavailableError(end_reason_);
@@ -474,15 +488,18 @@ void Runtime::WaitForUpcalls(std::int64_t deadline_ns) {
     WakeSleeper(sleeper_.block());
   });
   WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted) result = WaitFor(lock, [&] { return *done; }, deadline_ns);
+  while (result == WaitResult::kInterrupted)
+    result = WaitFor(
+        lock, [&] { return *done; }, deadline_ns);
 }
 
 std::string Runtime::StatsText() {
   const std::lock_guard lock(mutex_);
   const auto objects = ownership_->Stats();
   const auto leases = submitter_->Stats();
-  return fmt::format("objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {}", objects.entries, objects.table,
-                     objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases, leases.queued);
+  return fmt::format("objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {}", objects.entries,
+                     objects.table, objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases,
+                     leases.queued);
 }
 
 }  // namespace ray_engine

@@ -1,15 +1,18 @@
 // Runtime: what a driver or worker process holds of the engine.
 //
-// Owns the links, the store mapping, the state machines (ownership, tasks, actors, executor) and one I/O thread. Any thread
-// of the program may call it. One thread at a time makes progress (drains the rings): a thread that waits takes that role,
-// spins for 100 us and then sleeps on the process's doorbell; while none waits, the I/O thread takes it for prompt frames
-// and every 10 ms. The language above is not known here: values are bytes, and what must run in its interpreter comes
-// back through Hooks, without the lock held.
+// Owns the links, the store mapping, the state machines (ownership, tasks, actors, executor) and one I/O thread. Any
+// thread of the program may call it. One thread at a time makes progress (drains the rings): a thread that waits takes
+// that role, spins for 100 us and then sleeps on the process's doorbell; while none waits, the I/O thread takes it for
+// prompt frames and every 10 ms. The language above is not known here: values are bytes, and what must run in its
+// interpreter comes back through Hooks, without the lock held.
 //
 // Thread-safe. See docs/task_journey.md and docs/design.md.
 
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/function_ref.h>
+#include <absl/status/statusor.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -24,10 +27,6 @@
 #include <thread>
 #include <utility>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/functional/function_ref.h>
-#include <absl/status/statusor.h>
 
 #include "engine/base/clock.h"
 #include "engine/core/actor_submitter.h"
@@ -84,8 +83,8 @@ struct PinOwner {
 class Runtime : private Ownership::Listener {
  public:
   struct Hooks {
-    std::function<void(const DriverLine&)> driver_line;     // on the I/O thread
-    std::function<void(const TaskId&)> cancel_method;       // worker, on the I/O thread: a method that runs is cancelled
+    std::function<void(const DriverLine&)> driver_line;  // on the I/O thread
+    std::function<void(const TaskId&)> cancel_method;    // worker, on the I/O thread: a method that runs is cancelled
   };
 
   // Does the hand-shake on a socket whose other end the engine holds.
@@ -99,7 +98,7 @@ class Runtime : private Ownership::Listener {
   JobId job() const;
   void set_job(const JobId& job);
 
-  // ---- objects ---------------------------------------------------------------------------------------------------------
+  // ---- objects -----------------------------------------------------------------------------------------------------
 
   // A new own object with that value, held once. Blocks for large values.
   absl::StatusOr<ObjectEntry*> Put(ValuePieces value);
@@ -111,17 +110,19 @@ class Runtime : private Ownership::Listener {
 
   // Waits until `count` of the objects are ready (all by default), or one is an error and `stop_at_error`.
   // kInterrupted comes at each signal, and at least every 50 ms: check signals and call again.
-  WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns, bool stop_at_error);
+  WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
+                         bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
   // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
-  // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says why).
-  WaitResult PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns, std::vector<std::shared_ptr<Pin>>* pins,
-                        std::string* error);
+  // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says
+  // why).
+  WaitResult PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns,
+                        std::vector<std::shared_ptr<Pin>>* pins, std::string* error);
   // Calls back on the I/O thread once the object is ready.
   void OnReady(ObjectEntry* entry, std::function<void()> callback);
 
-  // ---- calls -----------------------------------------------------------------------------------------------------------
+  // ---- calls -------------------------------------------------------------------------------------------------------
 
   // The one CallOptions with these contents.
   CallOptions* Intern(const CallOptions& options);
@@ -136,7 +137,7 @@ class Runtime : private Ownership::Listener {
   void KillActor(const ActorId& actor, bool no_restart);
   ActorUpdate ActorStateOf(const ActorId& actor);
 
-  // ---- worker ----------------------------------------------------------------------------------------------------------
+  // ---- worker ------------------------------------------------------------------------------------------------------
 
   // The next task; kInterrupted as above. kDisconnected: the worker shall end.
   WaitResult NextTask(ExecTask** task);
@@ -156,7 +157,7 @@ class Runtime : private Ownership::Listener {
   // No interrupt will be sent for the task from now on; true if one was.
   bool EndInterrupts(ExecTask* task);
 
-  // ---- services --------------------------------------------------------------------------------------------------------
+  // ---- services ----------------------------------------------------------------------------------------------------
 
   // Sends a request whose `token` field it fills, and waits for its reply.
   template <class Reply, class Request>
@@ -193,8 +194,8 @@ class Runtime : private Ownership::Listener {
   void Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd);
   void Unpin(const ObjectId& object);
   void AfterSubmit();
-  absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type, absl::FunctionRef<std::string(std::uint64_t)> encode,
-                                      std::int64_t deadline_ns);
+  absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type,
+                                      absl::FunctionRef<std::string(std::uint64_t)> encode, std::int64_t deadline_ns);
 
   // Progress. All with the lock held; WaitFor releases it while it spins or sleeps.
   class ProgramWait;
@@ -250,8 +251,8 @@ class Runtime : private Ownership::Listener {
 
   std::mutex mutex_;
   std::condition_variable waiters_cv_;
-  int waiters_ = 0;          // threads in waiters_cv_
-  bool progressing_ = false; // some thread has the role
+  int waiters_ = 0;           // threads in waiters_cv_
+  bool progressing_ = false;  // some thread has the role
   bool ended_ = false;
   std::string end_reason_;
 
@@ -268,20 +269,20 @@ class Runtime : private Ownership::Listener {
   absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;
   std::uint64_t next_token_ = 1;
   JobId job_;
-  TaskId process_task_;            // names what is put outside of tasks
+  TaskId process_task_;  // names what is put outside of tasks
   std::uint32_t put_count_ = 0;
   std::uint32_t submitted_ = 0;
-  std::size_t callbacks_ = 0;      // OnReady callbacks that wait
+  std::size_t callbacks_ = 0;  // OnReady callbacks that wait
   std::uint64_t task_count_ = 0;
   std::uint64_t random_base_ = 0;
   std::uint32_t actor_count_ = 0;
   std::int64_t cpu_moved_at_ = 0;
   int blocked_waits_ = 0;
-  LeaseId blocked_lease_{};        // while blocked_waits_ > 0
+  LeaseId blocked_lease_{};  // while blocked_waits_ > 0
 
   pthread_t main_thread_{};
   std::deque<std::function<void()>> upcalls_;
-  bool parked_ = true;             // the I/O thread sleeps without a time limit
+  bool parked_ = true;  // the I/O thread sleeps without a time limit
   std::int64_t last_tick_ = 0;
   std::thread io_thread_;
 };

@@ -10,7 +10,8 @@ namespace ray_engine {
 
 WaitResult Runtime::NextTask(ExecTask** task) {
   std::unique_lock lock(mutex_);
-  const WaitResult result = WaitFor(lock, [this] { return executor_->HasWork(); }, kNever);
+  const WaitResult result = WaitFor(
+      lock, [this] { return executor_->HasWork(); }, kNever);
   if (result != WaitResult::kReady) return result;
   *task = executor_->Start(Nanoseconds(NowNs()));
   Context() = {*task, (*task)->header.task, 0};
@@ -45,7 +46,8 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
     ownership_->GrantContained(values[i].contained, owner, &*value);
     writer(*value);
   }
-  // The grants above keep what the result contains; what the program still holds is registered; then the reply may leave.
+  // The grants above keep what the result contains; what the program still holds is registered; then the reply may
+  // leave.
   ownership_->CloseScope(received);
   ownership_->SendGuarded(owner, MessageType::kTaskDone, std::move(payload), false);
   for (const ValuePieces& value : values) {

@@ -1,7 +1,7 @@
 // Sender: how the state machines of a process speak to other processes.
 //
-// Channel is the way to one of them; frames sent on it arrive in order. A channel lives as long as its Sender; after the
-// peer is gone it swallows what is sent.
+// Channel is the way to one of them; frames sent on it arrive in order. A channel lives as long as its Sender; after
+// the peer is gone it swallows what is sent.
 //
 // Thread-compatible (the runtime's lock).
 
@@ -38,9 +38,13 @@ class Sender {
     To(peer)->Send(Message::kType, Encode(message), prompt);
   }
   template <class Message>
-  void SendToHead(const Message& message) { Send(kHead, message); }
+  void SendToHead(const Message& message) {
+    Send(kHead, message);
+  }
   template <class Message>
-  void SendToEngine(const Message& message, bool prompt = true) { Send(self().Engine(), message, prompt); }
+  void SendToEngine(const Message& message, bool prompt = true) {
+    Send(self().Engine(), message, prompt);
+  }
 };
 
 }  // namespace ray_engine

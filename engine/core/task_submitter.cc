@@ -6,13 +6,14 @@
 namespace ray_engine {
 namespace {
 
-constexpr std::int64_t kAheadNs = 1'000'000;      // work queued ahead on one worker
+constexpr std::int64_t kAheadNs = 1'000'000;         // work queued ahead on one worker
 constexpr std::int64_t kWorkPerLeaseNs = 2'000'000;  // more queued work than this deserves another worker
 constexpr std::size_t kMaxAhead = 256;
 
 std::size_t Depth(const CallOptions& options) {
   if (options.mean_ns < 0 || options.mean_ns > kAheadNs / 2) return 1;
-  return std::min<std::size_t>(kMaxAhead, static_cast<std::size_t>(kAheadNs / std::max<std::int64_t>(options.mean_ns, 1000)));
+  return std::min<std::size_t>(kMaxAhead,
+                               static_cast<std::size_t>(kAheadNs / std::max<std::int64_t>(options.mean_ns, 1000)));
 }
 
 void Measure(CallOptions* options, std::uint32_t duration_ns) {
@@ -66,8 +67,8 @@ void TaskSubmitter::Enqueue(TaskRecord* record, bool front) {
   front ? queue->ready.push_front(record) : queue->ready.push_back(record);
 }
 
-// The first idle worker (the one used last is still awake), else the one with the fewest tasks, if it has room. Behind a
-// long or unknown task nothing is queued.
+// The first idle worker (the one used last is still awake), else the one with the fewest tasks, if it has room. Behind
+// a long or unknown task nothing is queued.
 LeasedWorker* TaskSubmitter::Choose(LeaseQueue* queue, const CallOptions& options) {
   LeasedWorker* best = nullptr;
   for (const auto& worker : queue->workers) {
@@ -108,11 +109,12 @@ std::uint32_t TaskSubmitter::Wanted(const LeaseQueue& queue) const {
   for (const TaskRecord* record : queue.ready) {
     if (++looked_at > 1000) break;  // nobody has more CPUs than that to give at once
     const std::int64_t mean = record->options->mean_ns;
-    mean < 0 || mean > kAheadNs / 2 ? void(++wanted) : void(short_work_ns += mean);
+    mean<0 || mean> kAheadNs / 2 ? void(++wanted) : void(short_work_ns += mean);
   }
   wanted += static_cast<std::uint32_t>(short_work_ns / kWorkPerLeaseNs);
   // A worker with a long task does not count: it may be waiting for these.
-  const bool any_quick = std::any_of(queue.workers.begin(), queue.workers.end(), [](const auto& worker) { return IsQuick(*worker); });
+  const bool any_quick =
+      std::any_of(queue.workers.begin(), queue.workers.end(), [](const auto& worker) { return IsQuick(*worker); });
   return wanted == 0 && !any_quick ? 1 : wanted;
 }
 
@@ -266,7 +268,8 @@ void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause, N
 void TaskSubmitter::Retry(TaskRecord* record, bool was_running, const std::string& cause) {
   record->worker = nullptr;
   if (record->cancelled) {
-    tasks_->FinishWithError(record, was_running ? SystemError("WorkerCrashedError", cause) : SystemError("TaskCancelledError", ""));
+    tasks_->FinishWithError(
+        record, was_running ? SystemError("WorkerCrashedError", cause) : SystemError("TaskCancelledError", ""));
   } else if (was_running && record->retries_left == 0) {
     tasks_->FinishWithError(record, SystemError("WorkerCrashedError", cause));
   } else {

@@ -1,14 +1,16 @@
 // TaskSubmitter: brings tasks to workers.
 //
 // Tasks with equal requirements share a LeaseQueue. The submitter asks the head for leases (LeaseDemand), gets workers
-// (LeaseGrant) and pushes tasks to them directly, so that a loop of small tasks touches neither head nor engine. How many
-// tasks are queued ahead on one worker follows from the measured duration of the function: about 1 ms of work, one task
-// while the duration is unknown. A worker that blocks or overruns gives back what it has not started (TasksReturned).
-// Leases go back when they were idle for kLinger, or at once when the head asks (LeaseReclaim).
+// (LeaseGrant) and pushes tasks to them directly, so that a loop of small tasks touches neither head nor engine. How
+// many tasks are queued ahead on one worker follows from the measured duration of the function: about 1 ms of work, one
+// task while the duration is unknown. A worker that blocks or overruns gives back what it has not started
+// (TasksReturned). Leases go back when they were idle for kLinger, or at once when the head asks (LeaseReclaim).
 //
 // Pure state machine. Thread-compatible (the runtime's lock). See docs/design.md, "Leases".
 
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
 
 #include <chrono>
 #include <cstdint>
@@ -16,8 +18,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "engine/core/task_table.h"
 
@@ -29,9 +29,9 @@ struct LeasedWorker {
   LeaseId lease{};
   Channel* channel = nullptr;
   LeaseQueue* queue = nullptr;
-  std::deque<TaskRecord*> pushed;  // in the order they run
-  bool stalled = false;            // gave tasks back: gets no more until it has finished what it runs
-  bool reclaimed = false;          // the head wants it back
+  std::deque<TaskRecord*> pushed;     // in the order they run
+  bool stalled = false;               // gave tasks back: gets no more until it has finished what it runs
+  bool reclaimed = false;             // the head wants it back
   std::uint32_t running_at_tick = 0;  // attempt
   Nanoseconds granted_at{0}, idle_since{0};
 };
@@ -39,10 +39,10 @@ struct LeasedWorker {
 struct LeaseQueue {
   std::uint32_t key = 0;
   LeaseClass lease_class;
-  std::string name;                // of the last function, for messages to people
-  std::deque<TaskRecord*> ready;   // arguments resolved, not pushed
+  std::string name;               // of the last function, for messages to people
+  std::deque<TaskRecord*> ready;  // arguments resolved, not pushed
   std::vector<std::unique_ptr<LeasedWorker>> workers;
-  std::uint32_t demanded = 0;      // leases asked for and not granted yet
+  std::uint32_t demanded = 0;  // leases asked for and not granted yet
 };
 
 class TaskSubmitter {
@@ -89,7 +89,7 @@ class TaskSubmitter {
 
   Sender* sender_;
   TaskTable* tasks_;
-  std::vector<std::unique_ptr<LeaseQueue>> queues_;  // by key
+  std::vector<std::unique_ptr<LeaseQueue>> queues_;         // by key
   absl::flat_hash_map<std::string, LeaseQueue*> by_class_;  // encoded LeaseClass
   std::size_t lease_count_ = 0;
   bool dirty_ = false;  // some demand is put off

@@ -120,8 +120,9 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
 
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
-    ownership_->SetValue(record->returns[i],
-                         i < values.size() ? std::move(values[i]) : SystemError("RaySystemError", "a return value is missing"));
+    ownership_->SetValue(record->returns[i], i < values.size()
+                                                 ? std::move(values[i])
+                                                 : SystemError("RaySystemError", "a return value is missing"));
   }
   Free(record);
 }

@@ -1,8 +1,8 @@
 // TaskTable: the tasks this process has submitted and not yet seen the end of.
 //
-// A TaskRecord holds the spec (kept until the end, so that a retry sends the same bytes), the objects the task returns and
-// the objects its arguments need. The table resolves arguments: top-level references are waited for and replaced by the
-// value itself or by the place where it is stored. How a task reaches a worker is the business of TaskSubmitter and
+// A TaskRecord holds the spec (kept until the end, so that a retry sends the same bytes), the objects the task returns
+// and the objects its arguments need. The table resolves arguments: top-level references are waited for and replaced by
+// the value itself or by the place where it is stored. How a task reaches a worker is the business of TaskSubmitter and
 // ActorSubmitter; both end it here.
 //
 // Pure state machine. Thread-compatible (the runtime's lock).
@@ -33,28 +33,29 @@ struct CallOptions {
   FunctionId function;
   std::string name;
   std::uint32_t num_returns = 1;
-  std::int32_t max_retries = 3;      // -1: for ever
+  std::int32_t max_retries = 3;  // -1: for ever
   bool retry_exceptions = false;
-  std::shared_ptr<std::function<bool(const std::string& error)>> retry_if;  // which ones; null: all. Called without the lock
-  LeaseClass lease_class;            // kNormal
-  std::string resources;             // encoded, as they end the spec
-  LeaseQueue* queue = nullptr;       // kNormal; set at the first call
-  std::int64_t mean_ns = -1;         // measured duration, exponentially weighted; -1: never run
+  std::shared_ptr<std::function<bool(const std::string& error)>>
+      retry_if;                 // which ones; null: all. Called without the lock
+  LeaseClass lease_class;       // kNormal
+  std::string resources;        // encoded, as they end the spec
+  LeaseQueue* queue = nullptr;  // kNormal; set at the first call
+  std::int64_t mean_ns = -1;    // measured duration, exponentially weighted; -1: never run
 };
 
 struct TaskRecord {
   TaskId id;
   CallOptions* options = nullptr;
   std::uint32_t slot = 0;
-  std::uint32_t attempt = 0;         // serial of the last push; 0: never pushed
+  std::uint32_t attempt = 0;  // serial of the last push; 0: never pushed
   std::int32_t retries_left = 0;
   bool cancelled = false;
-  TaskId parent;                     // task that submitted it, for recursive cancel
-  std::string payload;               // TaskHeader, name, args, keywords
-  std::vector<ObjectEntry*> returns; // held
-  std::vector<ObjectEntry*> holds;   // everything the arguments mention, held
+  TaskId parent;                                                 // task that submitted it, for recursive cancel
+  std::string payload;                                           // TaskHeader, name, args, keywords
+  std::vector<ObjectEntry*> returns;                             // held
+  std::vector<ObjectEntry*> holds;                               // everything the arguments mention, held
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
-  std::uint32_t missing = 0;         // of `unresolved`, not ready yet
+  std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
   std::function<void(TaskRecord*, const ObjectEntry* failed)> on_args_ready;
@@ -70,8 +71,8 @@ class TaskTable {
   // The live task of that id, or nullptr. O(tasks): for cancel.
   TaskRecord* FindById(const TaskId& id) const;
 
-  // Calls `then` once all argument objects are there and written into the spec, at once if they are. If one of them is an
-  // error, `failed` names it (else it is null) and the spec is as it was.
+  // Calls `then` once all argument objects are there and written into the spec, at once if they are. If one of them is
+  // an error, `failed` names it (else it is null) and the spec is as it was.
   void ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry* failed)> then);
   // Gives the record a serial for its next push, written into the spec with the lease it runs under.
   void BeginAttempt(TaskRecord* record, LeaseId lease = LeaseId::kNone);
@@ -81,7 +82,9 @@ class TaskTable {
   // The end: the return values, or one error for all. Frees the record.
   void Finish(TaskRecord* record, std::vector<WireValue> values);
   void FinishWithError(TaskRecord* record, const WireValue& error);
-  void FinishWithErrorOf(TaskRecord* record, const ObjectEntry* failed) { FinishWithError(record, ownership_->ValueOf(failed)); }
+  void FinishWithErrorOf(TaskRecord* record, const ObjectEntry* failed) {
+    FinishWithError(record, ownership_->ValueOf(failed));
+  }
 
   // True while something waits for a reply that this process must act on by itself.
   bool HasDependants() const { return waiting_ > 0; }

@@ -48,7 +48,8 @@ OutputService::OutputService(Router* router, Processes* processes, const NodeCon
     : router_(router), processes_(processes), config_(config) {
   if (config_->log_dir.empty()) return;
   mkdir(config_->log_dir.c_str(), 0777);
-  const std::string path = fmt::format("{}/{}-{}-{}.log", config_->log_dir, config_->session, config_->info.name, config_->info.id.Hex().substr(0, 8));
+  const std::string path = fmt::format("{}/{}-{}-{}.log", config_->log_dir, config_->session, config_->info.name,
+                                       config_->info.id.Hex().substr(0, 8));
   log_.reset(std::fopen(path.c_str(), "ae"));
   if (log_ == nullptr) spdlog::error("cannot write the log file {}: {}", path, std::strerror(errno));
 }

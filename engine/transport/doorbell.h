@@ -1,9 +1,9 @@
 // Doorbell: how a process sleeps without missing a frame, and how a sender wakes it.
 //
-// The sleeper declares itself asleep, fences, looks at all its rings once more, and only then sleeps on its futex word (the
-// engine: on an eventfd). The sender publishes the frame, fences, and then reads the declaration. Both fences are
-// sequentially consistent, so at least one of the two sees what the other wrote: either the sleeper finds the frame or the
-// sender finds it asleep and rings. Whoever turns `attention` from asleep to polling does the ringing, once.
+// The sleeper declares itself asleep, fences, looks at all its rings once more, and only then sleeps on its futex word
+// (the engine: on an eventfd). The sender publishes the frame, fences, and then reads the declaration. Both fences are
+// sequentially consistent, so at least one of the two sees what the other wrote: either the sleeper finds the frame or
+// the sender finds it asleep and rings. Whoever turns `attention` from asleep to polling does the ringing, once.
 //
 // A process that runs user code is `busy`: only prompt frames ring, and they ring its I/O thread (the word `prompt`).
 //

@@ -9,12 +9,12 @@
 
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
 #include <cstdint>
 #include <deque>
 #include <string>
 #include <string_view>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "engine/transport/doorbell.h"
 #include "engine/transport/link_segment.h"
@@ -48,7 +48,7 @@ class Link {
   std::uint64_t offset() const { return offset_; }
 
  private:
-  struct Record {  // precedes each frame in the ring
+  struct Record {         // precedes each frame in the ring
     std::uint32_t bytes;  // of header and payload; kPad: skip to the start of the ring
   };
   static constexpr std::uint32_t kPad = 0xffffffff;
@@ -66,9 +66,9 @@ class Link {
   ProcessBlock* peer_;
   int engine_eventfd_;
   std::uint64_t offset_;
-  std::uint64_t tail_;             // my position as producer
-  std::uint64_t known_head_;       // the consumer's position when last looked at
-  std::uint64_t head_;             // my position as consumer
+  std::uint64_t tail_;                // my position as producer
+  std::uint64_t known_head_;          // the consumer's position when last looked at
+  std::uint64_t head_;                // my position as consumer
   std::deque<std::string> overflow_;  // whole frames: header and payload
 };
 

@@ -1,5 +1,6 @@
 #include "engine/transport/link_segment.h"
 
+#include <absl/status/status.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,8 +9,6 @@
 #include <cstring>
 #include <new>
 #include <utility>
-
-#include <absl/status/status.h>
 
 namespace ray_engine {
 namespace {
@@ -29,7 +28,8 @@ absl::StatusOr<LinkSegment> LinkSegment::Create(std::uint64_t bytes) {
   LinkSegment segment;
   segment.fd_ = memfd_create("ray-engine-links", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (segment.fd_ < 0) return absl::ErrnoToStatus(errno, "cannot create the link segment");
-  if (ftruncate(segment.fd_, static_cast<off_t>(bytes)) != 0) return absl::ErrnoToStatus(errno, "cannot size the link segment");
+  if (ftruncate(segment.fd_, static_cast<off_t>(bytes)) != 0)
+    return absl::ErrnoToStatus(errno, "cannot size the link segment");
   fcntl(segment.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
   absl::StatusOr<char*> base = Map(segment.fd_, bytes);
   if (!base.ok()) return base.status();
@@ -70,7 +70,8 @@ ProcessBlock* LinkSegment::block(std::uint32_t slot) const { return reinterpret_
 LinkMemory* LinkSegment::link(std::uint64_t offset) const { return reinterpret_cast<LinkMemory*>(base_ + offset); }
 
 bool LinkSegment::IsLinkOffset(std::uint64_t offset) const {
-  return offset >= kLinksStart && offset + sizeof(LinkMemory) <= bytes_ && (offset - kLinksStart) % sizeof(LinkMemory) == 0;
+  return offset >= kLinksStart && offset + sizeof(LinkMemory) <= bytes_ &&
+         (offset - kLinksStart) % sizeof(LinkMemory) == 0;
 }
 
 std::uint32_t LinkSegment::AllocateSlot() {

@@ -1,20 +1,20 @@
 // LinkSegment: the shared memory in which the processes of one node talk to each other.
 //
-// One memfd per node, mapped once by every process. It holds a block per process (its doorbell words) and the links: pairs
-// of rings between two processes. The node engine allocates blocks and links; everybody else only uses those it was told
-// about. Pages are touched lazily, so an unused part costs nothing. There is no lock in here: whatever instruction a
-// process dies at, the others go on.
+// One memfd per node, mapped once by every process. It holds a block per process (its doorbell words) and the links:
+// pairs of rings between two processes. The node engine allocates blocks and links; everybody else only uses those it
+// was told about. Pages are touched lazily, so an unused part costs nothing. There is no lock in here: whatever
+// instruction a process dies at, the others go on.
 //
 // Allocation: Loop-bound (engine). Everything else: Thread-safe.
 
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 namespace ray_engine {
 
@@ -29,17 +29,18 @@ enum class Attention : std::uint32_t {
 
 // What others need to know of a process to wake it. See engine/transport/doorbell.h for the hand-shake.
 struct alignas(128) ProcessBlock {
-  std::atomic<Attention> attention;     // futex word of the thread that waits
-  std::atomic<std::uint32_t> prompt;    // futex word of the I/O thread: 1 = a prompt frame waits
+  std::atomic<Attention> attention;          // futex word of the thread that waits
+  std::atomic<std::uint32_t> prompt;         // futex word of the I/O thread: 1 = a prompt frame waits
   std::atomic<std::uint32_t> wants_replies;  // busy, but something waits for replies: treat them as prompt
-  std::atomic<std::int32_t> cpu;        // CPU the process was last seen on, -1 unknown
-  std::uint32_t uses_eventfd;           // the engine: bells are written to its eventfd
+  std::atomic<std::int32_t> cpu;             // CPU the process was last seen on, -1 unknown
+  std::uint32_t uses_eventfd;                // the engine: bells are written to its eventfd
 };
 
 struct RingHeader {
   alignas(64) std::atomic<std::uint64_t> tail;  // bytes ever written; only the producer stores
   alignas(64) std::atomic<std::uint64_t> head;  // bytes ever consumed; only the consumer stores
-  alignas(64) std::atomic<std::uint32_t> producer_waits;  // the producer has an overflow queue: ring it when there is room
+  alignas(
+      64) std::atomic<std::uint32_t> producer_waits;  // the producer has an overflow queue: ring it when there is room
 };
 
 struct LinkMemory {

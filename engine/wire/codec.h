@@ -1,9 +1,10 @@
 // Codec: how a message becomes bytes and back.
 //
-// A message type lists its fields once, in `template <class A> void Fields(A& a) { a(x, y, z); }`; Writer and Reader walk
-// that list. Numbers, enums and ids are copied as they lie in memory (every node of a session runs the same build on the
-// same byte order: the hand-shake checks it); strings and vectors carry a 32-bit length; optional parts are vectors.
-// A Reader never reads past its input: after a malformed message ok() is false and all further fields stay default.
+// A message type lists its fields once, in `template <class A> void Fields(A& a) { a(x, y, z); }`; Writer and Reader
+// walk that list. Numbers, enums and ids are copied as they lie in memory (every node of a session runs the same build
+// on the same byte order: the hand-shake checks it); strings and vectors carry a 32-bit length; optional parts are
+// vectors. A Reader never reads past its input: after a malformed message ok() is false and all further fields stay
+// default.
 //
 // Thread-compatible.
 

@@ -1,7 +1,9 @@
-// Control packets: what supervisor, engine, forkserver and joining processes say over SOCK_SEQPACKET sockets inside a node.
+// Control packets: what supervisor, engine, forkserver and joining processes say over SOCK_SEQPACKET sockets inside a
+// node.
 //
-// One packet is one message: a ControlType and the encoded struct. File descriptors travel beside the packet (SCM_RIGHTS).
-// These sockets are for birth and death only; everything else goes through links (engine/wire/messages.h).
+// One packet is one message: a ControlType and the encoded struct. File descriptors travel beside the packet
+// (SCM_RIGHTS). These sockets are for birth and death only; everything else goes through links
+// (engine/wire/messages.h).
 
 #pragma once
 
@@ -10,6 +12,9 @@
 #include <vector>
 
 #include "engine/base/ids.h"
+
+// One message a line, its fields beside it:
+// clang-format off
 
 namespace ray_engine {
 
@@ -24,7 +29,7 @@ enum class ControlType : std::uint16_t {
     a(__VA_ARGS__);                                          \
   }
 
-// ---- supervisor <-> engine ---------------------------------------------------------------------------------------------
+// ---- supervisor <-> engine -----------------------------------------------------------------------------------------
 
 struct EngineUp {  // engine -> supervisor: ready; the addresses are exchanged by the bootstrap
   std::string fabric_address;  // empty if the session has one node
@@ -39,7 +44,7 @@ struct Introduce {  // supervisor -> engine
 };
 struct DriverExited { std::int32_t code = 0; RAY_ENGINE_CONTROL(DriverExited, code) };  // supervisor -> head engine
 
-// ---- whoever joins <-> engine ------------------------------------------------------------------------------------------
+// ---- whoever joins <-> engine --------------------------------------------------------------------------------------
 
 struct Hello {  // first packet on a connection to the engine's abstract socket
   enum Kind : std::uint8_t { kDriver = 0, kForkserver = 1, kNode = 2 };
@@ -67,7 +72,7 @@ struct Refused {
   RAY_ENGINE_CONTROL(Refused, reason, session_ends)
 };
 
-// ---- engine <-> forkserver ---------------------------------------------------------------------------------------------
+// ---- engine <-> forkserver -----------------------------------------------------------------------------------------
 
 struct Fork {  // engine -> forkserver; the worker's socket (on which its Welcome already waits) travels beside the packet
   std::uint32_t serial = 0;

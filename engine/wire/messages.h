@@ -1,8 +1,8 @@
 // Messages: everything that processes of a session say to each other, in one place.
 //
-// A frame is a FrameHeader and a payload. Frames from one process to another arrive in the order they were sent, whatever
-// way they took (a direct link inside a node; ring, UCX, ring between nodes). Payloads above kMaxFragment are cut into
-// fragments that the receiving end joins again before anybody sees them.
+// A frame is a FrameHeader and a payload. Frames from one process to another arrive in the order they were sent,
+// whatever way they took (a direct link inside a node; ring, UCX, ring between nodes). Payloads above kMaxFragment are
+// cut into fragments that the receiving end joins again before anybody sees them.
 //
 // Every message is idempotent or keyed by a token, a task and its attempt, or a lease: see docs/wire_format.md.
 // The hot pair, PushTask and TaskDone, has a hand-laid payload of its own (engine/wire/task_spec.h).
@@ -17,6 +17,9 @@
 
 #include "engine/base/ids.h"
 #include "engine/base/resources.h"
+
+// One message a line, its fields beside it:
+// clang-format off
 
 namespace ray_engine {
 
@@ -87,7 +90,7 @@ struct WireValue {
   void Fields(A& a) { a(kind, is_error, bytes, node, size, refs, granted); }
 };
 
-// ---- links -------------------------------------------------------------------------------------------------------------
+// ---- links ---------------------------------------------------------------------------------------------------------
 
 struct Ready { std::uint32_t pid = 0; RAY_ENGINE_MESSAGE(Ready, pid) };            // process -> its engine: mapped, listening
 struct Watch { ProcessId process; RAY_ENGINE_MESSAGE(Watch, process) };           // answer ProcessGone when it is, or at once
@@ -106,7 +109,7 @@ struct LinkGrant {                                                              
 
 struct LinkClosed { ProcessId peer; RAY_ENGINE_MESSAGE(LinkClosed, peer) };       // process -> engine: I no longer touch the link to a gone peer
 
-// ---- tasks -------------------------------------------------------------------------------------------------------------
+// ---- tasks ---------------------------------------------------------------------------------------------------------
 
 struct TasksReturned {  // worker -> owner: not started, take them back (costs no retry)
   std::vector<std::uint32_t> slots;
@@ -120,7 +123,7 @@ struct CancelTask {  // owner -> worker (or borrower -> owner)
 };
 struct ReturnYourQueue { LeaseId lease{}; RAY_ENGINE_MESSAGE(ReturnYourQueue, lease) };  // owner -> worker: give back what has not started
 
-// ---- objects and ownership ---------------------------------------------------------------------------------------------
+// ---- objects and ownership -----------------------------------------------------------------------------------------
 
 struct ValueRequest { ObjectId object; RAY_ENGINE_MESSAGE(ValueRequest, object) };  // borrower -> owner: tell me when it is there
 struct ValueReply {
@@ -141,7 +144,7 @@ struct BorrowRemove {  // borrower -> owner: gives back as many counts as it was
   RAY_ENGINE_MESSAGE(BorrowRemove, objects, counts)
 };
 
-// ---- store -------------------------------------------------------------------------------------------------------------
+// ---- store ---------------------------------------------------------------------------------------------------------
 
 struct StoreCreate {  // process -> engine: room for an object of `owner`; freed when the owner says so, or is gone
   std::uint64_t token = 0;
@@ -175,7 +178,7 @@ struct CopyAdded { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(C
 struct PullRequest { ObjectId object; RAY_ENGINE_MESSAGE(PullRequest, object) };              // engine -> engine
 struct PullFailed { ObjectId object; std::string error; RAY_ENGINE_MESSAGE(PullFailed, object, error) };
 
-// ---- leases ------------------------------------------------------------------------------------------------------------
+// ---- leases --------------------------------------------------------------------------------------------------------
 
 // What makes two tasks able to use the same lease.
 struct LeaseClass {
@@ -228,7 +231,7 @@ struct Blocked { LeaseId lease{}; RAY_ENGINE_MESSAGE(Blocked, lease) };         
 struct Unblocked { LeaseId lease{}; RAY_ENGINE_MESSAGE(Unblocked, lease) };
 struct KillWorker { LeaseId lease{}; std::string reason; RAY_ENGINE_MESSAGE(KillWorker, lease, reason) };  // head -> node engine
 
-// ---- actors ------------------------------------------------------------------------------------------------------------
+// ---- actors --------------------------------------------------------------------------------------------------------
 
 enum class ActorState : std::uint8_t { kPending = 0, kAlive = 1, kRestarting = 2, kDead = 3 };
 
@@ -289,7 +292,7 @@ struct ActorFound {
   RAY_ENGINE_MESSAGE(ActorFound, token, handles, names)
 };
 
-// ---- head --------------------------------------------------------------------------------------------------------------
+// ---- head ----------------------------------------------------------------------------------------------------------
 
 struct KvRequest {
   enum Op : std::uint8_t { kGet = 0, kPut = 1, kPutIfAbsent = 2, kDelete = 3, kList = 4 };

@@ -1,7 +1,8 @@
 // Task spec: the hand-laid payloads of PushTask and TaskDone, the two messages of the hot path.
 //
-//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each) | resources (normal tasks)
-//   an arg    ArgHeader | refs (WireRef each) | bytes          kValue: an encoded value, with the references inside it
+//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each) | resources (normal
+//   tasks) an arg    ArgHeader | refs (WireRef each) | bytes          kValue: an encoded value, with the references
+//   inside it
 //             ArgHeader | WireRef | refs | node u32            kStored: an object in a store, the references inside it
 //   TaskDone  DoneHeader | return values (WireValue each)
 //
@@ -26,10 +27,10 @@ enum class TaskKind : std::uint8_t { kNormal = 0, kActorCreation = 1, kActorMeth
 
 struct TaskHeader {
   TaskId task;
-  FunctionId function;             // definition of the function, or of the actor's class
-  LeaseId lease{};                 // under which it runs (normal tasks)
-  std::uint32_t slot = 0;      // the owner's record, echoed by TaskDone
-  std::uint32_t attempt = 0;       // the owner's serial number of this push, echoed too: no two pushes share one
+  FunctionId function;        // definition of the function, or of the actor's class
+  LeaseId lease{};            // under which it runs (normal tasks)
+  std::uint32_t slot = 0;     // the owner's record, echoed by TaskDone
+  std::uint32_t attempt = 0;  // the owner's serial number of this push, echoed too: no two pushes share one
   std::uint32_t num_returns = 1;
   std::uint16_t arg_count = 0;      // positional and keyword
   std::uint16_t keyword_count = 0;  // the last of them
@@ -69,11 +70,11 @@ void AppendPlain(std::string* out, const T& value) {
 // An argument seen in place, inside the payload it came with.
 struct ArgView {
   ArgHeader::Kind kind = ArgHeader::kValue;
-  std::string_view bytes;      // kValue
-  std::vector<WireRef> refs;   // inside the value; kStored: the object itself
+  std::string_view bytes;          // kValue
+  std::vector<WireRef> refs;       // inside the value; kStored: the object itself
   std::vector<WireRef> contained;  // kStored: inside the value
-  std::uint32_t node = 0;      // kStored
-  std::uint64_t size = 0;      // kStored
+  std::uint32_t node = 0;          // kStored
+  std::uint64_t size = 0;          // kStored
 };
 
 struct TaskView {

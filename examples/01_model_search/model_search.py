@@ -149,17 +149,13 @@ def main():
     ray.init()
     grid, data = configurations(), load_data()
     nodes, cpus = len(ray.nodes()), ray.cluster_resources()["CPU"]
-    print(
-        f"{len(grid)} configurations x {FOLDS} folds on {len(data['labels'])} images; nodes: {nodes}, CPUs: {cpus:g}"
-    )
+    print(f"{len(grid)} configurations x {FOLDS} folds on {len(data['labels'])} images; nodes: {nodes}, CPUs: {cpus:g}")
     scores, seconds = search(grid, data, console)
     print_table(grid, scores, console)
     write_hdf5(options.output, grid, scores)
     alone = seconds_in_one_process(grid, data)
     print(f"all scores: {options.output}")
-    print(
-        f"one process {alone:.1f} s (from a fifth of the work), here {seconds:.1f} s: speed-up {alone / seconds:.2f}"
-    )
+    print(f"one process {alone:.1f} s (from a fifth of the work), here {seconds:.1f} s: speed-up {alone / seconds:.2f}")
     print(f"best accuracy {scores.mean(axis=1).max():.4f}")
 
 

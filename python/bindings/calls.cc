@@ -11,7 +11,7 @@
 namespace ray_engine::python {
 namespace {
 
-// ---- options -------------------------------------------------------------------------------------------------------------
+// ---- options -------------------------------------------------------------------------------------------------------
 
 template <class T>
 T Option(const nb::dict& options, const char* name, T fallback) {
@@ -83,7 +83,7 @@ std::shared_ptr<std::function<bool(const std::string&)>> RetryIf(const nb::dict&
 
 FunctionId FunctionIdFrom(nb::bytes id) { return FunctionId::FromBinary({id.c_str(), FunctionId::kSize}); }
 
-// ---- arguments -----------------------------------------------------------------------------------------------------------
+// ---- arguments -----------------------------------------------------------------------------------------------------
 
 void AppendRef(ObjectEntry* entry, CallArgs* args) {  // takes over one hold
   ArgHeader header;
@@ -165,7 +165,7 @@ void EncodeArgs(nb::handle args, nb::handle kwargs, std::string_view wire_name, 
   }
 }
 
-// ---- callers -------------------------------------------------------------------------------------------------------------
+// ---- callers -------------------------------------------------------------------------------------------------------
 
 // Is the number of arguments right? Everything else is left to the check hook.
 struct Arity {
@@ -199,7 +199,8 @@ CallArgs& ScratchArgs() {
 
 class TaskCaller {
  public:
-  TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options) : arity_(options), name_(DescribedAs(options, name)) {
+  TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options)
+      : arity_(options), name_(DescribedAs(options, name)) {
     CallOptions call;
     call.function = FunctionIdFrom(function);
     call.name = Option<std::string>(options, "task_name", "");
@@ -215,7 +216,8 @@ class TaskCaller {
 
   nb::object Call(nb::handle args, nb::handle kwargs) const {
     Runtime& runtime = TheRuntime();
-    if (session_ != current_session) RaiseSystemError("RaySystemError", "the function was prepared in a session that has ended");
+    if (session_ != current_session)
+      RaiseSystemError("RaySystemError", "the function was prepared in a session that has ended");
     arity_.Check(args, kwargs);
     CallArgs call_args;  // encoding may run Python code that calls again, so the scratch is taken, not shared
     std::swap(call_args, ScratchArgs());
@@ -267,14 +269,16 @@ class MethodCaller {
   nb::object Call(nb::handle args, nb::handle kwargs) const {
     Runtime& runtime = TheRuntime();
     if (session_ != current_session) {
-      RaiseSystemError("ActorHandleNotFoundError", "the actor handle belongs to a session that has ended", actor_.actor().Binary());
+      RaiseSystemError("ActorHandleNotFoundError", "the actor handle belongs to a session that has ended",
+                       actor_.actor().Binary());
     }
     arity_.Check(args, kwargs);
     CallArgs call_args;
     std::swap(call_args, ScratchArgs());
     EncodeArgs(args, kwargs, method_, name_, &call_args);
     std::vector<ObjectEntry*> returns;
-    runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args, &returns);
+    runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args,
+                         &returns);
     std::swap(call_args, ScratchArgs());
     return RefsFor(returns);
   }
@@ -352,7 +356,8 @@ nb::object GetActor(const std::string& name, const std::string& name_space) {
   // CreateActor put the actor's id before the description.
   const std::string& bytes = found->handles[0];
   const ActorId actor = ActorId::FromBinary(std::string_view(bytes).substr(0, ActorId::kSize));
-  return nb::make_tuple(nb::bytes(bytes.data() + ActorId::kSize, bytes.size() - ActorId::kSize), ActorRef(actor, std::nullopt));
+  return nb::make_tuple(nb::bytes(bytes.data() + ActorId::kSize, bytes.size() - ActorId::kSize),
+                        ActorRef(actor, std::nullopt));
 }
 
 void Cancel(const ObjectRef& ref, bool force, bool recursive) {
@@ -378,23 +383,29 @@ void BindCalls(nb::module_& module) {
   nb::class_<TaskCaller>(module, "TaskCaller", nb::type_slots(CallSlots<TaskCaller>::slots))
       .def(nb::init<nb::bytes, const std::string&, const nb::dict&>());
   nb::class_<ActorRef>(module, "ActorRef")
-      .def("__init__",
-           [](ActorRef* self, nb::bytes actor, nb::object ref) {
-             std::optional<ObjectRef> handle;
-             if (!ref.is_none()) handle.emplace(nb::cast<const ObjectRef&>(ref));
-             new (self) ActorRef(ActorId::FromBinary({actor.c_str(), ActorId::kSize}), std::move(handle));
-           },
-           nb::arg("actor_id"), nb::arg("ref").none() = nb::none())
-      .def("id", [](const ActorRef& self) { return nb::bytes(reinterpret_cast<const char*>(self.actor().data()), ActorId::kSize); })
+      .def(
+          "__init__",
+          [](ActorRef* self, nb::bytes actor, nb::object ref) {
+            std::optional<ObjectRef> handle;
+            if (!ref.is_none()) handle.emplace(nb::cast<const ObjectRef&>(ref));
+            new (self) ActorRef(ActorId::FromBinary({actor.c_str(), ActorId::kSize}), std::move(handle));
+          },
+          nb::arg("actor_id"), nb::arg("ref").none() = nb::none())
+      .def("id",
+           [](const ActorRef& self) {
+             return nb::bytes(reinterpret_cast<const char*>(self.actor().data()), ActorId::kSize);
+           })
       .def_prop_ro("weak", &ActorRef::weak)
-      .def_prop_ro("ref", [](const ActorRef& self) { return self.weak() ? nb::none() : nb::cast(ObjectRef(self.handle())); });
+      .def_prop_ro("ref",
+                   [](const ActorRef& self) { return self.weak() ? nb::none() : nb::cast(ObjectRef(self.handle())); });
   nb::class_<MethodCaller>(module, "MethodCaller", nb::type_slots(CallSlots<MethodCaller>::slots))
       .def(nb::init<const ActorRef&, const std::string&, const nb::dict&>());
   module.def("create_actor", &CreateActor);
   module.def("get_actor", &GetActor);
   module.def("list_named_actors", &ListNamedActors);
   module.def("cancel", &Cancel);
-  module.def("kill_actor", [](const ActorRef& actor, bool no_restart) { TheRuntime().KillActor(actor.actor(), no_restart); });
+  module.def("kill_actor",
+             [](const ActorRef& actor, bool no_restart) { TheRuntime().KillActor(actor.actor(), no_restart); });
 }
 
 }  // namespace ray_engine::python

@@ -30,8 +30,8 @@ Runtime& TheRuntime() {
 
 void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail) {
   if (hooks.system_error == nullptr) throw std::runtime_error(std::string(text));
-  const nb::object error = nb::borrow(hooks.system_error)(nb::str(kind.data(), kind.size()), nb::str(text.data(), text.size()),
-                                                          nb::bytes(detail.data(), detail.size()));
+  const nb::object error = nb::borrow(hooks.system_error)(
+      nb::str(kind.data(), kind.size()), nb::str(text.data(), text.size()), nb::bytes(detail.data(), detail.size()));
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
   throw nb::python_error();
 }
@@ -93,7 +93,8 @@ nb::dict Connect(int fd, const std::string& address, const std::string& role, co
   {
     const nb::gil_scoped_release release;
     absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
-    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine, CancelMethod}) : socket.status();
+    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine, CancelMethod})
+                          : socket.status();
   }
   if (!runtime.ok()) {
     PyErr_SetString(PyExc_ConnectionError, std::string(runtime.status().message()).c_str());
@@ -189,11 +190,18 @@ void BindServices(nb::module_& module) {
     const KvReply reply = Kv(KvRequest::kGet, name_space, Text(key));
     return reply.found ? nb::object(Bytes(reply.values.at(0))) : nb::none();
   });
-  module.def("kv_put", [](const std::string& name_space, nb::bytes key, nb::bytes value, bool overwrite) {
-    return Kv(overwrite ? KvRequest::kPut : KvRequest::kPutIfAbsent, name_space, Text(key), Text(value)).found;
-  }, nb::arg("namespace"), nb::arg("key"), nb::arg("value"), nb::arg("overwrite") = true);
-  module.def("kv_del", [](const std::string& name_space, nb::bytes key) { return Kv(KvRequest::kDelete, name_space, Text(key)).found; });
-  module.def("kv_exists", [](const std::string& name_space, nb::bytes key) { return Kv(KvRequest::kGet, name_space, Text(key)).found; });
+  module.def(
+      "kv_put",
+      [](const std::string& name_space, nb::bytes key, nb::bytes value, bool overwrite) {
+        return Kv(overwrite ? KvRequest::kPut : KvRequest::kPutIfAbsent, name_space, Text(key), Text(value)).found;
+      },
+      nb::arg("namespace"), nb::arg("key"), nb::arg("value"), nb::arg("overwrite") = true);
+  module.def("kv_del", [](const std::string& name_space, nb::bytes key) {
+    return Kv(KvRequest::kDelete, name_space, Text(key)).found;
+  });
+  module.def("kv_exists", [](const std::string& name_space, nb::bytes key) {
+    return Kv(KvRequest::kGet, name_space, Text(key)).found;
+  });
   module.def("kv_list", [](const std::string& name_space, nb::bytes prefix) {
     nb::list keys;
     for (const std::string& key : Kv(KvRequest::kList, name_space, Text(prefix)).values) keys.append(Bytes(key));
@@ -205,7 +213,8 @@ void BindSession(nb::module_& module) {
   module.attr("__version__") = std::string(Version());
   module.attr("__commit__") = std::string(Commit());
   module.def("build_id", [] { return std::string(BuildId()); });
-  module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver", nb::arg("hooks"));
+  module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver",
+             nb::arg("hooks"));
   module.def("set_auto_init", [](nb::callable init) { auto_init = init.release().ptr(); });
   module.def("flush_output", &FlushOutput, nb::arg("seconds"));
   module.def("disconnect", &Disconnect);

@@ -1,21 +1,22 @@
 // ObjectRef, get, put, wait.
 
-#include <algorithm>
-#include <cmath>
-#include <set>
-
 #include <fmt/format.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <cmath>
+#include <set>
+
 #include "engine/base/clock.h"
 #include "python/bindings/values.h"
 
 namespace ray_engine::python {
 
-ObjectRef::ObjectRef(const ObjectRef& other) : session_(other.session_), entry_(other.entry_), id_(other.id_), owner_(other.owner_) {
+ObjectRef::ObjectRef(const ObjectRef& other)
+    : session_(other.session_), entry_(other.entry_), id_(other.id_), owner_(other.owner_) {
   if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Hold(entry_);
 }
 
@@ -51,7 +52,8 @@ std::int64_t Deadline(nb::handle timeout) {
   return NowNs() + static_cast<std::int64_t>(seconds * 1e9);
 }
 
-WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline, bool stop_at_error) {
+WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline,
+                   bool stop_at_error) {
   Runtime& runtime = TheRuntime();
   while (true) {
     WaitResult result;
@@ -64,7 +66,9 @@ WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, 
   }
 }
 
-[[noreturn]] void RaiseEnded() { RaiseSystemError("RaySystemError", "the session ended while waiting: the engine is gone"); }
+[[noreturn]] void RaiseEnded() {
+  RaiseSystemError("RaySystemError", "the session ended while waiting: the engine is gone");
+}
 
 void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
   std::vector<ObjectEntry*> stored;
@@ -80,13 +84,15 @@ void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
     const nb::gil_scoped_release release;
     result = TheRuntime().PinObjects(stored, deadline, &got, &error);
   }
-  if (result == WaitResult::kTimeout) RaiseSystemError("GetTimeoutError", "Get timed out: the object is still being fetched.");
+  if (result == WaitResult::kTimeout)
+    RaiseSystemError("GetTimeoutError", "Get timed out: the object is still being fetched.");
   if (result == WaitResult::kDisconnected) RaiseEnded();
   for (std::size_t i = 0, next = 0; i < entries.size(); ++i) {
     if (entries[i]->kind != WireValue::kStored) continue;
     (*pins)[i] = got[next++];
     if ((*pins)[i] != nullptr) continue;
-    RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", error, entries[i]->id.Binary());
+    RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", error,
+                     entries[i]->id.Binary());
   }
 }
 
@@ -105,9 +111,9 @@ std::vector<ObjectEntry*> EntriesOf(nb::handle refs, const char* what) {
   entries.reserve(nb::len(refs));
   for (nb::handle ref : refs) {
     if (!nb::isinstance<ObjectRef>(ref)) {
-      throw nb::value_error(
-          fmt::format("Invalid type of object refs, {}, is given. '{}' must be a list of ObjectRefs.", nb::type_name(ref.type()).c_str(), what)
-              .c_str());
+      throw nb::value_error(fmt::format("Invalid type of object refs, {}, is given. '{}' must be a list of ObjectRefs.",
+                                        nb::type_name(ref.type()).c_str(), what)
+                                .c_str());
     }
     entries.push_back(nb::cast<const ObjectRef&>(ref).Entry());
   }
@@ -140,10 +146,11 @@ nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   const std::int64_t deadline = Deadline(timeout);
   if (nb::isinstance<ObjectRef>(refs)) return GetOne(nb::cast<const ObjectRef&>(refs), deadline);
   if (!nb::isinstance<nb::list>(refs) && !nb::isinstance<nb::tuple>(refs)) {
-    throw nb::value_error(fmt::format("Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef "
-                                      "or a list of ObjectRefs. ",
-                                      nb::type_name(refs.type()).c_str())
-                              .c_str());
+    throw nb::value_error(
+        fmt::format("Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef "
+                    "or a list of ObjectRefs. ",
+                    nb::type_name(refs.type()).c_str())
+            .c_str());
   }
   const nb::object keep = nb::borrow(refs);
   const std::vector<ObjectEntry*> entries = EntriesOf(refs, "object_refs");
@@ -160,8 +167,9 @@ nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
 
 ObjectRef Put(nb::handle value) {
   if (nb::isinstance<ObjectRef>(value)) {
-    throw nb::type_error("Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
-                         "ray.ObjectRef in a list and call 'put' on it.");
+    throw nb::type_error(
+        "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
+        "ray.ObjectRef in a list and call 'put' on it.");
   }
   EncodedValue encoded(value, nb::none(), false);
   Runtime& runtime = TheRuntime();
@@ -177,9 +185,11 @@ ObjectRef Put(nb::handle value) {
 }
 
 // The checks of wait(), with the texts programs know.
-void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::int64_t num_returns, nb::handle timeout) {
+void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::int64_t num_returns,
+               nb::handle timeout) {
   if (!timeout.is_none() && nb::cast<double>(timeout) < 0) {
-    throw nb::value_error(fmt::format("The 'timeout' argument must be nonnegative. Received {}", nb::cast<double>(timeout)).c_str());
+    throw nb::value_error(
+        fmt::format("The 'timeout' argument must be nonnegative. Received {}", nb::cast<double>(timeout)).c_str());
   }
   const std::set<ObjectEntry*> distinct(entries.begin(), entries.end());
   if (distinct.size() != entries.size()) throw nb::value_error("Wait requires a list of unique ray_waitables.");
@@ -190,14 +200,21 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
 }
 
 nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool) {
-  if (nb::isinstance<ObjectRef>(refs)) throw nb::type_error("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef");
+  if (nb::isinstance<ObjectRef>(refs))
+    throw nb::type_error(
+        "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef");
   if (!nb::isinstance<nb::list>(refs)) {
-    throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {}", nb::type_name(refs.type()).c_str()).c_str());
+    throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {}",
+                                     nb::type_name(refs.type()).c_str())
+                             .c_str());
   }
   const nb::list list = nb::borrow<nb::list>(refs);
   for (nb::handle ref : list) {
     if (nb::isinstance<ObjectRef>(ref)) continue;
-    throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {}", nb::type_name(ref.type()).c_str()).c_str());
+    throw nb::type_error(
+        fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {}",
+                    nb::type_name(ref.type()).c_str())
+            .c_str());
   }
   const std::vector<ObjectEntry*> entries = EntriesOf(list, "ray_waitables");
   if (entries.empty()) return nb::make_tuple(nb::list(), nb::list());
@@ -229,7 +246,8 @@ void OnReady(const ObjectRef& ref, nb::callable callback) {
 
 ObjectId IdFrom(nb::bytes binary) {
   if (binary.size() != ObjectId::kSize) {
-    throw nb::value_error(fmt::format("ID string needs to have length {}, got {}", ObjectId::kSize, binary.size()).c_str());
+    throw nb::value_error(
+        fmt::format("ID string needs to have length {}, got {}", ObjectId::kSize, binary.size()).c_str());
   }
   return ObjectId::FromBinary({binary.c_str(), binary.size()});
 }
@@ -260,19 +278,32 @@ void BindObjects(nb::module_& module) {
       .def("is_nil", [](const ObjectRef& self) { return self.id().IsNil(); })
       .def("task_id", [](const ObjectRef& self) { return BytesOf(TaskOf(self.id()).Binary()); })
       .def("job_id", [](const ObjectRef& self) { return BytesOf(self.id().Binary().substr(20, JobId::kSize)); })
-      .def("owner", [](const ObjectRef& self) { const std::string owner = OwnerBytes(self); return BytesOf(owner); })
+      .def("owner",
+           [](const ObjectRef& self) {
+             const std::string owner = OwnerBytes(self);
+             return BytesOf(owner);
+           })
       .def("__hash__", [](const ObjectRef& self) { return std::hash<std::string_view>()(self.id().Binary()); })
-      .def("__eq__", [](const ObjectRef& self, nb::handle other) {
-        return nb::isinstance<ObjectRef>(other) && self.id() == nb::cast<const ObjectRef&>(other).id();
-      }, nb::arg().none())
+      .def(
+          "__eq__",
+          [](const ObjectRef& self, nb::handle other) {
+            return nb::isinstance<ObjectRef>(other) && self.id() == nb::cast<const ObjectRef&>(other).id();
+          },
+          nb::arg().none())
       .def("__lt__", [](const ObjectRef& self, const ObjectRef& other) { return self.id() < other.id(); })
       .def("__repr__", [](const ObjectRef& self) { return "ObjectRef(" + self.id().Hex() + ")"; });
-  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(), nb::arg("_use_object_store") = false);
-  module.def("put", [](nb::handle value, nb::object owner) {
-    if (!owner.is_none()) throw nb::value_error("put(_owner=...) is not supported: the process that puts an object owns it");
-    return Put(value);
-  }, nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none());
-  module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(), nb::arg("fetch_local") = true);
+  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(),
+             nb::arg("_use_object_store") = false);
+  module.def(
+      "put",
+      [](nb::handle value, nb::object owner) {
+        if (!owner.is_none())
+          throw nb::value_error("put(_owner=...) is not supported: the process that puts an object owns it");
+        return Put(value);
+      },
+      nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none());
+  module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(),
+             nb::arg("fetch_local") = true);
   module.def("on_ready", &OnReady);
 }
 

@@ -1,15 +1,15 @@
 // Session: the process's connection to the engine, as the Python module sees it.
 //
-// There is at most one live runtime. References and handles of an ended session stay valid Python objects that refuse use.
-// Every function here is called with the GIL; whatever may wait releases it.
+// There is at most one live runtime. References and handles of an ended session stay valid Python objects that refuse
+// use. Every function here is called with the GIL; whatever may wait releases it.
 
 #pragma once
+
+#include <nanobind/nanobind.h>
 
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include <nanobind/nanobind.h>
 
 #include "engine/core/runtime.h"
 
@@ -50,7 +50,8 @@ class ObjectRef {
  public:
   ObjectRef() = default;
   // Takes over one hold.
-  ObjectRef(Session* session, ObjectEntry* entry) : session_(session), entry_(entry), id_(entry->id), owner_(entry->owner) {}
+  ObjectRef(Session* session, ObjectEntry* entry)
+      : session_(session), entry_(entry), id_(entry->id), owner_(entry->owner) {}
   ObjectRef(const ObjectId& id, ProcessId owner) : id_(id), owner_(owner) {}
   ObjectRef(const ObjectRef& other);
   ObjectRef(ObjectRef&& other) noexcept;

@@ -22,7 +22,8 @@ struct PinnedBuffer {
 
 int GetPinnedBuffer(PyObject* self, Py_buffer* view, int flags) {
   const auto* buffer = nb::inst_ptr<PinnedBuffer>(self);
-  return PyBuffer_FillInfo(view, self, const_cast<char*>(buffer->bytes.data()), static_cast<Py_ssize_t>(buffer->bytes.size()), 1, flags);
+  return PyBuffer_FillInfo(view, self, const_cast<char*>(buffer->bytes.data()),
+                           static_cast<Py_ssize_t>(buffer->bytes.size()), 1, flags);
 }
 
 PyType_Slot kPinnedBufferSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(GetPinnedBuffer)}, {0, nullptr}};
@@ -53,7 +54,8 @@ T ReadPlain(std::string_view bytes, std::size_t at) {
   return value;
 }
 
-nb::object DecodeWithBuffers(std::string_view bytes, const std::shared_ptr<Pin>& pin, const std::vector<ObjectEntry*>& refs) {
+nb::object DecodeWithBuffers(std::string_view bytes, const std::shared_ptr<Pin>& pin,
+                             const std::vector<ObjectEntry*>& refs) {
   const auto count = ReadPlain<std::uint32_t>(bytes, 1);
   std::size_t at = 5 + std::size_t{count} * 8;
   const auto pickle_size = ReadPlain<std::uint32_t>(bytes, at);
@@ -154,16 +156,26 @@ nb::object DecodeValue(std::string_view bytes, const std::shared_ptr<Pin>& pin, 
   if (bytes.empty()) return nb::none();
   const std::string_view rest = bytes.substr(1);
   switch (bytes.front()) {
-    case 'N': return nb::none();
-    case 'T': return nb::bool_(true);
-    case 'F': return nb::bool_(false);
-    case 'i': return Steal(PyLong_FromLongLong(ReadPlain<std::int64_t>(bytes, 1)));
-    case 'd': return Steal(PyFloat_FromDouble(ReadPlain<double>(bytes, 1)));
-    case 'b': return BytesObject(rest);
-    case 's': return Steal(PyUnicode_FromStringAndSize(rest.data(), static_cast<Py_ssize_t>(rest.size())));
-    case 'P': return Loads(BytesObject(rest), nb::make_tuple(), refs);
-    case 'B': return DecodeWithBuffers(bytes, pin, refs);
-    default: RaiseSystemError("RaySystemError", "a value of an unknown kind");
+    case 'N':
+      return nb::none();
+    case 'T':
+      return nb::bool_(true);
+    case 'F':
+      return nb::bool_(false);
+    case 'i':
+      return Steal(PyLong_FromLongLong(ReadPlain<std::int64_t>(bytes, 1)));
+    case 'd':
+      return Steal(PyFloat_FromDouble(ReadPlain<double>(bytes, 1)));
+    case 'b':
+      return BytesObject(rest);
+    case 's':
+      return Steal(PyUnicode_FromStringAndSize(rest.data(), static_cast<Py_ssize_t>(rest.size())));
+    case 'P':
+      return Loads(BytesObject(rest), nb::make_tuple(), refs);
+    case 'B':
+      return DecodeWithBuffers(bytes, pin, refs);
+    default:
+      RaiseSystemError("RaySystemError", "a value of an unknown kind");
   }
 }
 
@@ -176,7 +188,8 @@ nb::object DecodeError(ObjectEntry* entry) {
   const std::size_t text = bytes.find('\0') + 1;
   const std::size_t detail = bytes.find('\0', text) + 1;
   const nb::object kind = Steal(PyUnicode_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(text - 1)));
-  const nb::object what = Steal(PyUnicode_DecodeUTF8(bytes.data() + text, static_cast<Py_ssize_t>(detail - 1 - text), "replace"));
+  const nb::object what =
+      Steal(PyUnicode_DecodeUTF8(bytes.data() + text, static_cast<Py_ssize_t>(detail - 1 - text), "replace"));
   std::string about = bytes.substr(detail);
   if (about.empty()) about = bytes.compare(0, 4, "Task") == 0 ? TaskOf(entry->id).Binary() : entry->id.Binary();
   return Call(hooks.system_error, {kind.ptr(), what.ptr(), BytesObject(about).ptr()});

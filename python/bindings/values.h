@@ -1,7 +1,7 @@
 // Values: Python objects to bytes and back.
 //
-// The first byte tells the kind. None, bool, small int, float, bytes and str are written here; everything else is a pickle
-// made by the hook `dumps`, with its large buffers beside it:
+// The first byte tells the kind. None, bool, small int, float, bytes and str are written here; everything else is a
+// pickle made by the hook `dumps`, with its large buffers beside it:
 //   'N' 'T' 'F'   None, True, False            'i' int64        'd' double
 //   'b' bytes     's' UTF-8                    'P' pickle
 //   'B' u32 buffers, u64 size of each, u32 pickle bytes, pickle; then the buffers, each at a multiple of 64
@@ -28,7 +28,9 @@ class EncodedValue {
   // `name` and `is_result` are for error messages. Raises what the hook raises.
   EncodedValue(nb::handle value, nb::handle name, bool is_result);
   ~EncodedValue();
-  EncodedValue(EncodedValue&& other) noexcept : pieces(std::move(other.pieces)), views_(std::move(other.views_)) { other.views_.clear(); }
+  EncodedValue(EncodedValue&& other) noexcept : pieces(std::move(other.pieces)), views_(std::move(other.views_)) {
+    other.views_.clear();
+  }
 
   ValuePieces pieces;
 

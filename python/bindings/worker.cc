@@ -1,8 +1,7 @@
 // The worker's main loop: takes tasks from the runtime and runs them in this interpreter.
 
-#include <nanobind/stl/string.h>
-
 #include <absl/container/flat_hash_map.h>
+#include <nanobind/stl/string.h>
 
 #include "python/bindings/values.h"
 
@@ -24,7 +23,8 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
     absl::StatusOr<KvReply> reply = absl::UnknownError("");
     {
       const nb::gil_scoped_release release;
-      reply = TheRuntime().Call<KvReply>(kHead, KvRequest{0, KvRequest::kGet, "definitions", std::string(id.Binary()), ""});
+      reply =
+          TheRuntime().Call<KvReply>(kHead, KvRequest{0, KvRequest::kGet, "definitions", std::string(id.Binary()), ""});
     }
     if (!reply.ok() || !reply->found) RaiseSystemError("RaySystemError", "the definition of the task was not exported");
     const std::string& blob = reply->values.at(0);
@@ -72,14 +72,16 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   nb::object Target() {
     switch (task_->header.kind) {
-      case TaskKind::kNormal: return Definition(task_->header.function, hooks.load_function);
+      case TaskKind::kNormal:
+        return Definition(task_->header.function, hooks.load_function);
       case TaskKind::kActorCreation:
         actor_class_name = task_->actor->spec.class_name;
         actor_name = task_->actor->spec.name;
         actor_restarts = task_->actor->incarnation;
         actor_resources = task_->actor->spec.running;
         return Definition(task_->header.function, hooks.load_class);
-      case TaskKind::kActorMethod: break;
+      case TaskKind::kActorMethod:
+        break;
     }
     if (actor_instance == nullptr) RaiseSystemError("RaySystemError", "the actor has no instance");
     return nb::getattr(nb::handle(actor_instance), nb::str(view_.name.data(), view_.name.size()));
@@ -110,7 +112,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     return nb::module_::import_("ray_engine._core").attr("get")(ObjectRef(current_session, entry));
   }
 
-  // ---- the end -----------------------------------------------------------------------------------------------------------
+  // ---- the end -----------------------------------------------------------------------------------------------------
 
   void Succeed(nb::object result) {
     if (IsCreation()) {
@@ -127,7 +129,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   void Fail(nb::python_error& exception) {
-    const bool cancelled = runtime_.WasCancelled(task_) && (exception.matches(PyExc_KeyboardInterrupt) || IsCancelledError(exception));
+    const bool cancelled =
+        runtime_.WasCancelled(task_) && (exception.matches(PyExc_KeyboardInterrupt) || IsCancelledError(exception));
     cancelled ? FailCancelled() : FailWith(MakeError(exception));
   }
 
@@ -185,17 +188,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
     if (PyErr_CheckSignals() != 0) PyErr_Clear();
   }
 
-  // ---- actors with coroutines or threads -----------------------------------------------------------------------------------
+  // ---- actors with coroutines or threads ---------------------------------------------------------------------------
 
   bool HandOver() {
     runtime_.Detach();
     const auto self = shared_from_this();
     const nb::object call = nb::cpp_function([self] { return self->Call(); });
-    const nb::object done = nb::cpp_function(
-        [self](nb::handle result, nb::handle error) {
-          self->Complete(result, error);
-        },
-        nb::arg("result").none(), nb::arg("error").none());
+    const nb::object done =
+        nb::cpp_function([self](nb::handle result, nb::handle error) { self->Complete(result, error); },
+                         nb::arg("result").none(), nb::arg("error").none());
     nb::borrow(async_loop).attr("submit")(IdBytes(task_->header.task.Binary()), call, done);
     return true;
   }
@@ -220,7 +221,10 @@ class Execution : public std::enable_shared_from_this<Execution> {
   void StartActorThreads() const {
     const ActorSpec& spec = task_->actor->spec;
     if (spec.is_async) {
-      async_loop = nb::module_::import_("ray_engine._private.async_actor").attr("AsyncActorLoop")(spec.max_concurrency).release().ptr();
+      async_loop = nb::module_::import_("ray_engine._private.async_actor")
+                       .attr("AsyncActorLoop")(spec.max_concurrency)
+                       .release()
+                       .ptr();
       return;
     }
     const nb::object thread = nb::module_::import_("threading").attr("Thread");
@@ -230,7 +234,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     }
   }
 
-  // ---- results and errors --------------------------------------------------------------------------------------------------
+  // ---- results and errors ------------------------------------------------------------------------------------------
 
   void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
     const std::uint32_t count = task_->header.num_returns;
@@ -258,7 +262,9 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const nb::object traceback = exception.traceback().is_valid() ? nb::borrow(exception.traceback()) : nb::none();
     return Encode(nb::borrow(exception.value()), traceback);
   }
-  std::string MakeTextError(const char* text) const { return Encode(nb::borrow(PyExc_RuntimeError)(nb::str(text)), nb::none()); }
+  std::string MakeTextError(const char* text) const {
+    return Encode(nb::borrow(PyExc_RuntimeError)(nb::str(text)), nb::none());
+  }
   std::string Encode(nb::object exception, nb::object traceback) const {
     const nb::bytes bytes = nb::cast<nb::bytes>(nb::borrow(hooks.make_error)(exception, Name(), traceback));
     return {bytes.c_str(), bytes.size()};

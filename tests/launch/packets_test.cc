@@ -43,11 +43,14 @@ Fork ExampleFork() {
 
 TEST(PacketsTest, AreEncodedAsInTheExamples) {
   const std::map<std::string, std::string> expected = {
-      {"fork", Hex(ExampleFork())},         {"kill", Hex(Kill{7, 15})},
+      {"fork", Hex(ExampleFork())},
+      {"kill", Hex(Kill{7, 15})},
       {"flush", Hex(Flush{77})},
       {"flushed", Hex(Flushed{77})},
-      {"forked", Hex(Forked{7, 4711, ""})}, {"not_forked", Hex(Forked{7, 0, "no more processes"})},
-      {"exited", Hex(Exited{7, 4711, 9})},  {"output", Hex(Output{7, 4711, true, "two\nlines\n"})},
+      {"forked", Hex(Forked{7, 4711, ""})},
+      {"not_forked", Hex(Forked{7, 0, "no more processes"})},
+      {"exited", Hex(Exited{7, 4711, 9})},
+      {"output", Hex(Output{7, 4711, true, "two\nlines\n"})},
   };
   EXPECT_EQ(ReadExamples(), expected);
 }

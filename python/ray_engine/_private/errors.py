@@ -18,8 +18,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def make_error(error: BaseException, function_name: str, tb=None) -> bytes:
-    """The pickled RayTaskError for what a task raised.
-    """
+    """The pickled RayTaskError for what a task raised."""
     try:
         return _encode(_task_error(error, function_name, tb))
     except Exception:
