@@ -11,6 +11,8 @@ from ray_engine._private import options as rules
 from ray_engine._private.actor_description import METHOD_MARKS
 from ray_engine._private.ids import ActorID
 from ray_engine._private.session import session
+from ray_engine._private.signature import is_generator
+from ray_engine._private.system_methods import exit_actor  # noqa: F401
 from ray_engine.exceptions import ActorAlreadyExistsError
 
 
@@ -293,7 +295,7 @@ class ActorMethod:
             "describe": f"{self._description.module}.{name}",
         }
         caller = _core.MethodCaller(self._actor_ref, method.name, request)
-        return caller if method.decorator is None else _decorated(method.decorator, caller)
+        return caller if method.decorator is None else requests.decorated(method.decorator, caller)
 
     def options(self, **method_options):
         """The same method with other options; has .remote()."""
@@ -328,11 +330,6 @@ def _load_method(handle, name):
     return getattr(handle, name)
 
 
-def _decorated(decorate, caller):
-    invoke = decorate(lambda args, kwargs: caller(*args, **kwargs))
-    return lambda *args, **kwargs: invoke(args, kwargs)
-
-
 # ---- said of methods, and inside actors -----------------------------------------------------------------------------
 
 
@@ -355,25 +352,9 @@ def method(*args, **kwargs):
 
 
 def _mark(function, method_options):
-    from ray_engine.remote_function import _is_generator
-
-    rules.check_num_returns(method_options.get("num_returns"), _is_generator(function))
+    rules.check_num_returns(method_options.get("num_returns"), is_generator(function))
     marks = {name: mark for mark, name in METHOD_MARKS.items()}
     for name, value in method_options.items():
         if name in marks:
             setattr(function, marks[name], value)
     return function
-
-
-class _ActorExit(SystemExit):
-    """Ends the actor's process as asked for; the engine does not restart it."""
-
-
-def exit_actor():
-    """Ends the actor this is called in, as soon as it is called. Calls that wait fail, and it is not restarted."""
-    task = _core.current_task()
-    if not task or not task.get("actor_id"):
-        raise TypeError(
-            f"exit_actor API is called on a non-actor worker, {session.role}. It ends the actor whose method calls it."
-        )
-    raise _ActorExit("exit_actor() is called.")

@@ -11,6 +11,8 @@ from traceback import format_exception
 
 import cloudpickle
 
+from ray_engine._private import dual_error
+
 logger = logging.getLogger("ray.exceptions")
 
 
@@ -52,7 +54,7 @@ class TaskCancelledError(RayError):
 class RayTaskError(RayError):
     """A task raised an exception: `cause`, with the text of its remote traceback.
 
-    A cause that cannot be pickled is replaced by a RayError that tells what it was.
+    `ip` is that of the node it ran on.
     """
 
     def __init__(
@@ -62,10 +64,10 @@ class RayTaskError(RayError):
         self.traceback_str = traceback_str
         self.proctitle = proctitle or f"ray::{function_name}"
         self.pid = pid or os.getpid()
-        self.ip = ip or _own_address()
+        self.ip = ip or "127.0.0.1"
         self.actor_repr = actor_repr
         self._actor_id = actor_id
-        self.cause = _picklable(cause, traceback_str)
+        self.cause = cause
         self.args = (function_name, traceback_str, self.cause, proctitle, pid, ip)
 
     def __reduce__(self):
@@ -91,9 +93,7 @@ class RayTaskError(RayError):
         return self
 
     def make_dual_exception_instance(self):
-        from ray_engine._private import dual_error
-
-        return dual_error.make(self.cause, str(self))
+        return dual_error.make(RayTaskError, self.cause, str(self))
 
     def __str__(self):
         lines = []
@@ -104,23 +104,6 @@ class RayTaskError(RayError):
     def _origin(self) -> str:
         actor = f", actor_id={self._actor_id}, repr={self.actor_repr}" if self.actor_repr else ""
         return f"{self.proctitle}() (pid={self.pid}, ip={self.ip}{actor})"
-
-
-def _own_address() -> str:
-    from ray_engine._private.session import session
-
-    return session.info.get("node_ip", "127.0.0.1")
-
-
-def _picklable(cause, traceback_str):
-    from ray_engine._private.serialization import dumps_plain
-
-    try:
-        dumps_plain(cause)
-        return cause
-    except Exception as error:
-        name = f"{type(cause).__module__}.{type(cause).__name__}"
-        return RayError(f"Exception {name} isn't serializable: {error}.\nOriginal exception details:\n{traceback_str}")
 
 
 def _rebuild_task_error(state):

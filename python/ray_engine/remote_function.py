@@ -10,7 +10,7 @@ from ray_engine import _core
 from ray_engine._private import definitions, requests, unavailable
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
-from ray_engine._private.signature import Signature
+from ray_engine._private.signature import Signature, is_generator
 
 _MAX_VARIANTS = 64  # of options() per function that are remembered
 
@@ -24,7 +24,7 @@ class RemoteFunction:
                 "'async def' should not be used for remote tasks. "
                 "You can wrap the async function with `asyncio.run(f())`."
             )
-        rules.check_task(task_options, in_options=False, is_generator=_is_generator(function))
+        rules.check_task(task_options, in_options=False, is_generator=is_generator(function))
         requests.environment(task_options.get("runtime_env"))
         self._set(function, task_options)
 
@@ -63,13 +63,13 @@ class RemoteFunction:
         function = self._function
         name = f"{function.__module__}.{function.__qualname__}"
         function_id = definitions.export("function", function, f"the function {name}")
-        request = requests.task(task_options, is_generator=_is_generator(function))
+        request = requests.task(task_options, is_generator=is_generator(function))
         if self._signature is None:
             self._signature = Signature.of(function)
         request.update(self._signature.options(), describe=name)
         caller = _core.TaskCaller(function_id, function.__name__, request)
         decorate = getattr(function, "__ray_invocation_decorator__", None)
-        return caller if decorate is None else _decorated(decorate, caller)
+        return caller if decorate is None else requests.decorated(decorate, caller)
 
     def options(self, **task_options):
         """The same function with other options; has .remote() and .bind()."""
@@ -87,7 +87,7 @@ class RemoteFunction:
     def _variant(self, task_options):
         merged = {name: value for name, value in self._default_options.items() if name != "max_calls"}
         merged.update(task_options)
-        rules.check_task(merged, in_options=True, is_generator=_is_generator(self._function))
+        rules.check_task(merged, in_options=True, is_generator=is_generator(self._function))
         return _WithOptions(self, merged)
 
     def _remote(self, args=None, kwargs=None, **task_options):
@@ -131,13 +131,3 @@ class _WithOptions:
 
     def bind(self, *args, **kwargs):
         return self._owner.bind(*args, **kwargs)
-
-
-def _is_generator(function) -> bool:
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-
-
-def _decorated(decorate, caller):
-    """The caller as the function's __ray_invocation_decorator__ wants it."""
-    invoke = decorate(lambda args, kwargs: caller(*args, **kwargs))
-    return lambda *args, **kwargs: invoke(args, kwargs)

@@ -11,7 +11,7 @@ import types
 from dataclasses import dataclass, field
 
 from ray_engine._private.serialization import dumps_plain
-from ray_engine._private.signature import Signature
+from ray_engine._private.signature import Signature, is_generator
 
 _METHOD_TYPES = (types.FunctionType, types.MethodType)
 
@@ -81,7 +81,7 @@ def _describe_method(cls, name, method) -> MethodDescription:
     return MethodDescription(
         name,
         Signature.of(function, skip_first=not bound) if is_plain else Signature(None),
-        is_generator=inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function),
+        is_generator=is_generator(function),
         **{METHOD_MARKS[mark]: value for mark, value in marks.items()},
     )
 

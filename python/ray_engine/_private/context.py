@@ -17,7 +17,8 @@ _NO_COUNTERPART = (
 
 
 class RayContext(Mapping):
-    def __init__(self, info: dict):
+    def __init__(self, info: dict, disconnect):
+        self.disconnect = disconnect
         self.dashboard_url = None
         self.python_version = platform.python_version()
         self.ray_version = __version__
@@ -52,11 +53,6 @@ class RayContext(Mapping):
 
     def __exit__(self, *_):
         self.disconnect()
-
-    def disconnect(self):
-        from ray_engine._private.lifecycle import shutdown
-
-        shutdown()
 
     def __repr__(self):
         address = self.address_info["address"]

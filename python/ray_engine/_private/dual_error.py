@@ -6,8 +6,6 @@ whatever its constructor wants.
 
 import sys
 
-from ray_engine.exceptions import RayTaskError
-
 
 class _DualBehaviour:
     """What such an error does itself; the rest comes from the cause."""
@@ -26,7 +24,7 @@ class _DualBehaviour:
         self._dual_args = value
 
     def __reduce__(self):
-        return make, (self.cause, str(self))
+        return make, (self._base, self.cause, str(self))
 
     def __getattr__(self, name):
         if name in ("cause", "_dual_args"):
@@ -34,13 +32,16 @@ class _DualBehaviour:
         return getattr(self.cause, name)
 
 
-def make(cause, text):
-    """The error for `cause` that shows as `text`. Raises what the cause's class raises if it cannot be derived from."""
+def make(base, cause, text):
+    """The error of class `base` for `cause` that shows as `text`.
+
+    Raises what the class of the cause raises if it cannot be derived from.
+    """
     cause_class = type(cause)
-    members = {"__str__": lambda self: text, "__module__": RayTaskError.__module__}
+    members = {"__str__": lambda self: text, "__module__": base.__module__, "_base": base}
     if sys.version_info >= (3, 11) and issubclass(cause_class, BaseExceptionGroup):  # noqa: F821
         members["__new__"] = lambda cls, cause: cause_class.__new__(cls, cause.message, cause.exceptions)
     elif issubclass(cause_class, OSError):  # keeps errno, strerror and filename
         members["__new__"] = lambda cls, cause: cause_class.__new__(cls, *cause.__reduce__()[1])
-    dual_class = type(f"RayTaskError({cause_class.__name__})", (_DualBehaviour, RayTaskError, cause_class), members)
+    dual_class = type(f"{base.__name__}({cause_class.__name__})", (_DualBehaviour, base, cause_class), members)
     return dual_class(cause)

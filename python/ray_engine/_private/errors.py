@@ -13,6 +13,7 @@ from ray_engine import exceptions
 from ray_engine._private import definitions
 from ray_engine._private.ids import ActorID, TaskID
 from ray_engine._private.serialization import dumps_plain
+from ray_engine._private.session import session
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -75,7 +76,26 @@ def _task_error(error, function_name, tb):
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
     text = _format(error, tb)
     actor_id, actor_repr = definitions.current_actor()
-    return exceptions.RayTaskError(function_name, text, cause, actor_id=actor_id, actor_repr=actor_repr)
+    return exceptions.RayTaskError(
+        function_name,
+        text,
+        _picklable(cause, text),
+        ip=session.info.get("node_ip"),
+        actor_id=actor_id,
+        actor_repr=actor_repr,
+    )
+
+
+def _picklable(cause, text):
+    """The cause, or a RayError that tells what it was."""
+    try:
+        dumps_plain(cause)
+        return cause
+    except Exception as error:
+        name = f"{type(cause).__module__}.{type(cause).__name__}"
+        return exceptions.RayError(
+            f"Exception {name} isn't serializable: {error}.\nOriginal exception details:\n{text}"
+        )
 
 
 def _encode(error) -> bytes:

@@ -240,4 +240,4 @@ os.register_at_fork(after_in_child=session.end)  # a child of user code is not p
 def context():
     from ray_engine._private.context import RayContext
 
-    return RayContext(session.info)
+    return RayContext(session.info, shutdown)

@@ -165,3 +165,9 @@ def _strategy(options):
     if isinstance(strategy, NodeAffinitySchedulingStrategy):
         return "node", strategy.node_id, bool(strategy.soft)
     raise unavailable.option("scheduling_strategy", strategy)
+
+
+def decorated(decorate, caller):
+    """The caller as a function's __ray_invocation_decorator__ wants it."""
+    invoke = decorate(lambda args, kwargs: caller(*args, **kwargs))
+    return lambda *args, **kwargs: invoke(args, kwargs)

@@ -18,6 +18,8 @@ from types import CodeType, FunctionType
 import cloudpickle
 
 from ray_engine._core import ObjectRef
+from ray_engine._private import culprit
+from ray_engine.exceptions import RaySystemError
 
 _KEEP_BYTES = 1 << 20  # a pickler whose output was larger is not kept for reuse
 _loads = pickle.loads
@@ -137,8 +139,6 @@ def loads(data, buffers=(), refs=()):
     try:
         return _load_with_refs(data, buffers, refs) if refs else _loads(data, buffers=buffers)
     except Exception as error:
-        from ray_engine.exceptions import RaySystemError
-
         raise RaySystemError(error, traceback.format_exc()) from error
 
 
@@ -189,8 +189,6 @@ def _describe(obj, name, is_result) -> str:
 
 def unserializable(obj, what: str) -> TypeError:
     """The error that names the culprit inside `obj`."""
-    from ray_engine.util.check_serialize import inspect_serializability
-
     report = io.StringIO()
-    inspect_serializability(obj, print_file=report)
+    culprit.report(dumps_plain, obj, print_file=report)
     return TypeError(f"Could not serialize {what}:\n{report.getvalue()}")

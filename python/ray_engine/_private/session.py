@@ -10,6 +10,7 @@ Thread rule: begin() and end() run under lifecycle's lock; readers need none.
 import weakref
 
 from ray_engine._private.ids import JobID, NodeID, WorkerID
+from ray_engine.exceptions import RaySystemError
 
 
 class Session:
@@ -50,8 +51,6 @@ class Session:
 
     def check_connected(self):
         if not self.connected:
-            from ray_engine.exceptions import RaySystemError
-
             raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
 
     @property

@@ -76,3 +76,7 @@ def _without_self(parameters):
 def _parameter(name, kind, has_default):
     empty = inspect.Parameter.empty
     return inspect.Parameter(name, inspect._ParameterKind(kind), default=None if has_default else empty)
+
+
+def is_generator(function) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
