@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
 namespace ray_engine::python {

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "engine/base/clock.h"
+#include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
 namespace ray_engine::python {

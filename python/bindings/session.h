@@ -36,6 +36,8 @@ struct Hooks {
 
 extern Session* current_session;  // null before the first connect()
 extern Hooks hooks;
+// Cancels a call of this process's async actor; set by the worker's part.
+extern void (*cancel_method)(const TaskId& task);
 
 // The live runtime; raises RaySystemError if there is none.
 Runtime& TheRuntime();
@@ -69,14 +71,5 @@ class ObjectRef {
   ObjectId id_;
   ProcessId owner_;
 };
-
-// Cancels a call of this process's async actor.
-void CancelMethod(const TaskId& task);
-
-void BindSession(nb::module_& module);
-void BindObjects(nb::module_& module);
-void BindCalls(nb::module_& module);
-void BindWorker(nb::module_& module);
-void BindServices(nb::module_& module);
 
 }  // namespace ray_engine::python

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "python/bindings/module.h"
+
 namespace ray_engine::python {
 namespace {
 

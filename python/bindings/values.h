@@ -43,6 +43,4 @@ nb::object DecodeValue(std::string_view bytes, const std::shared_ptr<Pin>& pin, 
 // The exception to raise for a ready object that is an error.
 nb::object DecodeError(ObjectEntry* entry);
 
-void BindValues(nb::module_& module);
-
 }  // namespace ray_engine::python

@@ -3,6 +3,7 @@
 #include <absl/container/flat_hash_map.h>
 #include <nanobind/stl/string.h>
 
+#include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
 namespace ray_engine::python {
@@ -327,15 +328,16 @@ nb::object CurrentTask() {
   return task;
 }
 
-}  // namespace
-
 void CancelMethod(const TaskId& task) {
   if (async_loop == nullptr) return;
   const nb::gil_scoped_acquire gil;
   nb::borrow(async_loop).attr("cancel")(IdBytes(task.Binary()));
 }
 
+}  // namespace
+
 void BindWorker(nb::module_& module) {
+  cancel_method = &CancelMethod;
   module.def("run_worker", &RunWorker);
   module.def("current_task", &CurrentTask);
 }

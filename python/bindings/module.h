@@ -1,0 +1,18 @@
+// The parts of the Python module; each binds what its file of the same name defines.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace ray_engine::python {
+
+namespace nb = nanobind;
+
+void BindSession(nb::module_& module);
+void BindValues(nb::module_& module);
+void BindObjects(nb::module_& module);
+void BindCalls(nb::module_& module);
+void BindWorker(nb::module_& module);
+void BindServices(nb::module_& module);
+
+}  // namespace ray_engine::python

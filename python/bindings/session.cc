@@ -1,0 +1,139 @@
+// The connection: joining a session and leaving it, and what Python gave us to call.
+
+#include "python/bindings/session.h"
+
+#include <nanobind/stl/string.h>
+
+#include <utility>
+
+#include "engine/base/version.h"
+#include "python/bindings/module.h"
+
+namespace ray_engine::python {
+
+Session* current_session = nullptr;
+Hooks hooks;
+void (*cancel_method)(const TaskId& task) = nullptr;
+
+namespace {
+PyObject* auto_init = nullptr;  // called when the API is used before init()
+}
+
+Runtime& TheRuntime() {
+  const auto connected = [] { return current_session != nullptr && current_session->runtime != nullptr; };
+  if (!connected() && auto_init != nullptr) nb::borrow(auto_init)();
+  if (!connected()) {
+    RaiseSystemError("RaySystemError", "Ray has not been started yet. You can start Ray with 'ray.init()'.");
+  }
+  return *current_session->runtime;
+}
+
+void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail) {
+  if (hooks.system_error == nullptr) throw std::runtime_error(std::string(text));
+  const nb::object error = nb::borrow(hooks.system_error)(
+      nb::str(kind.data(), kind.size()), nb::str(text.data(), text.size()), nb::bytes(detail.data(), detail.size()));
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
+  throw nb::python_error();
+}
+
+void CheckSignals() {
+  if (PyErr_CheckSignals() != 0) throw nb::python_error();
+}
+
+namespace {
+
+void SetHooks(const nb::dict& given) {
+  const auto hook = [&given](const char* name) { return nb::object(given[name]).inc_ref().ptr(); };
+  hooks.dumps = hook("dumps");
+  hooks.loads = hook("loads");
+  hooks.load_function = hook("load_function");
+  hooks.load_class = hook("load_class");
+  hooks.make_error = hook("make_error");
+  hooks.system_error = hook("system_error");
+  hooks.raise_task_error = hook("raise_task_error");
+  hooks.driver_line = hook("driver_line");
+}
+
+void PrintDriverLine(const DriverLine& line) {
+  if (Py_IsInitialized() == 0) return;
+  const nb::gil_scoped_acquire gil;
+  try {
+    nb::borrow(hooks.driver_line)(line.is_stderr, line.prefix, nb::str(line.text.data(), line.text.size()));
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable("driver_line");
+  }
+}
+
+absl::StatusOr<UniqueFd> OpenSocket(int fd, const std::string& address) {
+  if (fd >= 0) return UniqueFd(fd);
+  absl::StatusOr<ControlSocket> socket = ControlSocket::Connect(address);
+  if (!socket.ok()) return socket.status();
+  Hello hello;
+  hello.build = BuildId();
+  const absl::Status sent = socket->Send(hello);
+  if (!sent.ok()) return sent;
+  return socket->TakeFd();
+}
+
+nb::dict Describe(const Welcome& welcome) {
+  nb::dict info;
+  info["node_id"] = nb::bytes(welcome.node.Binary().data(), NodeId::kSize);
+  info["worker_id"] = nb::bytes(welcome.worker.Binary().data(), WorkerId::kSize);
+  info["node_ip"] = welcome.node_address;
+  info["hostname"] = welcome.hostname;
+  info["session"] = welcome.session;
+  info["socket_name"] = welcome.socket_name;
+  info["node_index"] = welcome.node_index;
+  return info;
+}
+
+nb::dict Connect(int fd, const std::string& address, const std::string& role, const nb::dict& given) {
+  SetHooks(given);
+  absl::StatusOr<std::unique_ptr<Runtime>> runtime = absl::UnknownError("");
+  {
+    const nb::gil_scoped_release release;
+    absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
+    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine, cancel_method})
+                          : socket.status();
+  }
+  if (!runtime.ok()) {
+    PyErr_SetString(PyExc_ConnectionError, std::string(runtime.status().message()).c_str());
+    throw nb::python_error();
+  }
+  current_session = new Session{*std::move(runtime)};
+  return Describe(current_session->runtime->welcome());
+}
+
+void Disconnect() {
+  if (current_session == nullptr || current_session->runtime == nullptr) return;
+  const std::unique_ptr<Runtime> runtime = std::move(current_session->runtime);
+  const nb::gil_scoped_release release;
+  runtime->Close();
+}
+
+// Waits until what workers have printed so far has been printed here, at most for `seconds`.
+void FlushOutput(double seconds) {
+  Runtime& runtime = TheRuntime();
+  const nb::gil_scoped_release release;
+  const std::int64_t deadline = NowNs() + static_cast<std::int64_t>(seconds * 1e9);
+  if (!runtime.Call<OutputFlushed>(kHead, ::ray_engine::FlushOutput{}, deadline).ok()) return;
+  runtime.WaitForUpcalls(deadline);
+}
+
+}  // namespace
+
+void BindSession(nb::module_& module) {
+  module.attr("__version__") = std::string(Version());
+  module.attr("__commit__") = std::string(Commit());
+  module.def("build_id", [] { return std::string(BuildId()); });
+  module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver",
+             nb::arg("hooks"));
+  module.def("set_auto_init", [](nb::callable init) { auto_init = init.release().ptr(); });
+  module.def("flush_output", &FlushOutput, nb::arg("seconds"));
+  module.def("disconnect", &Disconnect);
+  module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });
+  module.def("stats", [] { return TheRuntime().StatsText(); });
+  module.def("set_job", [](nb::bytes job) { TheRuntime().set_job(JobId::FromBinary({job.c_str(), JobId::kSize})); });
+}
+
+}  // namespace ray_engine::python
