@@ -62,6 +62,7 @@ WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRe
       LeaveProgress();
       progressing_ = false;
       if (waiters_ > 0) waiters_cv_.notify_all();
+      if (result == WaitResult::kReady && !ready()) continue;  // taken back by what came while leaving
       return result;
     }
     const std::int64_t now = NowNs();

@@ -197,7 +197,7 @@ class Runtime : private Ownership::Listener {
   absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type,
                                       absl::FunctionRef<std::string(std::uint64_t)> encode, std::int64_t deadline_ns);
 
-  // Progress. All with the lock held; WaitFor releases it while it spins or sleeps.
+  // Progress. All with the lock held; WaitFor releases it while it spins or sleeps. After kReady, ready() holds.
   class ProgramWait;
   WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
                      bool gives_cpu = false);

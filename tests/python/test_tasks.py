@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import pytest
 import ray_engine as ray
@@ -291,3 +292,15 @@ def test_task_started_by_a_task_is_owned_by_it(cluster):
         return [inner.remote(i) for i in range(5)]
 
     assert ray.get(ray.get(outer.remote())) == [0, 2, 4, 6, 8]
+
+
+def test_bursts_lose_no_worker(cluster):
+    """A worker gives back queued tasks while it takes the next one; max_retries=0 shows every worker that dies."""
+
+    @ray.remote(max_retries=0)
+    def same(i):
+        return i
+
+    for pause in [0, 0.01, 0.03, 0.1] * 3:
+        assert ray.get([same.remote(i) for i in range(10_000)]) == list(range(10_000))
+        time.sleep(pause)  # longer than an idle lease lives, or shorter
