@@ -45,6 +45,7 @@ void Executor::Finished(ExecTask* task) {
   done->actor.reset();
   done->cancelled = false;
   done->interruptible = true;
+  done->consumed = 0;
   pool_.push_back(std::move(done));
 }
 
@@ -66,6 +67,12 @@ void Executor::GiveBack() {
 void Executor::GiveBackIfOverrun(Nanoseconds now) {
   if (queue_.empty() || running_.empty() || now - running_.front()->started_at < kOverrun) return;
   GiveBack();
+}
+
+void Executor::On(const StreamConsumed& message) {
+  for (const auto& task : running_) {
+    if (task->header.task == message.task) task->consumed = std::max(task->consumed, message.count);
+  }
 }
 
 ExecTask* Executor::Cancel(const TaskId& id) {

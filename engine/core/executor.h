@@ -29,8 +29,9 @@ struct ExecTask {
   std::string payload;              // the whole spec
   std::optional<StartActor> actor;  // kActorCreation
   Nanoseconds started_at{0};
-  bool cancelled = false;     // while it was running
-  bool interruptible = true;  // until its user code has returned
+  bool cancelled = false;      // while it was running
+  bool interruptible = true;   // until its user code has returned
+  std::uint32_t consumed = 0;  // of the items it has yielded
 };
 
 class Executor {
@@ -54,6 +55,7 @@ class Executor {
   void GiveBackIfOverrun(Nanoseconds now);
   bool NeedsTick() const { return !queue_.empty() && !running_.empty(); }
 
+  void On(const StreamConsumed& message);
   // Cancels a queued task at once (its owner is told) and returns nullptr; returns a running one, marked; nullptr if
   // the task is not here.
   ExecTask* Cancel(const TaskId& task);

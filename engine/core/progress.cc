@@ -253,6 +253,10 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return with(TasksReturned{}, [&](const auto& m) { submitter_->On(from, m, now); });
     case MessageType::kCancelTask:
       return with(CancelTask{}, [&](const auto& m) { OnCancel(from, m); });
+    case MessageType::kStreamItem:
+      return with(StreamItem{}, [&](StreamItem& m) { OnStreamItem(from, std::move(m)); });
+    case MessageType::kStreamConsumed:
+      return with(StreamConsumed{}, [&](const auto& m) { OnStreamConsumed(m); });
     case MessageType::kReturnYourQueue:
       return executor_->GiveBack();
     case MessageType::kValueRequest:
@@ -312,6 +316,19 @@ void Runtime::OnTaskDone(ProcessId from, std::string_view payload) {
   if (may_retry && record->options->retry_if != nullptr)
     return AskWhetherToRetry(from, record, done, std::move(values));
   EndTask(from, record, done, std::move(values));
+}
+
+void Runtime::OnStreamItem(ProcessId from, StreamItem item) {
+  TaskRecord* record = tasks_->Get(item.slot);
+  if (record == nullptr || record->attempt != item.attempt || record->stream == nullptr) {
+    return ownership_->Refuse(item.value);
+  }
+  record->stream->OnItem(from, item.index, std::move(item.value));
+}
+
+void Runtime::OnStreamConsumed(const StreamConsumed& message) {
+  executor_->On(message);
+  if (waiters_ > 0) waiters_cv_.notify_all();
 }
 
 // Which exceptions are retried may be a question for the program's interpreter.

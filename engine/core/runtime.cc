@@ -25,6 +25,8 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.kind);
   Append(&key, options.function);
   Append(&key, options.num_returns);
+  Append(&key, options.yields);
+  Append(&key, options.stream_limit);
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);
   Append(&key, options.retry_if.get());
@@ -240,6 +242,12 @@ bool Runtime::IsReady(ObjectEntry* entry) {
   return entry->ready;
 }
 
+bool Runtime::IsHere(ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  if (entry->kind != WireValue::kStored || entry->node == welcome_.node_index) return true;
+  return entry->rare != nullptr && !entry->rare->pin.expired();
+}
+
 bool Runtime::OwnerIsGone(const ObjectEntry* entry) {
   const std::lock_guard lock(mutex_);
   return ownership_->IsGone(entry->owner);
@@ -345,8 +353,7 @@ CallOptions* Runtime::Intern(const CallOptions& options) {
   return interned.get();
 }
 
-TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id,
-                               std::vector<ObjectEntry*>* returns) {
+TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, Submitted* submitted) {
   TaskRecord* record = tasks_->New(id, options);
   record->payload.swap(args->payload);
   record->payload += options->resources;
@@ -362,24 +369,32 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
   header.keyword_count = args->keywords;
   header.kind = options->kind;
   header.retry_exceptions = options->retry_exceptions;
+  header.yields = options->yields;
+  header.stream_limit = options->stream_limit;
   std::memcpy(record->payload.data(), &header, sizeof header);
   for (ObjectEntry* entry : record->returns) {
     ownership_->Hold(entry);
-    returns->push_back(entry);
+    submitted->returns.push_back(entry);
+  }
+  if (options->yields == Yields::kStreaming) {
+    record->stream = std::make_shared<Stream>(ownership_.get(), peers_.get(), id, options->stream_limit);
+    submitted->stream = record->stream;
   }
   args->Clear();
   return record;
 }
 
-void Runtime::Submit(CallOptions* options, CallArgs* args, std::vector<ObjectEntry*>* returns) {
+Submitted Runtime::Submit(CallOptions* options, CallArgs* args) {
   const std::lock_guard lock(mutex_);
-  submitter_->Submit(NewRecord(options, args, NewTaskId(), returns), Nanoseconds(0));
+  Submitted submitted;
+  submitter_->Submit(NewRecord(options, args, NewTaskId(), &submitted), Nanoseconds(0));
   AfterSubmit();
+  return submitted;
 }
 
-void Runtime::SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEntry* handle, CallArgs* args,
-                           std::vector<ObjectEntry*>* returns) {
+Submitted Runtime::SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEntry* handle, CallArgs* args) {
   const std::lock_guard lock(mutex_);
+  Submitted submitted;
   TaskId id;
   const std::uint64_t unique = random_base_ + ++task_count_;
   std::memcpy(id.data(), &unique, 8);
@@ -388,8 +403,9 @@ void Runtime::SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEnt
     ownership_->Hold(handle);
     args->holds.push_back(handle);
   }
-  actors_->Submit(NewRecord(options, args, id, returns), actor);
+  actors_->Submit(NewRecord(options, args, id, &submitted), actor);
   AfterSubmit();
+  return submitted;
 }
 
 // A program that submits in a loop must take in the replies, or its workers' rings fill up.
@@ -409,7 +425,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   const bool named = !spec.name.empty();
   auto reply = std::make_shared<PendingReply>();
   if (named) replies_.emplace(token, reply);
-  std::vector<ObjectEntry*> none;
+  Submitted none;
   TaskId id;
   std::memcpy(id.data() + 8, spec.actor.data(), ActorId::kSize);
   spec.creator = self();
@@ -458,6 +474,33 @@ ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {
   actors_->Watch(line);
   return line->last;
 }
+
+// ---- streams -------------------------------------------------------------------------------------------------------
+
+ObjectEntry* Runtime::PeekItem(Stream* stream) {
+  const std::lock_guard lock(mutex_);
+  ObjectEntry* entry = stream->Peek();
+  ownership_->Hold(entry);
+  return entry;
+}
+
+ObjectEntry* Runtime::TakeItem(Stream* stream) {
+  const std::lock_guard lock(mutex_);
+  return stream->Peek()->ready && !stream->AtEnd() ? stream->Take() : nullptr;
+}
+
+bool Runtime::StreamHasEnded(Stream* stream) {
+  const std::lock_guard lock(mutex_);
+  return stream->Peek()->ready && stream->AtEnd();
+}
+
+void Runtime::CloseStream(Stream* stream) {
+  const std::lock_guard lock(mutex_);
+  stream->Close();
+  Unpark();
+}
+
+// ---- services ------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
                                              absl::FunctionRef<std::string(std::uint64_t)> encode,

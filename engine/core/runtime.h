@@ -65,6 +65,12 @@ struct CallArgs {
   void Clear() { holds.clear(), unresolved.clear(), count = keywords = 0; }
 };
 
+// What a call returns: its objects, each held once for the caller, and the stream of one that yields.
+struct Submitted {
+  std::vector<ObjectEntry*> returns;
+  std::shared_ptr<Stream> stream;
+};
+
 enum class WaitResult { kReady, kTimeout, kInterrupted, kDisconnected };
 
 // What a thread of this process is running; empty for a driver.
@@ -114,6 +120,8 @@ class Runtime : private Ownership::Listener {
                          bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
   // Did the process that owns the object end?
+  // Getting its value will move nothing between nodes. REQUIRES: IsReady().
+  bool IsHere(ObjectEntry* entry);
   bool OwnerIsGone(const ObjectEntry* entry);
   // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says
   // why).
@@ -126,16 +134,24 @@ class Runtime : private Ownership::Listener {
 
   // The one CallOptions with these contents.
   CallOptions* Intern(const CallOptions& options);
-  // Returns the return objects, each held once for the caller. `args` is consumed.
-  void Submit(CallOptions* options, CallArgs* args, std::vector<ObjectEntry*>* returns);
-  void SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEntry* handle, CallArgs* args,
-                    std::vector<ObjectEntry*>* returns);
+  // `args` is consumed.
+  Submitted Submit(CallOptions* options, CallArgs* args);
+  Submitted SubmitMethod(CallOptions* options, const ActorId& actor, ObjectEntry* handle, CallArgs* args);
   // Returns the object that counts the handles, held once. An error if the name is taken.
   absl::StatusOr<ObjectEntry*> CreateActor(CallOptions* options, CallArgs* args, ActorSpec spec);
   ActorId NewActorId();
   void Cancel(ObjectEntry* entry, bool force, bool recursive);
   void KillActor(const ActorId& actor, bool no_restart);
   ActorUpdate ActorStateOf(const ActorId& actor);
+
+  // ---- streams -----------------------------------------------------------------------------------------------------
+
+  // The next item, held once for the caller. It may be the end: see TakeItem().
+  ObjectEntry* PeekItem(Stream* stream);
+  // Hands over the next item with its hold; null if the stream has ended, or the item is not there yet.
+  ObjectEntry* TakeItem(Stream* stream);
+  bool StreamHasEnded(Stream* stream);  // and all items have been taken
+  void CloseStream(Stream* stream);
 
   // ---- worker ------------------------------------------------------------------------------------------------------
 
@@ -146,6 +162,10 @@ class Runtime : private Ownership::Listener {
   // Ends the task: sends the values to the owner. `received` is what ReceiveArgs gave.
   void FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
                   const std::vector<ObjectEntry*>& received);
+  // Sends the next item of a task that yields. False if the task must wait for its reader: WaitForReader().
+  bool YieldItem(ExecTask* task, std::uint32_t index, ValuePieces value);
+  // kReady once there is room for another item after `index`, or the task was cancelled.
+  WaitResult WaitForReader(ExecTask* task, std::uint32_t index);
   void FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received);
   // Called with SIGINT to be sent to the thread that runs tasks.
   void SetMainThread(pthread_t thread) { main_thread_ = thread; }
@@ -208,6 +228,8 @@ class Runtime : private Ownership::Listener {
   void LeaveProgress();
   int Drain();
   void Dispatch(const FrameHeader& header, std::string_view payload);
+  void OnStreamItem(ProcessId from, StreamItem item);
+  void OnStreamConsumed(const StreamConsumed& message);
   void OnTaskDone(ProcessId from, std::string_view payload);
   void EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
   void AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
@@ -231,6 +253,7 @@ class Runtime : private Ownership::Listener {
   void TellBlocked();
   void TellUnblocked();
   void UpdateWantsReplies();
+  static bool HasRoom(const ExecTask& task, std::uint32_t index);
 
   // Values.
   absl::StatusOr<WireValue> MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,
@@ -238,7 +261,7 @@ class Runtime : private Ownership::Listener {
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
   TaskId NewTaskId();
-  TaskRecord* NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, std::vector<ObjectEntry*>* returns);
+  TaskRecord* NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, Submitted* submitted);
 
   const Welcome welcome_;
   ControlSocket socket_;  // open for life: its end tells the engine

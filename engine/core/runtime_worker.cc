@@ -58,6 +58,30 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
   Unpark();
 }
 
+bool Runtime::YieldItem(ExecTask* task, std::uint32_t index, ValuePieces pieces) {
+  std::unique_lock lock(mutex_);
+  StreamItem item{task->header.slot, task->header.attempt, index, {}};
+  absl::StatusOr<WireValue> value = MakeValue(lock, ReturnObjectId(task->header.task, index + 2), task->owner, pieces);
+  item.value =
+      value.ok() ? *std::move(value) : SystemError("ObjectStoreFullError", std::string(value.status().message()));
+  ownership_->GrantContained(pieces.contained, task->owner, &item.value);
+  ownership_->SendGuarded(task->owner, MessageType::kStreamItem, Encode(item), false);
+  for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
+  Unpark();
+  return HasRoom(*task, index);
+}
+
+bool Runtime::HasRoom(const ExecTask& task, std::uint32_t index) {
+  const std::uint32_t limit = task.header.stream_limit;
+  return limit == 0 || task.cancelled || index + 1 < task.consumed || index + 1 - task.consumed < limit;
+}
+
+WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
+  std::unique_lock lock(mutex_);
+  return WaitFor(
+      lock, [&] { return HasRoom(*task, index); }, kNever, true);
+}
+
 void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {
   const std::lock_guard lock(mutex_);
   const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error};

@@ -119,6 +119,7 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
 }
 
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
+  if (record->stream != nullptr) record->stream->End(!values.empty() && values[0].is_error ? &values[0] : nullptr);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
     ownership_->SetValue(record->returns[i], i < values.size()
                                                  ? std::move(values[i])
@@ -128,6 +129,7 @@ void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
 }
 
 void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
+  if (record->stream != nullptr) record->stream->End(&error);
   for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
   Free(record);
 }

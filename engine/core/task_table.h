@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "engine/core/ownership.h"
+#include "engine/core/stream.h"
 #include "engine/wire/task_spec.h"
 
 namespace ray_engine {
@@ -33,6 +34,8 @@ struct CallOptions {
   FunctionId function;
   std::string name;
   std::uint32_t num_returns = 1;
+  Yields yields = Yields::kNo;
+  std::uint32_t stream_limit = 0;
   std::int32_t max_retries = 3;  // -1: for ever
   bool retry_exceptions = false;
   std::shared_ptr<std::function<bool(const std::string& error)>>
@@ -56,6 +59,7 @@ struct TaskRecord {
   std::vector<ObjectEntry*> holds;                               // everything the arguments mention, held
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
   std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
+  std::shared_ptr<Stream> stream;                                // kStreaming
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
   std::function<void(TaskRecord*, const ObjectEntry* failed)> on_args_ready;

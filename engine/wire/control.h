@@ -19,7 +19,8 @@
 namespace ray_engine {
 
 enum class ControlType : std::uint16_t {
-  kEngineUp = 1, kIntroduce, kDriverExited, kHello, kWelcome, kRefused, kFork, kForked, kExited, kOutput, kKill, kFlush, kFlushed,
+  kEngineUp = 1, kIntroduce, kDriverExited, kHello, kWelcome, kRefused, kFork, kForked, kExited, kOutput, kKill, kFlush,
+  kFlushed,
 };
 
 #define RAY_ENGINE_CONTROL(name, ...)                        \

@@ -28,7 +28,8 @@ inline constexpr std::uint32_t kMaxInlineValue = 100 * 1024;
 
 #define RAY_ENGINE_MESSAGES(X)                                                                                        \
   /* links */ X(Ready) X(Watch) X(ProcessGone) X(LinkRequest) X(LinkGrant) X(LinkClosed)                              \
-  /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue)                               \
+  /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue) X(StreamItem)                 \
+      X(StreamConsumed)                                                                                               \
   /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
   /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreFree)       \
       X(CopyAdded) X(PullRequest) X(PullData) X(PullFailed)                                                           \
@@ -107,7 +108,7 @@ struct LinkGrant {                                                              
   RAY_ENGINE_MESSAGE(LinkGrant, peer, offset, side)
 };
 
-struct LinkClosed { ProcessId peer; RAY_ENGINE_MESSAGE(LinkClosed, peer) };       // process -> engine: I no longer touch the link to a gone peer
+struct LinkClosed { ProcessId peer; RAY_ENGINE_MESSAGE(LinkClosed, peer) };       // process -> engine: I left the link to a gone peer
 
 // ---- tasks ---------------------------------------------------------------------------------------------------------
 
@@ -122,6 +123,17 @@ struct CancelTask {  // owner -> worker (or borrower -> owner)
   RAY_ENGINE_MESSAGE(CancelTask, task, force, recursive)
 };
 struct ReturnYourQueue { LeaseId lease{}; RAY_ENGINE_MESSAGE(ReturnYourQueue, lease) };  // owner -> worker: give back what has not started
+
+struct StreamItem {  // worker -> owner: the next item of a task that yields
+  std::uint32_t slot = 0, attempt = 0, index = 0;
+  WireValue value;
+  RAY_ENGINE_MESSAGE(StreamItem, slot, attempt, index, value)
+};
+struct StreamConsumed {  // owner -> worker: so many items have been read, or will not be (0xffffffff: all)
+  TaskId task;
+  std::uint32_t count = 0;
+  RAY_ENGINE_MESSAGE(StreamConsumed, task, count)
+};
 
 // ---- objects and ownership -----------------------------------------------------------------------------------------
 

@@ -23,6 +23,9 @@
 
 namespace ray_engine {
 
+// How often a task returns: once, or item by item (streaming; dynamic: it returns a generator of all items).
+enum class Yields : std::uint8_t { kNo = 0, kStreaming = 1, kDynamic = 2 };
+
 enum class TaskKind : std::uint8_t { kNormal = 0, kActorCreation = 1, kActorMethod = 2 };
 
 struct TaskHeader {
@@ -36,8 +39,9 @@ struct TaskHeader {
   std::uint16_t keyword_count = 0;  // the last of them
   TaskKind kind = TaskKind::kNormal;
   std::uint8_t retry_exceptions = 0;
-  std::uint16_t reserved = 0;
-  std::uint32_t reserved2 = 0;
+  Yields yields = Yields::kNo;
+  std::uint8_t reserved = 0;
+  std::uint32_t stream_limit = 0;  // kStreaming: items that may wait for their reader; 0: any number
 };
 static_assert(sizeof(TaskHeader) == 72);
 

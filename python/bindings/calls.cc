@@ -63,6 +63,13 @@ LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
   return lease_class;
 }
 
+void SetReturns(const nb::dict& options, CallOptions* call) {
+  call->num_returns = Option<std::uint32_t>(options, "num_returns", 1);
+  const auto yields = Option<std::string>(options, "yields", "");
+  call->yields = yields == "streaming" ? Yields::kStreaming : yields == "dynamic" ? Yields::kDynamic : Yields::kNo;
+  call->stream_limit = Option<std::uint32_t>(options, "stream_limit", 0);
+}
+
 // What error messages call the function or method.
 nb::object DescribedAs(const nb::dict& options, const std::string& name) {
   return nb::cast(Option<std::string>(options, "describe", name));
@@ -185,7 +192,11 @@ struct Arity {
   }
 };
 
-nb::object RefsFor(const std::vector<ObjectEntry*>& returns) {
+nb::object RefsFor(const Submitted& submitted) {
+  const std::vector<ObjectEntry*>& returns = submitted.returns;
+  if (submitted.stream != nullptr) {
+    return nb::cast(ObjectRefGenerator(current_session, submitted.stream, ObjectRef(current_session, returns[0])));
+  }
   if (returns.size() == 1) return nb::cast(ObjectRef(current_session, returns[0]));
   if (returns.empty()) return nb::none();
   nb::list list;
@@ -206,7 +217,7 @@ class TaskCaller {
     call.function = FunctionIdFrom(function);
     call.name = Option<std::string>(options, "task_name", "");
     if (call.name.empty()) call.name = name;
-    call.num_returns = Option<std::uint32_t>(options, "num_returns", 1);
+    SetReturns(options, &call);
     call.max_retries = Option<std::int32_t>(options, "max_retries", 3);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
@@ -223,10 +234,9 @@ class TaskCaller {
     CallArgs call_args;  // encoding may run Python code that calls again, so the scratch is taken, not shared
     std::swap(call_args, ScratchArgs());
     EncodeArgs(args, kwargs, options_->name, name_, &call_args);
-    std::vector<ObjectEntry*> returns;
-    runtime.Submit(options_, &call_args, &returns);
+    const Submitted submitted = runtime.Submit(options_, &call_args);
     std::swap(call_args, ScratchArgs());
-    return RefsFor(returns);
+    return RefsFor(submitted);
   }
 
  private:
@@ -259,7 +269,7 @@ class MethodCaller {
     CallOptions call;
     call.kind = TaskKind::kActorMethod;
     call.name = method;
-    call.num_returns = Option<std::uint32_t>(options, "num_returns", 1);
+    SetReturns(options, &call);
     call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
@@ -277,11 +287,10 @@ class MethodCaller {
     CallArgs call_args;
     std::swap(call_args, ScratchArgs());
     EncodeArgs(args, kwargs, method_, name_, &call_args);
-    std::vector<ObjectEntry*> returns;
-    runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args,
-                         &returns);
+    const Submitted submitted =
+        runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args);
     std::swap(call_args, ScratchArgs());
-    return RefsFor(returns);
+    return RefsFor(submitted);
   }
 
  private:

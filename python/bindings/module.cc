@@ -8,6 +8,7 @@ NB_MODULE(_core, module) {
   BindSession(module);
   BindValues(module);
   BindObjects(module);
+  BindGenerators(module);
   BindCalls(module);
   BindWorker(module);
   BindServices(module);

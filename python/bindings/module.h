@@ -11,6 +11,7 @@ namespace nb = nanobind;
 void BindSession(nb::module_& module);
 void BindValues(nb::module_& module);
 void BindObjects(nb::module_& module);
+void BindGenerators(nb::module_& module);
 void BindCalls(nb::module_& module);
 void BindWorker(nb::module_& module);
 void BindServices(nb::module_& module);

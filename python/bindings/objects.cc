@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <set>
 
 #include "engine/base/clock.h"
@@ -145,6 +146,7 @@ nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
 
 nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   const std::int64_t deadline = Deadline(timeout);
+  if (nb::isinstance<ObjectRefGenerator>(refs)) return nb::borrow(refs);
   if (nb::isinstance<ObjectRef>(refs)) return GetOne(nb::cast<const ObjectRef&>(refs), deadline);
   if (!nb::isinstance<nb::list>(refs) && !nb::isinstance<nb::tuple>(refs)) {
     throw nb::value_error(
@@ -185,6 +187,16 @@ ObjectRef Put(nb::handle value) {
   return {current_session, *entry};
 }
 
+// An object that is an error: get() raises it. `error` is pickled as the hook make_error does.
+ObjectRef PutError(nb::bytes error) {
+  ValuePieces pieces;
+  pieces.is_error = true;
+  pieces.head = "P" + std::string(error.c_str(), error.size());
+  const absl::StatusOr<ObjectEntry*> entry = TheRuntime().Put(std::move(pieces));
+  if (!entry.ok()) RaiseSystemError("RaySystemError", MessageOf(entry.status()));
+  return {current_session, *entry};
+}
+
 // The checks of wait(), with the texts programs know.
 void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::int64_t num_returns,
                nb::handle timeout) {
@@ -200,36 +212,77 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
   }
 }
 
-nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool) {
-  if (nb::isinstance<ObjectRef>(refs))
-    throw nb::type_error(
-        "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got a single ray.ObjectRef");
-  if (!nb::isinstance<nb::list>(refs)) {
-    throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {}",
-                                     nb::type_name(refs.type()).c_str())
-                             .c_str());
+[[noreturn]] void RefuseWait(const char* got, nb::handle what) {
+  throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {}{}", got,
+                                   nb::type_name(what.type()).c_str())
+                           .c_str());
+}
+
+// What wait() was given: references, and generators by the references to their next items.
+class Waitables {
+ public:
+  explicit Waitables(nb::handle refs) {
+    if (nb::isinstance<ObjectRef>(refs)) RefuseWait("a single ray.", refs);
+    if (!nb::isinstance<nb::list>(refs)) RefuseWait("", refs);
+    entries_.reserve(nb::len(refs));
+    for (nb::handle ref : refs) {
+      if (nb::isinstance<ObjectRefGenerator>(ref)) {
+        next_items_.push_back(nb::cast<const ObjectRefGenerator&>(ref).Peek());
+        entries_.push_back(next_items_.back().Entry());
+      } else if (nb::isinstance<ObjectRef>(ref)) {
+        entries_.push_back(nb::cast<const ObjectRef&>(ref).Entry());
+      } else {
+        RefuseWait("list containing ", ref);
+      }
+    }
   }
-  const nb::list list = nb::borrow<nb::list>(refs);
-  for (nb::handle ref : list) {
-    if (nb::isinstance<ObjectRef>(ref)) continue;
-    throw nb::type_error(
-        fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got list containing {}",
-                    nb::type_name(ref.type()).c_str())
-            .c_str());
+  const std::vector<ObjectEntry*>& entries() const { return entries_; }
+
+ private:
+  std::vector<ObjectEntry*> entries_;
+  std::deque<ObjectRef> next_items_;
+};
+
+// Which of the ready objects may be called ready: the first `count`, and with `fetch` only those that are on this node,
+// which are waited for.
+std::vector<bool> ChooseReady(const std::vector<ObjectEntry*>& entries, std::size_t count, bool fetch,
+                              std::int64_t deadline) {
+  std::vector<bool> chosen(entries.size());
+  std::vector<std::size_t> elsewhere;
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < entries.size() && found < count; ++i) {
+    if (!TheRuntime().IsReady(entries[i])) continue;
+    const bool here = !fetch || TheRuntime().IsHere(entries[i]);
+    here ? chosen[i] = true, ++found : (elsewhere.push_back(i), 0);
   }
-  const std::vector<ObjectEntry*> entries = EntriesOf(list, "ray_waitables");
+  elsewhere.resize(std::min(elsewhere.size(), count - found));
+  if (elsewhere.empty()) return chosen;
+  std::vector<ObjectEntry*> wanted;
+  for (const std::size_t i : elsewhere) wanted.push_back(entries[i]);
+  std::vector<std::shared_ptr<Pin>> pins;
+  std::string error;
+  {
+    const nb::gil_scoped_release release;
+    if (TheRuntime().PinObjects(wanted, deadline, &pins, &error) == WaitResult::kReady) {
+      pins.assign(wanted.size(), std::make_shared<Pin>());  // what could not be fetched is ready too: get() raises
+    }
+  }
+  for (std::size_t i = 0; i < wanted.size(); ++i) chosen[elsewhere[i]] = pins[i] != nullptr;
+  return chosen;
+}
+
+nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool fetch_local) {
+  const Waitables waitables(refs);
+  const std::vector<ObjectEntry*>& entries = waitables.entries();
   if (entries.empty()) return nb::make_tuple(nb::list(), nb::list());
   CheckWait(refs, entries, wanted, timeout);
   const auto num_returns = static_cast<std::size_t>(wanted);
   const std::int64_t deadline = Deadline(timeout);
   if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
+  const std::vector<bool> chosen = ChooseReady(entries, num_returns, fetch_local, deadline);
+  const nb::list list = nb::borrow<nb::list>(refs);
   nb::list ready, rest;
-  std::size_t found = 0;
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const bool take = found < num_returns && TheRuntime().IsReady(entries[i]);
-    found += take;
-    (take ? ready : rest).append(list[i]);
-  }
+  for (std::size_t i = 0; i < entries.size(); ++i) (chosen[i] ? ready : rest).append(list[i]);
   return nb::make_tuple(ready, rest);
 }
 
@@ -303,6 +356,7 @@ void BindObjects(nb::module_& module) {
         return Put(value);
       },
       nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none());
+  module.def("put_error", &PutError);
   module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(),
              nb::arg("fetch_local") = true);
   module.def("on_ready", &OnReady);

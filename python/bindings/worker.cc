@@ -51,7 +51,9 @@ class Execution : public std::enable_shared_from_this<Execution> {
       target_ = Target();
       DecodeArgs();
       if (async_loop != nullptr && IsMethod()) return HandOver();
-      Succeed(Call());
+      const nb::object result = Call();
+      if (IsStream()) YieldAll(result);
+      Succeed(IsStream() ? nb::none() : result);
     } catch (nb::python_error& exception) {
       if (exception.matches(PyExc_SystemExit)) return Exit(exception);
       Fail(exception);
@@ -63,6 +65,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
  private:
   bool IsMethod() const { return task_->header.kind == TaskKind::kActorMethod; }
+  bool IsStream() const { return task_->header.yields == Yields::kStreaming; }
   bool IsCreation() const { return task_->header.kind == TaskKind::kActorCreation; }
 
   nb::object Call() const {
@@ -111,6 +114,37 @@ class Execution : public std::enable_shared_from_this<Execution> {
   nb::object Stored(ObjectEntry* entry) {
     runtime_.Hold(entry);
     return nb::module_::import_("ray_engine._core").attr("get")(ObjectRef(current_session, entry));
+  }
+
+  // ---- items -------------------------------------------------------------------------------------------------------
+
+  void YieldAll(const nb::object& generator) {
+    const nb::object iterator = nb::steal(PyObject_GetIter(generator.ptr()));
+    if (!iterator.is_valid()) throw nb::python_error();
+    while (PyObject* item = PyIter_Next(iterator.ptr())) {
+      if (!Yield(nb::steal(item))) AwaitReader();
+    }
+    if (PyErr_Occurred() != nullptr) throw nb::python_error();
+  }
+
+  // Sends one item. False: the reader is too far behind.
+  bool Yield(const nb::object& item) {
+    EncodedValue encoded(item, Name(), true);
+    const nb::gil_scoped_release release;
+    return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
+  }
+
+  void AwaitReader() const {
+    while (true) {
+      WaitResult result;
+      {
+        const nb::gil_scoped_release release;
+        result = runtime_.WaitForReader(task_, yielded_ - 1);
+      }
+      CheckSignals();
+      if (result == WaitResult::kReady) return;
+      if (result == WaitResult::kDisconnected) RaiseSystemError("RaySystemError", "the session has ended");
+    }
   }
 
   // ---- the end -----------------------------------------------------------------------------------------------------
@@ -198,7 +232,12 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const nb::object done =
         nb::cpp_function([self](nb::handle result, nb::handle error) { self->Complete(result, error); },
                          nb::arg("result").none(), nb::arg("error").none());
-    nb::borrow(async_loop).attr("submit")(IdBytes(task_->header.task.Binary()), call, done);
+    nb::object emit = nb::none(), wait = nb::none();
+    if (IsStream()) {
+      emit = nb::cpp_function([self](const nb::object& item) { return self->Yield(item); }, nb::arg("item").none());
+      wait = nb::cpp_function([self] { self->AwaitReader(); });
+    }
+    nb::borrow(async_loop).attr("submit")(IdBytes(task_->header.task.Binary()), call, done, emit, wait);
     return true;
   }
 
@@ -240,6 +279,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
   void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
     const std::uint32_t count = task_->header.num_returns;
     if (count == 0) return;
+    if (task_->header.yields == Yields::kDynamic) {
+      values->emplace_back(nb::module_::import_("ray_engine._private.generators").attr("collect")(result), Name(),
+                           true);
+      return;
+    }
     if (count == 1) {
       values->emplace_back(result, Name(), true);
       return;
@@ -277,6 +321,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   Runtime& runtime_;
   TaskView view_;
   std::vector<ObjectEntry*> received_;
+  std::uint32_t yielded_ = 0;
   nb::object target_, arguments_;
   nb::dict keywords_ = nb::steal<nb::dict>(nb::handle());
 };

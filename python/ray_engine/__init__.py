@@ -4,6 +4,7 @@ Public names only; what stands behind them is in ray_engine._private.
 """
 
 from ray_engine._core import ObjectRef
+from ray_engine._private.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from ray_engine._private.ids import (
     ActorClassID,
     ActorID,
@@ -34,11 +35,13 @@ __all__ = [
     "ActorClassID",
     "ActorID",
     "ClusterID",
+    "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
     "NodeID",
     "ObjectID",
     "ObjectRef",
+    "ObjectRefGenerator",
     "PlacementGroupID",
     "SCRIPT_MODE",
     "TaskID",

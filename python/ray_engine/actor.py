@@ -287,7 +287,9 @@ class ActorMethod:
         retries = chosen("max_task_retries")
         name = f"{self._description.class_name}.{method.name}"
         request = {
-            "num_returns": requests.num_returns(chosen("num_returns"), method.is_generator),
+            **requests.returns(
+                chosen("num_returns"), method.is_generator, chosen("_generator_backpressure_num_objects")
+            ),
             "max_task_retries": self._settings["max_task_retries"] if retries is None else retries,
             **requests.retry(chosen("retry_exceptions")),
             "name": given.get("name") or name,

@@ -18,6 +18,7 @@ _METHOD_TYPES = (types.FunctionType, types.MethodType)
 # What @ray.method leaves on a method, and the field of MethodDescription it goes to.
 METHOD_MARKS = {
     "__ray_num_returns__": "num_returns",
+    "__ray_generator_backpressure_num_objects__": "_generator_backpressure_num_objects",
     "__ray_max_task_retries__": "max_task_retries",
     "__ray_retry_exceptions__": "retry_exceptions",
     "__ray_concurrency_group__": "concurrency_group",
@@ -31,6 +32,7 @@ class MethodDescription:
     signature: Signature
     is_generator: bool = False
     num_returns: object = None
+    _generator_backpressure_num_objects: object = None
     max_task_retries: object = None
     retry_exceptions: object = None
     concurrency_group: object = None

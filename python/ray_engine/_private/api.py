@@ -34,6 +34,8 @@ def _make_remote(definition, given):
 def cancel(ray_waitable, *, force: bool = False, recursive: bool = True):
     """Cancels the task that makes this object: it does not start, is interrupted, or (force) its worker is ended."""
     lifecycle.ensure_connected()
+    if isinstance(ray_waitable, _core.ObjectRefGenerator):
+        ray_waitable = ray_waitable.completed()
     if not isinstance(ray_waitable, _core.ObjectRef):
         raise TypeError(
             f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ray_waitable)}."

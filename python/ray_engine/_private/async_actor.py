@@ -18,16 +18,20 @@ class AsyncActorLoop:
         self._tasks = {}
         threading.Thread(target=self._loop.run_forever, name="async actor", daemon=True).start()
 
-    def submit(self, key: bytes, call, done):
-        """Runs `call()`, awaits what it returns if that can be awaited, then calls done(result, exception)."""
-        self._loop.call_soon_threadsafe(self._start, key, call, done)
+    def submit(self, key: bytes, call, done, emit=None, wait=None):
+        """Runs `call()`, awaits what it returns if that can be awaited, then calls done(result, exception).
+
+        With `emit`, what it returns is a generator of either kind, and each item goes to emit(item). Where that returns
+        False the reader is behind, and wait() blocks until it has caught up.
+        """
+        self._loop.call_soon_threadsafe(self._start, key, call, done, emit, wait)
 
     def cancel(self, key: bytes):
         """Cancels the call of that key if it has not ended. From any thread."""
         self._loop.call_soon_threadsafe(self._cancel, key)
 
-    def _start(self, key, call, done):
-        task = self._loop.create_task(self._run(call, done))
+    def _start(self, key, call, done, emit, wait):
+        task = self._loop.create_task(self._run(call, done, emit, wait))
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
@@ -36,13 +40,25 @@ class AsyncActorLoop:
         if task is not None:
             task.cancel()
 
-    async def _run(self, call, done):
+    async def _run(self, call, done, emit, wait):
         try:
             async with self._free:
                 result = call()
                 if inspect.isawaitable(result):
                     result = await result
+                if emit is not None:
+                    result = await self._emit_all(result, emit, wait)
         except BaseException as error:  # noqa: BLE001: the caller gets it
             done(None, error)
         else:
             done(result, None)
+
+    async def _emit_all(self, items, emit, wait):
+        async for item in items if inspect.isasyncgen(items) else _as_async(items):
+            if not emit(item):
+                await self._loop.run_in_executor(None, wait)
+
+
+async def _as_async(items):
+    for item in items:
+        yield item

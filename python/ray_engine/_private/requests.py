@@ -20,7 +20,7 @@ def task(given: dict, *, is_generator: bool) -> dict:
     _refuse(options)
     request = {
         "resources": _resources(options),
-        "num_returns": num_returns(options["num_returns"], is_generator),
+        **returns(options["num_returns"], is_generator, options["_generator_backpressure_num_objects"]),
         "max_retries": _retries(given.get("max_retries"), options["max_retries"]),
         "strategy": _strategy(options),
         "environment": environment(options["runtime_env"]),
@@ -75,12 +75,13 @@ class _RaisedOneOf:
         return isinstance(getattr(error, "cause", error), self.classes)
 
 
-def num_returns(value, is_generator: bool) -> int:
-    if value is None:
-        value = "streaming" if is_generator else 1
-    if value in ("streaming", "dynamic"):
-        raise unavailable.option("num_returns", value)
-    return value
+def returns(num_returns, is_generator: bool, limit) -> dict:
+    """How many objects a call returns, and whether it yields them. `limit`: unread items for which it waits."""
+    if num_returns is None:
+        num_returns = "streaming" if is_generator else 1
+    if num_returns not in ("streaming", "dynamic"):
+        return {"num_returns": num_returns}
+    return {"num_returns": 1, "yields": num_returns, "stream_limit": max(limit or 0, 0)}
 
 
 def environment(runtime_env):

@@ -1,0 +1,37 @@
+// ObjectRefGenerator. Iteration, awaiting and the rest are added in Python (ray_engine/_private/generators.py).
+
+#include <nanobind/stl/optional.h>
+
+#include "python/bindings/module.h"
+#include "python/bindings/session.h"
+
+namespace ray_engine::python {
+
+ObjectRefGenerator::~ObjectRefGenerator() {
+  if (stream_ != nullptr && session_->runtime != nullptr) session_->runtime->CloseStream(stream_.get());
+}
+
+Runtime& ObjectRefGenerator::TheRuntimeOfThis() const {
+  completion_.Entry();
+  return *session_->runtime;
+}
+
+ObjectRef ObjectRefGenerator::Peek() const { return {session_, TheRuntimeOfThis().PeekItem(stream_.get())}; }
+
+std::optional<ObjectRef> ObjectRefGenerator::Take() const {
+  ObjectEntry* entry = TheRuntimeOfThis().TakeItem(stream_.get());
+  if (entry == nullptr) return std::nullopt;
+  return ObjectRef(session_, entry);
+}
+
+bool ObjectRefGenerator::HasEnded() const { return TheRuntimeOfThis().StreamHasEnded(stream_.get()); }
+
+void BindGenerators(nb::module_& module) {
+  nb::class_<ObjectRefGenerator>(module, "ObjectRefGenerator", nb::dynamic_attr(), nb::is_weak_referenceable())
+      .def("completed", [](const ObjectRefGenerator& self) { return ObjectRef(self.completion()); })
+      .def("_peek", &ObjectRefGenerator::Peek)
+      .def("_take", &ObjectRefGenerator::Take)
+      .def("_has_ended", &ObjectRefGenerator::HasEnded);
+}
+
+}  // namespace ray_engine::python

@@ -1,0 +1,124 @@
+"""Generators: reading what tasks yield.
+
+ObjectRefGenerator is a C++ type (a reader of a stream at this process); what makes it a Python iterator is attached to
+it here. DynamicObjectRefGenerator is the older form: the value of a task with num_returns="dynamic".
+"""
+
+from ray_engine import _core
+from ray_engine._core import ObjectRef, ObjectRefGenerator
+
+
+class DynamicObjectRefGenerator:
+    """All items of a task that yields, by reference. It can be iterated any number of times."""
+
+    def __init__(self, refs):
+        self._refs = list(refs)
+
+    def __iter__(self):
+        return iter(self._refs)
+
+    def __len__(self):
+        return len(self._refs)
+
+
+def collect(items) -> DynamicObjectRefGenerator:
+    """Runs a generator to its end, in its worker. An exception ends it and is its last item."""
+    refs = []
+    try:
+        for item in items:
+            refs.append(_core.put(item))
+    except Exception as error:
+        from ray_engine._private.errors import make_error
+
+        refs.append(_core.put_error(make_error(error, "generator", error.__traceback__)))
+    return DynamicObjectRefGenerator(refs)
+
+
+# ---- ObjectRefGenerator ---------------------------------------------------------------------------------------------
+
+
+def __iter__(self):
+    return self
+
+
+def __next__(self):
+    """The reference to the next item, as soon as the item is there."""
+    return self._next_sync()
+
+
+def _next_sync(self, timeout_s=None):
+    """The same with a time limit; a nil reference where that has passed."""
+    if not _core.wait([self], timeout=timeout_s, fetch_local=False)[0]:
+        return ObjectRef.nil()
+    ref = self._take()
+    if ref is None:
+        raise StopIteration
+    return ref
+
+
+def __aiter__(self):
+    return self
+
+
+async def __anext__(self):
+    return await self._next_async()
+
+
+async def _next_async(self, timeout_s=None):
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def tell():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: ready.done() or ready.set_result(None))
+
+    _core.on_ready(self._peek(), tell)
+    try:
+        await asyncio.wait_for(ready, timeout_s)
+    except asyncio.TimeoutError:
+        return ObjectRef.nil()
+    ref = self._take()
+    if ref is None:
+        raise StopAsyncIteration
+    return ref
+
+
+def next_ready(self) -> bool:
+    """Whether next() would return, or end the iteration, at once."""
+    return bool(_core.wait([self], timeout=0, fetch_local=False)[0])
+
+
+def is_finished(self) -> bool:
+    """Whether the task has ended and all its items have been read."""
+    return self._has_ended()
+
+
+def _get_next_ref(self):
+    return self._peek()
+
+
+def _unsupported(self, *_):
+    raise NotImplementedError("the items of a remote generator can only be read")
+
+
+def __reduce__(self):
+    raise TypeError(
+        "You cannot return or pass a generator to other task. Serializing a ObjectRefGenerator is not allowed."
+    )
+
+
+def _attach():
+    for method in (
+        __iter__, __next__, _next_sync, __aiter__, __anext__, _next_async, next_ready, is_finished, _get_next_ref,
+        __reduce__,
+    ):  # fmt: skip
+        setattr(ObjectRefGenerator, method.__name__, method)
+    for name in ("send", "throw", "close", "asend", "athrow", "aclose"):
+        setattr(ObjectRefGenerator, name, _unsupported)
+    ObjectRefGenerator._generator_ref = property(ObjectRefGenerator.completed)
+    ObjectRefGenerator.__class_getitem__ = classmethod(lambda cls, _: cls)
+
+
+_attach()
