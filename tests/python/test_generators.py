@@ -131,7 +131,7 @@ def test_a_dropped_reader_lets_the_task_go_on():
 
     @ray.remote(_generator_backpressure_num_objects=1, num_cpus=0)
     def produce(gate):
-        for i in range(4):
+        for _ in range(4):
             yield bytes(200_000)
             ray.get(gate.open.remote())
 

@@ -48,7 +48,7 @@ class AsyncActorLoop:
                     result = await result
                 if emit is not None:
                     result = await self._emit_all(result, emit, wait)
-        except BaseException as error:  # noqa: BLE001: the caller gets it
+        except BaseException as error:  # the caller gets it
             done(None, error)
         else:
             done(result, None)
