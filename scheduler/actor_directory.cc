@@ -21,8 +21,7 @@ void AddProcessesOf(std::uint32_t node, const Map& map, absl::btree_set<ProcessI
 
 }  // namespace
 
-// ---- creation
-// ----------------------------------------------------------------------------------------------------------
+// ---- creation ------------------------------------------------------------------------------------------------------
 
 ActorDirectory::Actions ActorDirectory::OnCreate(const ActorCreate& create, ProcessId from) {
   Actions actions;
@@ -128,8 +127,7 @@ ActorDirectory::Actions ActorDirectory::OnReady(const ActorReady& ready) {
   return actions;
 }
 
-// ---- ends and restarts
-// -------------------------------------------------------------------------------------------------
+// ---- ends and restarts ---------------------------------------------------------------------------------------------
 
 ActorDirectory::Actions ActorDirectory::OnProcessGone(ProcessId process, const std::string& cause) {
   Actions actions;
@@ -261,8 +259,7 @@ void ActorDirectory::Bury(Actor* actor) {
   dead_.pop_front();
 }
 
-// ---- the tables
-// --------------------------------------------------------------------------------------------------------
+// ---- the tables ----------------------------------------------------------------------------------------------------
 
 ActorDirectory::Actor* ActorDirectory::Find(const ActorId& id) {
   const auto it = actors_.find(id);

@@ -58,8 +58,7 @@ PlacementShape ShapeOf(const LeaseClass& lease_class) {
   return shape;
 }
 
-// ---- Candidates
-// --------------------------------------------------------------------------------------------------------
+// ---- Candidates ----------------------------------------------------------------------------------------------------
 
 Candidates::Candidates(PlacementShape shape, const ClusterView& cluster) : shape_(std::move(shape)) {
   Rebuild(cluster);
@@ -149,8 +148,7 @@ void Candidates::Rebuild(const ClusterView& cluster) {
   for (std::uint32_t node = 0; node < cluster.nodes().size(); ++node) Refresh(cluster, node);
 }
 
-// ---- PlacementPolicy
-// ---------------------------------------------------------------------------------------------------
+// ---- PlacementPolicy -----------------------------------------------------------------------------------------------
 
 Candidates* PlacementPolicy::Acquire(const PlacementShape& shape) {
   std::unique_ptr<Candidates>& entry = shapes_[shape];

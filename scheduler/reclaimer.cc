@@ -79,8 +79,7 @@ bool Reclaimer::MayAsk(const Lease& lease, const ResourceSet& available, const R
   return asked == round.asked_of.end() || asked->second < fair;
 }
 
-// ---- the reservation
-// ---------------------------------------------------------------------------------------------------
+// ---- the reservation -----------------------------------------------------------------------------------------------
 
 std::optional<std::uint32_t> Reclaimer::reserved_node() const {
   return reservation_ ? std::optional(reservation_->node) : std::nullopt;

@@ -21,8 +21,7 @@ bool Scheduler::IsImpossible(const Candidates& shape) {
   return shape.feasible() == 0 && shape.shape().strategy == LeaseClass::kNodeAffinity && !shape.shape().soft;
 }
 
-// ---- nodes
-// -------------------------------------------------------------------------------------------------------------
+// ---- nodes ---------------------------------------------------------------------------------------------------------
 
 Scheduler::Actions Scheduler::OnNodeJoined(const NodeInfo& node, Time now) {
   Actions actions;
@@ -63,8 +62,7 @@ void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
   }
 }
 
-// ---- demands
-// -----------------------------------------------------------------------------------------------------------
+// ---- demands -------------------------------------------------------------------------------------------------------
 
 Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& demand, Time now) {
   Actions actions;
@@ -165,8 +163,7 @@ void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* 
   }
 }
 
-// ---- grants
-// ------------------------------------------------------------------------------------------------------------
+// ---- grants --------------------------------------------------------------------------------------------------------
 
 // Serves the lines in turn until nothing fits any more. Costs O(lines + grants * log nodes).
 void Scheduler::GrantAll(Time now, Actions* actions) {
@@ -233,8 +230,7 @@ std::vector<Scheduler::Turn> Scheduler::LinesByTurn() const {
   return lines;
 }
 
-// ---- leases
-// ------------------------------------------------------------------------------------------------------------
+// ---- leases --------------------------------------------------------------------------------------------------------
 
 Scheduler::Actions Scheduler::OnLeaseEnded(const LeaseEnded& ended, Time now) {
   Actions actions;
@@ -296,8 +292,7 @@ std::optional<std::uint32_t> Scheduler::NodeOf(LeaseId id) const {
   return lease == nullptr ? std::nullopt : std::optional(lease->node);
 }
 
-// ---- fairness
-// ----------------------------------------------------------------------------------------------------------
+// ---- fairness ------------------------------------------------------------------------------------------------------
 
 Scheduler::Actions Scheduler::OnTick(Time now) {
   Actions actions;

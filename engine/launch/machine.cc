@@ -18,8 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// ---- CPU masks
-// ---------------------------------------------------------------------------------------------------------
+// ---- CPU masks -----------------------------------------------------------------------------------------------------
 
 constexpr std::size_t kMaxCpus = 8192;
 struct Mask {
@@ -63,8 +62,7 @@ void ReadCpus(const Rank& rank, MachineFacts* facts) {
 
 void RestoreMask(const Mask& mask) { sched_setaffinity(0, sizeof mask.sets, mask.sets.data()); }
 
-// ---- cgroups
-// -----------------------------------------------------------------------------------------------------------
+// ---- cgroups -------------------------------------------------------------------------------------------------------
 
 // The folders of this process's cgroup and its ancestors, of version 2 or of a version 1 controller.
 std::vector<fs::path> CgroupFolders(const std::string& controller) {
@@ -114,8 +112,7 @@ std::uint64_t CgroupMemory() {
   return least;
 }
 
-// ---- the rest
-// ----------------------------------------------------------------------------------------------------------
+// ---- the rest ------------------------------------------------------------------------------------------------------
 
 std::uint64_t SlurmMemory(const Environment& environment, int cpus) {
   const auto megabytes = [&environment](const char* name) {

@@ -193,8 +193,7 @@ void SimFabric::Lose(const std::string& address, const std::string& reason) {
   }
 }
 
-// ---- network
-// -----------------------------------------------------------------------------------------------------------
+// ---- network -------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Fabric> SimNetwork::Attach(FabricHandler* handler) {
   auto fabric = std::make_unique<SimFabric>(this, handler, absl::StrCat("sim:", ++attached_));

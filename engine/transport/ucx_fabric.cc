@@ -109,8 +109,7 @@ class UcxFabric final : public Fabric, private UcxReceiver::Target {
   FabricStats stats_;
 };
 
-// ---- start and end
-// -----------------------------------------------------------------------------------------------------
+// ---- start and end -------------------------------------------------------------------------------------------------
 
 absl::Status UcxFabric::Start(const UcxFabricOptions& options) {
   absl::Status status = worker_.Start(options);
@@ -143,8 +142,7 @@ void UcxFabric::CloseAll() {
   for (const auto& [request, peer] : closing_) ucp_request_free(request);  // the worker ends them
 }
 
-// ---- peers
-// -------------------------------------------------------------------------------------------------------------
+// ---- peers ---------------------------------------------------------------------------------------------------------
 
 Peer* UcxFabric::Find(std::uint32_t node) const {
   const auto peer = peers_.find(node);
@@ -247,8 +245,7 @@ void UcxFabric::ReapClosed() {
   }
 }
 
-// ---- receiving
-// ---------------------------------------------------------------------------------------------------------
+// ---- receiving -----------------------------------------------------------------------------------------------------
 
 Peer* UcxFabric::Trusted(const Envelope& sender) {
   Peer* peer = Find(sender.node);
@@ -302,8 +299,7 @@ void UcxFabric::ChunkReceived(const ChunkEnvelope& envelope, const absl::Status&
   if (!ended_) handler_->OnBulkDone(envelope.sender.node, envelope.chunk, status);
 }
 
-// ---- sending
-// -----------------------------------------------------------------------------------------------------------
+// ---- sending -------------------------------------------------------------------------------------------------------
 
 void UcxFabric::Queue(Peer* peer) {
   if (!std::exchange(peer->queued, true)) queued_.push_back(peer->node);
@@ -388,8 +384,7 @@ bool UcxFabric::AnswerUndeliverable() {
   return !dones.empty();
 }
 
-// ---- progress
-// ----------------------------------------------------------------------------------------------------------
+// ---- progress ------------------------------------------------------------------------------------------------------
 
 bool UcxFabric::Progress() {
   if (!introduced_) return false;

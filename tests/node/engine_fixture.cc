@@ -45,8 +45,7 @@ bool WaitUntil(const std::function<bool()>& condition) {
   return true;
 }
 
-// ---- process
-// -------------------------------------------------------------------------------------------------------------
+// ---- process -------------------------------------------------------------------------------------------------------
 
 TestProcess::TestProcess(ControlSocket socket) : socket_(std::move(socket)) {
   absl::StatusOr<ControlPacket> packet = socket_.WaitReceive(kLimit);
@@ -91,8 +90,7 @@ void TestProcess::ReportMissing(MessageType type) {
 
 bool TestProcess::EngineGone() { return !socket_.Receive().ok(); }
 
-// ---- engine
-// --------------------------------------------------------------------------------------------------------------
+// ---- engine --------------------------------------------------------------------------------------------------------
 
 std::string TestEngine::NewSession() { return "test-" + ActorId::Random().Hex(); }
 
