@@ -34,6 +34,18 @@ void ClusterView::Give(std::uint32_t index, const ResourceSet& amount) {
   if (Find(index) != nullptr) nodes_[index].available.Add(amount);
 }
 
+void ClusterView::Extend(std::uint32_t index, const ResourceSet& amount) {
+  if (Find(index) == nullptr) return;
+  nodes_[index].total.Add(amount);
+  nodes_[index].available.Add(amount);
+}
+
+void ClusterView::Shrink(std::uint32_t index, const ResourceSet& amount) {
+  if (Find(index) == nullptr) return;
+  nodes_[index].total.Subtract(amount);
+  nodes_[index].available.Subtract(amount);
+}
+
 const NodeInfo* ClusterView::Find(std::uint32_t index) const {
   return index < nodes_.size() && nodes_[index].alive ? &nodes_[index] : nullptr;
 }

@@ -27,6 +27,9 @@ class ClusterView {
 
   void Take(std::uint32_t index, const ResourceSet& amount);
   void Give(std::uint32_t index, const ResourceSet& amount);
+  // The node has more of these from now on, or less.
+  void Extend(std::uint32_t index, const ResourceSet& amount);
+  void Shrink(std::uint32_t index, const ResourceSet& amount);
 
   // The living node of this index or id; null if there is none.
   const NodeInfo* Find(std::uint32_t index) const;

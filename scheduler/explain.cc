@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "scheduler/bundle_placement.h"
 #include "scheduler/scheduler.h"
 
 namespace ray_engine {
@@ -19,6 +20,11 @@ std::string Need(const Candidates& shape) {
       break;
   }
   return shape.shape().resources.ToString();
+}
+
+const char* StrategyName(GroupSpec::Strategy strategy) {
+  static constexpr const char* kNames[] = {"PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"};
+  return kNames[strategy];
 }
 
 }  // namespace
@@ -46,7 +52,8 @@ void Scheduler::WarnOfInfeasible(Time now, Actions* actions) {
       line.warn_at = now + kWarnAfter;
     } else if (now >= line.warn_at) {
       line.warn_at = now + kWarnAgainAfter;
-      WarnOfLine(*shape, line, actions);
+      const Group* group = groups_.Find(line.queues.front()->lease_class.group);
+      group == nullptr ? WarnOfLine(*shape, line, actions) : WarnOfGroup(*group, actions);
     }
   }
 }
@@ -63,6 +70,20 @@ void Scheduler::WarnOfLine(const Candidates& shape, const Line& line, Actions* a
                          waiting.first, Need(shape), waiting.second, waiting.second == 1 ? " waits" : "s wait",
                          shape.Refusals(cluster_))});
   }
+}
+
+// A group that waits for others to end is no news.
+void Scheduler::WarnOfGroup(const Group& group, Actions* actions) const {
+  if (PlaceBundles(cluster_, group.spec, group.nodes, true)) return;
+  std::string bundles;
+  for (const Bundle& bundle : group.spec.bundles) {
+    bundles += (bundles.empty() ? "" : ", ") + bundle.resources.ToString();
+    if (!bundle.selector.empty()) bundles += " with labels " + SelectorText(bundle.selector);
+  }
+  actions->push_back(
+      Warn{group.spec.job, fmt::format("The nodes cannot hold placement group {} ({}), which waits until "
+                                       "others join. Its bundles: {}",
+                                       group.spec.id.Hex(), StrategyName(group.spec.strategy), bundles)});
 }
 
 Scheduler::Statistics Scheduler::Stats() const {
@@ -104,11 +125,16 @@ std::string Scheduler::CheckNodes() const {
     if (!node.alive) continue;
     ResourceSet sum = node.available;
     for (const LeaseId id : leases_.LeasesOn(node.index)) sum.Add(leases_.FindLease(id)->Taken());
+    for (const Group& group : groups_.groups()) {
+      for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
+        if (group.nodes[bundle] == node.index) sum.Add(group.spec.bundles[bundle].resources);
+      }
+    }
     if (!(sum == node.total)) {
       return fmt::format("held and available make {} of {}", sum.ToString(), node.total.ToString());
     }
     for (const auto& [name, amount] : node.available.entries()) {
-      if (amount < 0 && name != "CPU") return fmt::format("{} was given away beyond what there is", name);
+      if (amount < 0 && !IsCpu(name)) return fmt::format("{} was given away beyond what there is", name);
     }
   }
   return "";

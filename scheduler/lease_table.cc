@@ -1,12 +1,18 @@
 #include "scheduler/lease_table.h"
 
+#include <algorithm>
 #include <limits>
+
+#include "scheduler/group_table.h"
 
 namespace ray_engine {
 
 ResourceSet Lease::Taken() const {
   ResourceSet taken = held;
-  if (blocked) taken.Set("CPU", 0);
+  if (!blocked) return taken;
+  auto& entries = taken.mutable_entries();
+  entries.erase(std::remove_if(entries.begin(), entries.end(), [](const auto& entry) { return IsCpu(entry.first); }),
+                entries.end());
   return taken;
 }
 

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::uint64_t kScale = 10000;  // of utilisation in a score
 constexpr std::uint64_t kPackBelow = kScale / 2;
-constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 30;
+constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 29;
+constexpr std::uint64_t kUnwishedPenalty = std::uint64_t{1} << 30;  // without the labels that were wished for
 
 // The share in use of the resource most in use, of those that every node has.
 std::uint64_t Utilisation(const NodeInfo& node) {
@@ -55,6 +56,8 @@ PlacementShape ShapeOf(const LeaseClass& lease_class) {
     shape.affinity = lease_class.affinity;
     shape.soft = lease_class.soft;
   }
+  shape.selector = lease_class.selector;
+  shape.soft_selector = lease_class.soft_selector;
   return shape;
 }
 
@@ -112,12 +115,14 @@ std::string Candidates::Refusals(const ClusterView& cluster, std::size_t limit) 
 }
 
 std::string Candidates::Refusal(const ClusterView& cluster, const NodeInfo& node) const {
+  if (!MatchesLabels(shape_.selector, node.labels)) return "has not the labels " + SelectorText(shape_.selector);
   if (!Admits(cluster, node)) return "not the node asked for";
   if (!node.total.Covers(shape_.resources)) return Shortage(shape_.resources, node, true);
   return Shortage(shape_.resources, node, false);
 }
 
 bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const {
+  if (!MatchesLabels(shape_.selector, node.labels)) return false;
   if (shape_.strategy != LeaseClass::kNodeAffinity || node.id == shape_.affinity) return true;
   if (!shape_.soft) return false;
   const NodeInfo* wished = cluster.Find(shape_.affinity);
@@ -129,7 +134,8 @@ Candidates::Key Candidates::ComputeKey(const ClusterView& cluster, std::uint32_t
   if (node == nullptr || !node->total.Covers(shape_.resources) || !Admits(cluster, *node)) return kInfeasible;
   if (!node->available.Covers(shape_.resources)) return kFull;
   if (shape_.strategy == LeaseClass::kSpread) return index;
-  return HybridScore(shape_.resources, *node) << 32 | index;
+  const std::uint64_t penalty = MatchesLabels(shape_.soft_selector, node->labels) ? 0 : kUnwishedPenalty;
+  return (HybridScore(shape_.resources, *node) + penalty) << 32 | index;
 }
 
 void Candidates::SetKey(std::uint32_t node, Key key) {

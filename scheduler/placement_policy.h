@@ -16,12 +16,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "scheduler/cluster_view.h"
+#include "scheduler/labels.h"
 
 namespace ray_engine {
 
@@ -30,13 +32,13 @@ struct PlacementShape {
   LeaseClass::Strategy strategy = LeaseClass::kDefault;
   NodeId affinity;
   bool soft = false;
+  LabelSelector selector, soft_selector;
 
-  friend bool operator==(const PlacementShape& a, const PlacementShape& b) {
-    return a.resources == b.resources && a.strategy == b.strategy && a.affinity == b.affinity && a.soft == b.soft;
-  }
+  auto Tie() const { return std::tie(resources, strategy, affinity, soft, selector, soft_selector); }
+  friend bool operator==(const PlacementShape& a, const PlacementShape& b) { return a.Tie() == b.Tie(); }
   template <class H>
   friend H AbslHashValue(H h, const PlacementShape& shape) {
-    return H::combine(std::move(h), shape.resources, shape.strategy, shape.affinity, shape.soft);
+    return H::combine(std::move(h), shape.Tie());
   }
 };
 

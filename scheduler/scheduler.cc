@@ -27,6 +27,7 @@ Scheduler::Actions Scheduler::OnNodeJoined(const NodeInfo& node, Time now) {
   Actions actions;
   cluster_.Add(node);
   policy_.OnJoinedOrLost(node.index);
+  PlaceGroups();
   FailImpossible(&actions);
   TickSoon(now);
   GrantAll(now, &actions);
@@ -41,6 +42,7 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
   reclaimer_.OnNodeLost(node);
   for (const ProcessId client : leases_.ClientsOn(node)) DropClient(client, reason, &actions);
   LoseLeasesOn(node, now, &actions);
+  LoseBundlesOn(node);
   FailImpossible(&actions);
   GrantAll(now, &actions);
   return actions;
@@ -73,8 +75,9 @@ Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& dema
   }
   SetClass(queue, demand);
   SetWanted(queue, demand.count, now);
-  const bool impossible = demand.count > 0 && IsImpossible(*queue->candidates);
-  if (impossible) Fail(queue, ImpossibleText(*queue->candidates), &actions);
+  const bool removed = IsRemoved(demand.lease_class.group);
+  const bool impossible = demand.count > 0 && (removed || IsImpossible(*queue->candidates));
+  if (impossible) Fail(queue, removed ? kGroupRemovedText : ImpossibleText(*queue->candidates), &actions);
   if (demand.count == 0) ForgetIfIdle(queue);
   GrantAll(now, &actions);
   if (demand.count > 0 && !impossible && queue->wanted > 0) Reclaim(queue, now, &actions);
@@ -127,7 +130,7 @@ void Scheduler::ForgetIfIdle(LeaseQueue* queue) {
 void Scheduler::Fail(LeaseQueue* queue, const std::string& error, Actions* actions) {
   StopWaiting(queue);
   ++counts_.failures;
-  actions->push_back(Send{queue->client, LeaseFailed{queue->key, error}});
+  actions->push_back(Send{queue->client, LeaseFailed{queue->key, error, IsRemoved(queue->lease_class.group)}});
   ForgetIfIdle(queue);
 }
 
@@ -161,12 +164,14 @@ void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* 
     }
     ForgetIfIdle(queue);
   }
+  RemoveGroupsOf(client, actions);
 }
 
 // ---- grants --------------------------------------------------------------------------------------------------------
 
 // Serves the lines in turn until nothing fits any more. Costs O(lines + grants * log nodes).
 void Scheduler::GrantAll(Time now, Actions* actions) {
+  PlaceGroups();
   if (waiting_.empty()) return;
   GrantReserved(now, actions);
   std::vector<Turn> heap = LinesByTurn();  // sorted, so a heap already
@@ -255,8 +260,7 @@ void Scheduler::End(Lease* lease) {
   leases_.EraseLease(lease);
 }
 
-template <class Change>
-void Scheduler::ChangeLease(Lease* lease, Change change) {
+void Scheduler::ChangeLease(Lease* lease, absl::FunctionRef<void()> change) {
   cluster_.Give(lease->node, lease->Taken());
   change();
   cluster_.Take(lease->node, lease->Taken());

@@ -26,9 +26,11 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "engine/base/ids.h"
 #include "engine/wire/messages.h"
 #include "scheduler/cluster_view.h"
+#include "scheduler/group_table.h"
 #include "scheduler/lease_table.h"
 #include "scheduler/placement_policy.h"
 #include "scheduler/reclaimer.h"
@@ -77,6 +79,14 @@ class Scheduler {
   // From now on the lease holds `held` only (an actor that runs).
   Actions SetHeld(LeaseId lease, const ResourceSet& held, Time now);
 
+  // False if the name is taken.
+  bool OnGroupCreate(const GroupSpec& spec, Time now, Actions* actions);
+  // Ends what runs in it, and fails what waits for it.
+  Actions OnGroupRemove(const PlacementGroupId& id, Time now);
+  // The driver of the job has ended: the groups that are bound to it go.
+  Actions OnJobEnded(const JobId& job, Time now);
+  std::vector<GroupInfo> Groups(const GroupQuery& query);
+
   Actions OnTick(Time now);
   // When OnTick is due; none if nothing waits.
   std::optional<Time> NextTick() const;
@@ -99,6 +109,7 @@ class Scheduler {
   };
   static constexpr Time kWarnAfter = std::chrono::seconds(1);
   static constexpr Time kWarnAgainAfter = std::chrono::seconds(60);
+  static constexpr char kGroupRemovedText[] = "the placement group it was to run in has been removed";
   static constexpr Time kMaxTickGap = std::chrono::milliseconds(100);
   using Turn = std::pair<std::uint64_t, Candidates*>;  // of the first queue of a line
 
@@ -120,14 +131,27 @@ class Scheduler {
   bool GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions);
   void Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions);
   void End(Lease* lease);
-  template <class Change>
-  void ChangeLease(Lease* lease, Change change);
+  void ChangeLease(Lease* lease, absl::FunctionRef<void()> change);
   std::vector<Turn> LinesByTurn() const;
+
+  // Placement groups.
+  void PlaceGroups();
+  void LoseBundlesOn(std::uint32_t node);
+  void RemoveGroupsOf(ProcessId creator, Actions* actions);
+  void SetBundle(Group* group, std::uint32_t bundle, std::uint32_t node);
+  void RemoveGroup(Group* group, Actions* actions);
+  void EndLeasesOf(const PlacementGroupId& id, Actions* actions);
+  void FailQueuesOf(const PlacementGroupId& id, Actions* actions);
+  bool IsRemoved(const PlacementGroupId& id);
+  template <class Condition>
+  void RemoveGroupsIf(Condition condition, Actions* actions);
+  GroupInfo Describe(const Group& group) const;
 
   // Fairness and warnings.
   void Reclaim(LeaseQueue* queue, Time now, Actions* actions);
   void ServeWaiting(Time now, Actions* actions);
   void WarnOfInfeasible(Time now, Actions* actions);
+  void WarnOfGroup(const Group& group, Actions* actions) const;
   void WarnOfLine(const Candidates& shape, const Line& line, Actions* actions) const;
   void TickSoon(Time now);
   void PlanTick(bool busy, Time now);
@@ -143,6 +167,7 @@ class Scheduler {
   PlacementPolicy policy_;
   LeaseTable leases_;
   Reclaimer reclaimer_;
+  GroupTable groups_;
   absl::flat_hash_map<Candidates*, Line> waiting_;
   std::uint64_t last_turn_ = 0;
   Time next_tick_{};

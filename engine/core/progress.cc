@@ -287,6 +287,10 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return with(StorePinned{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kActorCreated:
       return with(ActorCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kGroupCreated:
+      return with(GroupCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+    case MessageType::kGroupReply:
+      return with(GroupReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kActorFound:
       return with(ActorFound{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kKvReply:

@@ -26,6 +26,7 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.function);
   Append(&key, options.num_returns);
   Append(&key, options.yields);
+  Append(&key, options.captures_children);
   Append(&key, options.stream_limit);
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);
@@ -370,6 +371,7 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
   header.kind = options->kind;
   header.retry_exceptions = options->retry_exceptions;
   header.yields = options->yields;
+  header.captures_children = options->captures_children;
   header.stream_limit = options->stream_limit;
   std::memcpy(record->payload.data(), &header, sizeof header);
   for (ObjectEntry* entry : record->returns) {

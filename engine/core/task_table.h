@@ -36,6 +36,7 @@ struct CallOptions {
   std::uint32_t num_returns = 1;
   Yields yields = Yields::kNo;
   std::uint32_t stream_limit = 0;
+  bool captures_children = false;
   std::int32_t max_retries = 3;  // -1: for ever
   bool retry_exceptions = false;
   std::shared_ptr<std::function<bool(const std::string& error)>>

@@ -20,6 +20,7 @@ JobId MakeJobId(std::uint32_t number) {  // the first is 01000000
 HeadService::HeadService(EventLoop* loop, Router* router) : loop_(loop), router_(router) {
   RegisterLeases();
   RegisterActors();
+  RegisterGroups();
   RegisterTables();
   RegisterOutput();
 }
@@ -43,6 +44,24 @@ void HeadService::RegisterActors() {
   router_->On<ActorKill>([this](ProcessId, const ActorKill& m) { Perform(actors_.OnKill(m, Now())); });
   router_->On<ActorOutOfScope>([this](ProcessId, const ActorOutOfScope& m) { Perform(actors_.OnOutOfScope(m)); });
   router_->On<ActorLookup>([this](ProcessId from, const ActorLookup& m) { Perform(actors_.OnLookup(from, m)); });
+}
+
+void HeadService::RegisterGroups() {
+  router_->On<GroupCreate>([this](ProcessId from, const GroupCreate& m) { HandleGroupCreate(from, m); });
+  router_->On<GroupRemove>([this](ProcessId, const GroupRemove& m) { Perform(scheduler_.OnGroupRemove(m.id, Now())); });
+  router_->On<GroupQuery>([this](ProcessId from, const GroupQuery& query) {
+    router_->Send(from, GroupReply{query.token, scheduler_.Groups(query)}, true);
+  });
+}
+
+void HeadService::HandleGroupCreate(ProcessId from, const GroupCreate& create) {
+  Scheduler::Actions actions;
+  GroupCreated created{create.token, ""};
+  if (!scheduler_.OnGroupCreate(create.spec, Now(), &actions)) {
+    created.error = "a placement group of that name exists: " + create.spec.name;
+  }
+  router_->Send(from, created, true);
+  Perform(actions);
 }
 
 void HeadService::RegisterTables() {
@@ -112,7 +131,9 @@ void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
   Perform(scheduler_.OnClientGone(process, cause, Now()));
   const auto gone = [process](const auto& job) { return job.second.driver == process; };
   const auto job = std::find_if(jobs_.begin(), jobs_.end(), gone);
-  if (job != jobs_.end()) job->second.log_to_driver = false;
+  if (job == jobs_.end()) return;
+  job->second.log_to_driver = false;
+  Perform(scheduler_.OnJobEnded(job->first, Now()));
 }
 
 void HeadService::Perform(const Scheduler::Actions& actions) {

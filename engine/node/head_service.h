@@ -44,10 +44,12 @@ class HeadService {
 
   void RegisterLeases();
   void RegisterActors();
+  void RegisterGroups();
   void RegisterTables();
   void RegisterOutput();
   void HandleFlush(ProcessId driver, const FlushOutput& flush);
   void HandleFlushed(std::uint64_t round);
+  void HandleGroupCreate(ProcessId from, const GroupCreate& create);
   void HandleJobStart(ProcessId from, const JobStart& start);
   void HandleDriverLine(const DriverLine& line);
 

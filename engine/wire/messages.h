@@ -37,6 +37,7 @@ inline constexpr std::uint32_t kMaxInlineValue = 100 * 1024;
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
       X(ActorOutOfScope) X(ActorLookup) X(ActorFound)                                                                 \
+  /* placement groups */ X(GroupCreate) X(GroupCreated) X(GroupRemove) X(GroupQuery) X(GroupReply)                    \
   /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
       X(FlushOutput) X(FlushNode) X(NodeFlushed) X(OutputFlushed)                                                     \
       X(NodeJoin) X(NodeWelcome) X(NodePeers) X(NodeLeave) X(Shutdown) X(JobExit)
@@ -201,8 +202,10 @@ struct LeaseClass {
   NodeId affinity;            // kNodeAffinity
   bool soft = false;          // kNodeAffinity: any other node if that one is gone
   std::vector<std::pair<std::string, std::string>> environment;  // sorted; workers are shared only inside one environment
+  std::vector<std::pair<std::string, std::string>> selector, soft_selector;  // labels the node must have, or had better
+  PlacementGroupId group;     // whose resources these are; nil: none
   template <class A>
-  void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment); }
+  void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment, selector, soft_selector, group); }
 };
 
 struct LeaseDemand {  // client -> head: I want `count` leases of my class `key` in all, beyond those I hold. Replaces the last one.
@@ -237,7 +240,8 @@ struct LeaseReclaim { LeaseId lease{}; RAY_ENGINE_MESSAGE(LeaseReclaim, lease) }
 struct LeaseFailed {  // head -> client: this class cannot be served; its tasks fail
   std::uint32_t key = 0;
   std::string error;
-  RAY_ENGINE_MESSAGE(LeaseFailed, key, error)
+  bool group_removed = false;  // the placement group of the class
+  RAY_ENGINE_MESSAGE(LeaseFailed, key, error, group_removed)
 };
 struct Blocked { LeaseId lease{}; RAY_ENGINE_MESSAGE(Blocked, lease) };             // worker -> head: its CPU is free
 struct Unblocked { LeaseId lease{}; RAY_ENGINE_MESSAGE(Unblocked, lease) };
@@ -303,6 +307,46 @@ struct ActorFound {
   std::vector<std::pair<std::string, std::string>> names;  // (name space, name)
   RAY_ENGINE_MESSAGE(ActorFound, token, handles, names)
 };
+
+// ---- placement groups ----------------------------------------------------------------------------------------------
+
+struct Bundle {
+  ResourceSet resources;
+  std::vector<std::pair<std::string, std::string>> selector;  // labels its node must have
+  template <class A>
+  void Fields(A& a) { a(resources, selector); }
+};
+struct GroupSpec {
+  enum Strategy : std::uint8_t { kPack = 0, kSpread = 1, kStrictPack = 2, kStrictSpread = 3 };
+  PlacementGroupId id;
+  JobId job;
+  ProcessId creator;             // an actor's process, with which the group ends; nil: it ends with the job
+  std::string name, name_space;  // empty name: anonymous
+  bool detached = false;
+  Strategy strategy = kPack;
+  std::vector<Bundle> bundles;
+  template <class A>
+  void Fields(A& a) { a(id, job, creator, name, name_space, detached, strategy, bundles); }
+};
+enum class GroupState : std::uint8_t { kPending = 0, kCreated = 1, kRemoved = 2, kRescheduling = 3 };
+
+struct GroupCreate { std::uint64_t token = 0; GroupSpec spec; RAY_ENGINE_MESSAGE(GroupCreate, token, spec) };  // -> head
+struct GroupCreated { std::uint64_t token = 0; std::string error; RAY_ENGINE_MESSAGE(GroupCreated, token, error) };  // name taken
+struct GroupRemove { PlacementGroupId id; RAY_ENGINE_MESSAGE(GroupRemove, id) };  // -> head
+struct GroupQuery {  // -> head; by id, else by name, else all
+  std::uint64_t token = 0;
+  PlacementGroupId id;
+  std::string name, name_space;
+  RAY_ENGINE_MESSAGE(GroupQuery, token, id, name, name_space)
+};
+struct GroupInfo {
+  GroupSpec spec;
+  GroupState state{};
+  std::vector<NodeId> nodes;  // of each bundle; nil: none yet
+  template <class A>
+  void Fields(A& a) { a(spec, state, nodes); }
+};
+struct GroupReply { std::uint64_t token = 0; std::vector<GroupInfo> groups; RAY_ENGINE_MESSAGE(GroupReply, token, groups) };
 
 // ---- head ----------------------------------------------------------------------------------------------------------
 

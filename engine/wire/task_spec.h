@@ -40,7 +40,7 @@ struct TaskHeader {
   TaskKind kind = TaskKind::kNormal;
   std::uint8_t retry_exceptions = 0;
   Yields yields = Yields::kNo;
-  std::uint8_t reserved = 0;
+  bool captures_children = false;  // its tasks run in its placement group too
   std::uint32_t stream_limit = 0;  // kStreaming: items that may wait for their reader; 0: any number
 };
 static_assert(sizeof(TaskHeader) == 72);

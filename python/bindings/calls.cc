@@ -29,15 +29,15 @@ ResourceSet Resources(const nb::dict& options, const char* name) {
   return set;
 }
 
-// Variables are sorted, so that equal environments are equal bytes.
-std::vector<std::pair<std::string, std::string>> Environment(const nb::dict& options) {
-  std::vector<std::pair<std::string, std::string>> variables;
-  if (!options.contains("environment") || options["environment"].is_none()) return variables;
-  for (auto [key, value] : nb::cast<nb::dict>(options["environment"])) {
-    variables.emplace_back(nb::cast<std::string>(key), nb::cast<std::string>(value));
+// Sorted, so that equal dictionaries are equal bytes.
+std::vector<std::pair<std::string, std::string>> Texts(const nb::dict& options, const char* name) {
+  std::vector<std::pair<std::string, std::string>> texts;
+  if (!options.contains(name) || options[name].is_none()) return texts;
+  for (auto [key, value] : nb::cast<nb::dict>(options[name])) {
+    texts.emplace_back(nb::cast<std::string>(key), nb::cast<std::string>(value));
   }
-  std::sort(variables.begin(), variables.end());
-  return variables;
+  std::sort(texts.begin(), texts.end());
+  return texts;
 }
 
 void SetStrategy(const nb::dict& options, LeaseClass* lease_class) {
@@ -58,7 +58,13 @@ LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
   LeaseClass lease_class;
   lease_class.job = TheRuntime().job();
   lease_class.resources = Resources(options, resources);
-  lease_class.environment = Environment(options);
+  lease_class.environment = Texts(options, "environment");
+  lease_class.selector = Texts(options, "selector");
+  lease_class.soft_selector = Texts(options, "soft_selector");
+  if (options.contains("group")) {
+    const nb::bytes group = nb::cast<nb::bytes>(options["group"]);
+    lease_class.group = PlacementGroupId::FromBinary({group.c_str(), group.size()});
+  }
   SetStrategy(options, &lease_class);
   return lease_class;
 }
@@ -218,6 +224,7 @@ class TaskCaller {
     call.name = Option<std::string>(options, "task_name", "");
     if (call.name.empty()) call.name = name;
     SetReturns(options, &call);
+    call.captures_children = Option<bool>(options, "captures_children", false);
     call.max_retries = Option<std::int32_t>(options, "max_retries", 3);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
@@ -325,6 +332,7 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
   call.kind = TaskKind::kActorCreation;
   call.function = FunctionIdFrom(class_id);
   call.num_returns = 0;
+  call.captures_children = Option<bool>(options, "captures_children", false);
   ActorSpec spec;
   spec.actor = runtime.NewActorId();
   spec.class_name = Option<std::string>(options, "class_name", "");

@@ -10,6 +10,7 @@ NB_MODULE(_core, module) {
   BindObjects(module);
   BindGenerators(module);
   BindCalls(module);
+  BindGroups(module);
   BindWorker(module);
   BindServices(module);
 }

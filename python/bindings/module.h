@@ -13,6 +13,7 @@ void BindValues(nb::module_& module);
 void BindObjects(nb::module_& module);
 void BindGenerators(nb::module_& module);
 void BindCalls(nb::module_& module);
+void BindGroups(nb::module_& module);
 void BindWorker(nb::module_& module);
 void BindServices(nb::module_& module);
 

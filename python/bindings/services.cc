@@ -9,18 +9,6 @@
 namespace ray_engine::python {
 namespace {
 
-template <class Reply, class Request>
-Reply CallHead(const Request& request) {
-  absl::StatusOr<Reply> reply = absl::UnknownError("");
-  Runtime& runtime = TheRuntime();
-  {
-    const nb::gil_scoped_release release;
-    reply = runtime.Call<Reply>(kHead, request);
-  }
-  if (!reply.ok()) RaiseSystemError("RaySystemError", MessageOf(reply.status()));
-  return *std::move(reply);
-}
-
 std::string Text(nb::bytes bytes) { return {bytes.c_str(), bytes.size()}; }
 nb::bytes Bytes(const std::string& text) { return nb::bytes(text.data(), text.size()); }
 

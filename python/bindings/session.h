@@ -45,6 +45,18 @@ Runtime& TheRuntime();
 // Raises what hooks.system_error makes of it.
 [[noreturn]] void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
 inline std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
+// Asks the head and waits for the reply.
+template <class Reply, class Request>
+Reply CallHead(const Request& request) {
+  absl::StatusOr<Reply> reply = absl::UnknownError("");
+  Runtime& runtime = TheRuntime();
+  {
+    const nb::gil_scoped_release release;
+    reply = runtime.Call<Reply>(kHead, request);
+  }
+  if (!reply.ok()) RaiseSystemError("RaySystemError", MessageOf(reply.status()));
+  return *std::move(reply);
+}
 // For kInterrupted: runs signal handlers, which may raise.
 void CheckSignals();
 

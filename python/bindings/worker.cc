@@ -14,6 +14,7 @@ PyObject* actor_instance = nullptr;                    // of this process
 std::string actor_class_name, actor_name;
 std::uint32_t actor_restarts = 0;
 ResourceSet actor_resources;
+bool actor_captures_children = false;
 
 nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
 
@@ -38,6 +39,16 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
 
 PyObject* async_loop = nullptr;  // an AsyncActorLoop, for an actor with coroutines
 
+// The placement group whose resources a task has, in hex; empty if none.
+std::string GroupOf(const TaskView& view, const ExecTask* task) {
+  ResourceSet resources;
+  task->actor.has_value() ? void(resources = task->actor->spec.placement.resources) : Reader(view.resources)(resources);
+  for (const auto& [name, amount] : resources.entries()) {
+    if (name.find("_group_") != std::string::npos) return name.substr(name.rfind('_') + 1);
+  }
+  return "";
+}
+
 // One task while it runs.
 class Execution : public std::enable_shared_from_this<Execution> {
  public:
@@ -47,6 +58,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   bool Run() {
     try {
       if (!ParseTask(task_->payload, &view_)) RaiseSystemError("RaySystemError", "a task arrived malformed");
+      if (!IsMethod()) SetCapture();
       received_ = runtime_.ReceiveArgs(view_);
       target_ = Target();
       DecodeArgs();
@@ -68,6 +80,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
   bool IsStream() const { return task_->header.yields == Yields::kStreaming; }
   bool IsCreation() const { return task_->header.kind == TaskKind::kActorCreation; }
 
+  // The group in which the task's children run is kept in Python, as it changes rarely.
+  void SetCapture() const {
+    static std::string captured;
+    const std::string group = task_->header.captures_children ? GroupOf(view_, task_) : std::string();
+    if (group == captured) return;
+    captured = group;
+    nb::module_::import_("ray_engine._private.placement").attr("set_captured_group")(group);
+  }
+
   nb::object Call() const {
     PyObject* result = PyObject_Call(target_.ptr(), arguments_.ptr(), keywords_.ptr());
     if (result == nullptr) throw nb::python_error();
@@ -83,6 +104,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
         actor_name = task_->actor->spec.name;
         actor_restarts = task_->actor->incarnation;
         actor_resources = task_->actor->spec.running;
+        actor_captures_children = task_->header.captures_children;
         return Definition(task_->header.function, hooks.load_class);
       case TaskKind::kActorMethod:
         break;
@@ -369,6 +391,7 @@ nb::object CurrentTask() {
   nb::dict amounts;
   for (const auto& [name, amount] : resources.entries()) amounts[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
   task["resources"] = amounts;
+  task["captures_children"] = is_actor ? actor_captures_children : header.captures_children;
   task["cancelled"] = TheRuntime().WasCancelled(context.task);
   return task;
 }

@@ -1,8 +1,8 @@
 """RuntimeContext: who am I, asked from inside a driver, task or actor."""
 
 from ray_engine import _core
-from ray_engine._private import actor_description, definitions, lifecycle
-from ray_engine._private.ids import ActorID, JobID, TaskID
+from ray_engine._private import actor_description, definitions, lifecycle, placement
+from ray_engine._private.ids import ActorID, JobID, PlacementGroupID, TaskID
 from ray_engine._private.session import session
 
 
@@ -78,7 +78,20 @@ class RuntimeContext:
         return _of_task("function_name")
 
     def get_assigned_resources(self) -> dict:
-        return dict(_of_task("resources") or {})
+        return placement.plain(_of_task("resources") or {})
+
+    def get_placement_group_id(self):
+        """The placement group the task or actor runs in; None if in none."""
+        return _hex(placement.group_of_task(_core.current_task()))
+
+    @property
+    def current_placement_group_id(self):
+        group = placement.group_of_task(_core.current_task())
+        return PlacementGroupID.nil() if group is None else PlacementGroupID(group)
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        return bool(_of_task("captures_children"))
 
     # ---- the actor -------------------------------------------------------------------------------------------------
 

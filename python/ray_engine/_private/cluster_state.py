@@ -56,5 +56,6 @@ def _sum(which) -> dict:
     for node in _core.cluster():
         if node["alive"]:
             for name, amount in dict(node[which]).items():
-                result[name] = result.get(name, 0.0) + amount
+                if "_group_" not in name:  # the bundles of placement groups
+                    result[name] = result.get(name, 0.0) + amount
     return result

@@ -6,7 +6,7 @@ cannot honour are refused here, at the first use.
 
 import os
 
-from ray_engine._private import unavailable
+from ray_engine._private import placement, unavailable
 from ray_engine._private.options import ACTOR, TASK
 from ray_engine._private.session import session
 
@@ -18,11 +18,12 @@ def task(given: dict, *, is_generator: bool) -> dict:
     """The options of a TaskCaller, but for what the function's signature adds."""
     options = {name: given.get(name, option.default) for name, option in TASK.items()}
     _refuse(options)
+    where, resources = placement.place(options, _resources(options))
     request = {
-        "resources": _resources(options),
+        "resources": resources,
         **returns(options["num_returns"], is_generator, options["_generator_backpressure_num_objects"]),
         "max_retries": _retries(given.get("max_retries"), options["max_retries"]),
-        "strategy": _strategy(options),
+        **where,
         "environment": environment(options["runtime_env"]),
         "task_name": options["name"] or "",
         **retry(options["retry_exceptions"]),
@@ -41,7 +42,7 @@ def actor(given: dict, *, is_async: bool) -> dict:
     if concurrency is None:
         concurrency = 1000 if is_async else 1
     _check_order(options["allow_out_of_order_execution"], concurrency, is_async)
-    placement, running = _actor_resources(options)
+    where, to_place, running = placement.place(options, *_actor_resources(options))
     return {
         "name": options["name"] or "",
         "namespace": options["namespace"] or session.namespace,
@@ -50,9 +51,9 @@ def actor(given: dict, *, is_async: bool) -> dict:
         "max_task_retries": min(options["max_task_retries"] or 0, _MAX_INT32),
         "max_concurrency": concurrency,
         "is_async": is_async,
-        "placement": placement,
+        "placement": to_place,
         "running": running,
-        "strategy": _strategy(options),
+        **where,
         "environment": environment(options["runtime_env"]),
     }
 
@@ -100,13 +101,11 @@ def environment(runtime_env):
 
 
 def _refuse(options):
-    for name in ("label_selector", "fallback_strategy", "concurrency_groups", "enable_tensor_transport"):
+    for name in ("fallback_strategy", "concurrency_groups", "enable_tensor_transport"):
         if options.get(name):
             raise unavailable.option(name, options[name])
     if options.get("max_pending_calls", -1) not in (-1, 0, None):
         raise unavailable.option("max_pending_calls", options["max_pending_calls"])
-    if options["placement_group"] not in ("default", None):
-        raise unavailable.option("placement_group", options["placement_group"])
 
 
 def _retries(given, default) -> int:
@@ -152,20 +151,6 @@ def _check_order(allow_out_of_order, concurrency, is_async):
             "If you're using multi-threaded actors, Ray can't execute actor tasks in order. "
             "Set `allow_out_of_order_execution=True` to allow out-of-order execution."
         )
-
-
-def _strategy(options):
-    """None, "SPREAD" or ("node", id in hex, soft)."""
-    from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    strategy = options["scheduling_strategy"]
-    if strategy in (None, "DEFAULT"):
-        return None
-    if strategy == "SPREAD":
-        return strategy
-    if isinstance(strategy, NodeAffinitySchedulingStrategy):
-        return "node", strategy.node_id, bool(strategy.soft)
-    raise unavailable.option("scheduling_strategy", strategy)
 
 
 def decorated(decorate, caller):

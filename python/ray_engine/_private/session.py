@@ -26,6 +26,7 @@ class Session:
         self.namespace = ""
         self.job_id = JobID.nil()
         self.environment = {}
+        self.captured_group = None  # the placement group in which the children of the running task run
         self.supervisor = None  # the ray-engine process that init() started, if it did
 
     def begin(self, role: str, info: dict, *, job_id: bytes, namespace: str, environment: dict, supervisor=None):
@@ -40,8 +41,12 @@ class Session:
 
     def end(self):
         """Forgets the connection and what was prepared for it."""
-        users, self._users = self._users, weakref.WeakSet()
         self._clear()
+        self.forget_callers()
+
+    def forget_callers(self):
+        """What was prepared is no longer right."""
+        users, self._users = self._users, weakref.WeakSet()
         for user in users:
             user._forget_session()
 

@@ -5,6 +5,13 @@ from ray_engine.util.check_serialize import inspect_serializability
 from ray_engine.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
 from ray_engine.util.named_actors import list_named_actors
 from ray_engine.util.node import get_node_instance_id, get_node_ip_address
+from ray_engine.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray_engine.util.serialization import deregister_serializer, register_serializer
 
 __all__ = [
@@ -12,19 +19,24 @@ __all__ = [
     "deregister_serializer",
     "disable_log_once_globally",
     "enable_periodic_logging",
+    "get_current_placement_group",
     "get_node_instance_id",
     "get_node_ip_address",
+    "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
     "log_once",
+    "placement_group",
+    "placement_group_table",
     "register_serializer",
+    "remove_placement_group",
 ]
 
 _LAZY = ("queue", "scheduling_strategies")
 _NOT_YET = frozenset({
-    "accelerators", "as_completed", "collective", "dask", "get_current_placement_group", "get_placement_group", "iter",
-    "joblib", "map_unordered", "metrics", "multiprocessing", "pdb", "placement_group", "placement_group_table",
-    "ray_debugpy", "remove_placement_group", "rpdb", "spark", "state", "tracing",
+    "accelerators", "as_completed", "collective", "dask", "iter",
+    "joblib", "map_unordered", "metrics", "multiprocessing", "pdb",
+    "ray_debugpy", "rpdb", "spark", "state", "tracing",
 })  # fmt: skip
 
 

@@ -1,0 +1,82 @@
+// Placement groups: create, remove, look up. All else about them is Python (ray_engine/util/placement_group.py).
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "python/bindings/module.h"
+#include "python/bindings/session.h"
+
+namespace ray_engine::python {
+namespace {
+
+using Bundles = std::vector<std::pair<nb::dict, nb::dict>>;  // resources, label selector
+
+PlacementGroupId GroupId(nb::bytes id) { return PlacementGroupId::FromBinary({id.c_str(), id.size()}); }
+
+Bundle BundleOf(const nb::dict& resources, const nb::dict& selector) {
+  Bundle bundle;
+  for (auto [name, amount] : resources) {
+    bundle.resources.Set(nb::cast<std::string>(name), ResourceSet::FromDouble(nb::cast<double>(amount)));
+  }
+  for (auto [label, value] : selector) {
+    bundle.selector.emplace_back(nb::cast<std::string>(label), nb::cast<std::string>(value));
+  }
+  return bundle;
+}
+
+void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_space, bool detached, int strategy,
+                 const Bundles& bundles, bool bound_to_process) {
+  GroupSpec spec;
+  spec.id = GroupId(id);
+  spec.job = TheRuntime().job();
+  if (bound_to_process) spec.creator = TheRuntime().self();
+  spec.name = name;
+  spec.name_space = name_space;
+  spec.detached = detached;
+  spec.strategy = static_cast<GroupSpec::Strategy>(strategy);
+  for (const auto& [resources, selector] : bundles) spec.bundles.push_back(BundleOf(resources, selector));
+  const GroupCreated created = CallHead<GroupCreated>(GroupCreate{0, spec});
+  if (!created.error.empty()) throw nb::value_error(created.error.c_str());
+}
+
+nb::dict Describe(const GroupInfo& group) {
+  nb::list bundles, nodes;
+  for (const Bundle& bundle : group.spec.bundles) {
+    nb::dict resources;
+    for (const auto& [name, amount] : bundle.resources.entries()) {
+      resources[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
+    }
+    bundles.append(resources);
+  }
+  for (const NodeId& node : group.nodes) nodes.append(node.IsNil() ? std::string() : node.Hex());
+  nb::dict info;
+  info["id"] = nb::bytes(group.spec.id.Binary().data(), PlacementGroupId::kSize);
+  info["name"] = group.spec.name;
+  info["strategy"] = static_cast<int>(group.spec.strategy);
+  info["state"] = static_cast<int>(group.state);
+  info["bundles"] = bundles;
+  info["nodes"] = nodes;
+  return info;
+}
+
+nb::list QueryGroups(nb::bytes id, const std::string& name, const std::string& name_space) {
+  GroupQuery query;
+  if (id.size() == PlacementGroupId::kSize) query.id = GroupId(id);
+  query.name = name;
+  query.name_space = name_space;
+  nb::list found;
+  for (const GroupInfo& group : CallHead<GroupReply>(query).groups) found.append(Describe(group));
+  return found;
+}
+
+}  // namespace
+
+void BindGroups(nb::module_& module) {
+  module.def("create_group", &CreateGroup, nb::arg("id"), nb::arg("name"), nb::arg("namespace"), nb::arg("detached"),
+             nb::arg("strategy"), nb::arg("bundles"), nb::arg("bound_to_process"));
+  module.def("remove_group", [](nb::bytes id) { TheRuntime().Post(kHead, GroupRemove{GroupId(id)}); });
+  module.def("groups", &QueryGroups, nb::arg("id") = nb::bytes("", 0), nb::arg("name") = "", nb::arg("namespace") = "");
+}
+
+}  // namespace ray_engine::python

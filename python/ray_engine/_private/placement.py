@@ -1,0 +1,130 @@
+"""Placement: from what a program says about where something shall run to what the engine is asked for.
+
+place() is pure but for the captured group: while a task runs whose placement group captures its children, what it
+submits without a strategy of its own runs in that group too.
+"""
+
+import warnings
+
+from ray_engine._private import unavailable
+from ray_engine._private.ids import PlacementGroupID
+from ray_engine._private.session import session
+
+_PLACE = 0.001  # of a bundle's place: taken by what needs no resource
+
+
+def place(options: dict, *amounts: dict):
+    """(strategy, selectors and group for the engine; `amounts` as the engine knows them).
+
+    Each of `amounts` is a set of resources; in a placement group they turn into resources of that group.
+    """
+    from ray_engine.util import scheduling_strategies as strategies
+
+    strategy = _strategy(options)
+    request = {"selector": options["label_selector"] or None}
+    if isinstance(strategy, strategies.PlacementGroupSchedulingStrategy):
+        return _in_group(request, strategy, amounts)
+    if strategy == "SPREAD":
+        request["strategy"] = strategy
+    elif isinstance(strategy, strategies.NodeAffinitySchedulingStrategy):
+        request["strategy"] = "node", strategy.node_id, bool(strategy.soft)
+    elif isinstance(strategy, strategies.NodeLabelSchedulingStrategy):
+        request["selector"] = {**(request["selector"] or {}), **_expressions(strategy.hard)}
+        request["soft_selector"] = _expressions(strategy.soft)
+    elif strategy not in (None, "DEFAULT"):
+        raise unavailable.option("scheduling_strategy", strategy)
+    return request, *amounts
+
+
+def _strategy(options):
+    """The strategy that was given, by whichever option; else that of the group that captures this."""
+    from ray_engine.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    strategy, group = options["scheduling_strategy"], options["placement_group"]
+    if group != "default" and strategy is not None:
+        raise ValueError("Placement groups should be specified via the scheduling_strategy option alone.")
+    if group != "default":
+        warnings.warn(
+            "placement_group parameter is deprecated. Use scheduling_strategy=PlacementGroupSchedulingStrategy(...).",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return PlacementGroupSchedulingStrategy(
+            group, options["placement_group_bundle_index"], options["placement_group_capture_child_tasks"]
+        )
+    if strategy is None and session.captured_group is not None:
+        return PlacementGroupSchedulingStrategy(session.captured_group, -1, True)
+    return strategy
+
+
+def _in_group(request, strategy, amounts):
+    group, index = strategy.placement_group, strategy.placement_group_bundle_index
+    if group is None or group.is_empty:
+        if index != -1:
+            raise ValueError(f"If placement group is not set, the value of bundle index must be -1, got {index}.")
+        return request, *amounts
+    group.check_request(index, amounts[0])
+    capture = strategy.placement_group_capture_child_tasks
+    request["group"] = group.id.binary()
+    request["captures_children"] = session.captured_group is not None if capture is None else bool(capture)
+    return request, *(_of_group(resources, group.id.hex(), index) for resources in amounts)
+
+
+def _of_group(resources, group: str, index: int) -> dict:
+    own = {}
+    for name, amount in (resources or {"bundle": _PLACE}).items():
+        own[f"{name}_group_{group}"] = amount
+        if index >= 0:
+            own[f"{name}_group_{index}_{group}"] = amount
+    return own
+
+
+def plain(resources: dict) -> dict:
+    """Resources of a group under the names of those they are made of."""
+    found = {}
+    for name, amount in resources.items():
+        kind, in_group, _ = name.partition("_group_")
+        if not in_group or kind != "bundle":
+            found[kind] = amount
+    return found
+
+
+def _expressions(matches: dict) -> dict:
+    from ray_engine.util.scheduling_strategies import DoesNotExist, Exists, In, NotIn
+
+    write = {
+        In: lambda match: f"in({','.join(match.values)})",
+        NotIn: lambda match: f"!in({','.join(match.values)})",
+        Exists: lambda match: "exists()",
+        DoesNotExist: lambda match: "!exists()",
+    }
+    return {label: write[type(match)](match) for label, match in matches.items()}
+
+
+def group_of_task(task) -> bytes | None:
+    """The id of the group whose resources the task has."""
+    for name in (task or {}).get("resources", ()):
+        if "_group_" in name:
+            return bytes.fromhex(name.rpartition("_")[2])
+    return None
+
+
+class _CapturedGroup:
+    """As much of a PlacementGroup as placing something in it takes."""
+
+    is_empty = False
+
+    def __init__(self, id):
+        self.id = id
+
+    def check_request(self, index, resources):
+        pass
+
+
+def set_captured_group(group: str):
+    """Called by the worker where the task it starts captures its children in another group than the last one did.
+
+    `group`: its id in hex, or "".
+    """
+    session.captured_group = _CapturedGroup(PlacementGroupID.from_hex(group)) if group else None
+    session.forget_callers()

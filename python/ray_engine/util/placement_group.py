@@ -1,0 +1,239 @@
+"""Placement groups: resources reserved together, in bundles, on one node or on several.
+
+A bundle lies on one node. A group is there once all its bundles are; what runs in it is given resources of the bundles
+by PlacementGroupSchedulingStrategy.
+"""
+
+import os
+
+from ray_engine import _core
+from ray_engine._private import lifecycle
+from ray_engine._private.ids import PlacementGroupID
+from ray_engine._private.placement import group_of_task
+from ray_engine._private.session import session
+
+_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+_STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
+_NODE_LABEL = "ray.io/node-id"
+
+
+class PlacementGroup:
+    """A handle to a placement group; can be passed around."""
+
+    @staticmethod
+    def empty() -> "PlacementGroup":
+        return PlacementGroup(PlacementGroupID.nil())
+
+    def __init__(self, id: PlacementGroupID, bundle_cache: list | None = None):
+        self.id = id
+        self.bundle_cache = bundle_cache
+
+    @property
+    def is_empty(self) -> bool:
+        return self.id.is_nil()
+
+    def ready(self):
+        """A reference that is there once the group is; get() of it gives the group."""
+        import ray_engine as ray
+        from ray_engine.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        self._check_not_empty()
+        strategy = PlacementGroupSchedulingStrategy(self)
+        return ray.remote(_itself).options(num_cpus=0, scheduling_strategy=strategy, max_retries=-1).remote(self)
+
+    def wait(self, timeout_seconds: float = 30) -> bool:
+        """Whether the group is there within this time."""
+        import ray_engine as ray
+
+        return len(ray.wait([self.ready()], timeout=timeout_seconds)[0]) == 1
+
+    @property
+    def bundle_specs(self) -> list:
+        """The resources of each bundle."""
+        if self.bundle_cache is None:
+            self._check_not_empty()
+            self.bundle_cache = _look_up(self.id)["bundles"]
+        return self.bundle_cache
+
+    @property
+    def bundle_count(self) -> int:
+        return len(self.bundle_specs)
+
+    def check_request(self, index: int, resources: dict):
+        """Raises ValueError if a task with these resources can never run in bundle `index` (-1: in any)."""
+        check_placement_group_index(self, index)
+        bundles = self.bundle_specs if index == -1 else [self.bundle_specs[index]]
+        if not any(all(bundle.get(name, 0) >= resources[name] for name in resources) for bundle in bundles):
+            raise ValueError(
+                f"Cannot schedule this with the placement group because the resource request {resources} cannot fit "
+                f"into any bundles for the placement group, {bundles}."
+            )
+
+    def _check_not_empty(self):
+        if self.is_empty:
+            raise ValueError("this is the empty placement group, which has no bundles")
+
+    def __eq__(self, other):
+        return isinstance(other, PlacementGroup) and self.id == other.id
+
+    def __hash__(self):
+        return hash(self.id)
+
+    def __repr__(self):
+        return f"PlacementGroup({self.id.hex()})"
+
+
+def _itself(group):
+    return group
+
+
+def placement_group(
+    bundles: list,
+    strategy: str | None = None,
+    name: str = "",
+    lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: list | None = None,
+    *,
+    topology_strategy: dict | None = None,
+) -> PlacementGroup:
+    """Reserves `bundles` (dictionaries of resources) together; returns at once.
+
+    `strategy`: PACK (few nodes) and SPREAD (many) as far as it goes, STRICT_PACK (one node) and STRICT_SPREAD (one node
+    each) or not at all. `lifetime`: "detached" outlives the job; else the group ends with it, or with the actor that
+    made it.
+    """
+    lifecycle.ensure_connected()
+    strategy = _strategy(strategy, topology_strategy)
+    _check_bundles(bundles)
+    if lifetime not in (None, "detached"):
+        raise ValueError("placement group `lifetime` argument must be either `None` or 'detached'")
+    selectors = _selectors(bundles, strategy, bundle_label_selector, _soft_target_node_id)
+    task = _core.current_task() or {}
+    group = PlacementGroupID(os.urandom(PlacementGroupID.size() - 4) + session.job_id.binary())
+    _core.create_group(
+        id=group.binary(),
+        name=name or "",
+        namespace=session.namespace,
+        detached=lifetime == "detached",
+        strategy=_STRATEGIES.index(strategy),
+        bundles=list(zip(bundles, selectors, strict=True)),
+        bound_to_process=bool(task.get("actor_id")),
+    )
+    return PlacementGroup(group, [dict(bundle) for bundle in bundles])
+
+
+def _strategy(strategy, topology_strategy) -> str:
+    if topology_strategy is not None:
+        if strategy is not None:
+            raise ValueError("strategy and topology_strategy cannot be given together.")
+        unknown = [label for label in topology_strategy if label != _NODE_LABEL]
+        if unknown or not topology_strategy:
+            raise ValueError(f"topology_strategy knows the label {_NODE_LABEL!r} only, got {topology_strategy}.")
+        strategy = topology_strategy[_NODE_LABEL]
+    strategy = strategy or "PACK"
+    if strategy not in _STRATEGIES:
+        raise ValueError(f"Invalid strategy {strategy}; valid ones are {', '.join(_STRATEGIES)}.")
+    return strategy
+
+
+def _check_bundles(bundles):
+    if not isinstance(bundles, list):
+        raise ValueError(f"Placement group bundles must be a list, got {type(bundles)}.")
+    if not bundles:
+        raise ValueError("Bundles must be a non-empty list of resource dictionaries.")
+    for bundle in bundles:
+        _check_bundle(bundle)
+
+
+def _check_bundle(bundle):
+    right = isinstance(bundle, dict) and all(
+        isinstance(name, str) and isinstance(amount, (int, float)) for name, amount in bundle.items()
+    )
+    if not right:
+        raise ValueError(f"Bundles must be a non-empty list of resource dictionaries, got the bundle {bundle!r}.")
+    if not any(bundle.values()):
+        raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values. Bundle: {bundle}")
+    if any(amount < 0 for amount in bundle.values()):
+        raise ValueError(f"The amounts of a bundle must not be negative. Bundle: {bundle}")
+    if not float(bundle.get("object_store_memory", 0)).is_integer():
+        raise ValueError(f"object_store_memory is a number of bytes. Bundle: {bundle}")
+
+
+def _selectors(bundles, strategy, selectors, target) -> list:
+    if target is not None and strategy != "STRICT_PACK":
+        raise ValueError(f"_soft_target_node_id currently only works with STRICT_PACK but got {strategy}")
+    if selectors is None:
+        return [{} for _ in bundles]
+    if not isinstance(selectors, list) or len(selectors) != len(bundles):
+        raise ValueError(
+            f"Invalid bundle label selector: one per bundle is needed, got {selectors!r} for {len(bundles)} bundles."
+        )
+    from ray_engine._private import labels
+
+    return [labels.check_selector(selector) for selector in selectors]
+
+
+def remove_placement_group(placement_group: PlacementGroup) -> None:
+    """Ends all tasks and actors that run in the group and gives its resources back. Removing it twice does nothing."""
+    lifecycle.ensure_connected()
+    _core.remove_group(placement_group.id.binary())
+    _core.groups(id=placement_group.id.binary())  # the answer comes after the removal
+
+
+def get_placement_group(placement_group_name: str) -> PlacementGroup:
+    """The group of that name in this namespace."""
+    if not placement_group_name:
+        raise ValueError("Please supply a non-empty value to get_placement_group")
+    lifecycle.ensure_connected()
+    found = _core.groups(name=placement_group_name, namespace=session.namespace)
+    if not found:
+        raise ValueError(f"Failed to look up placement group with name: {placement_group_name}")
+    return PlacementGroup(PlacementGroupID(found[0]["id"]), found[0]["bundles"])
+
+
+def placement_group_table(placement_group: PlacementGroup | None = None) -> dict:
+    """What is known about one group; without an argument about all, by their ids in hex."""
+    lifecycle.ensure_connected()
+    if placement_group is not None:
+        return _table_row(_look_up(placement_group.id))
+    return {PlacementGroupID(group["id"]).hex(): _table_row(group) for group in _core.groups()}
+
+
+def _look_up(id: PlacementGroupID) -> dict:
+    found = _core.groups(id=id.binary())
+    if not found:
+        raise ValueError(f"there is no placement group {id.hex()}")
+    return found[0]
+
+
+def _table_row(group) -> dict:
+    return {
+        "placement_group_id": PlacementGroupID(group["id"]).hex(),
+        "name": group["name"],
+        "bundles": dict(enumerate(group["bundles"])),
+        "bundles_to_node_id": dict(enumerate(group["nodes"])),
+        "strategy": _STRATEGIES[group["strategy"]],
+        "state": _STATES[group["state"]],
+        "stats": {},
+    }
+
+
+def get_current_placement_group() -> PlacementGroup | None:
+    """The group that the task or actor of this process runs in."""
+    lifecycle.ensure_connected()
+    id = group_of_task(_core.current_task())
+    return None if id is None else PlacementGroup(PlacementGroupID(id))
+
+
+def check_placement_group_index(placement_group: PlacementGroup, bundle_index: int) -> None:
+    if placement_group.is_empty:
+        if bundle_index != -1:
+            raise ValueError(
+                f"If placement group is not set, the value of bundle index must be -1, got {bundle_index}."
+            )
+    elif not -1 <= bundle_index < placement_group.bundle_count:
+        raise ValueError(
+            f"placement group bundle index {bundle_index} is invalid. Valid placement group indexes: "
+            f"0-{placement_group.bundle_count}"
+        )

@@ -1,0 +1,22 @@
+// BundlePlacement: on which nodes the bundles of a placement group go, all or none.
+//
+// Pure function of the nodes' free resources and labels.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/wire/messages.h"
+#include "scheduler/cluster_view.h"
+
+namespace ray_engine {
+
+// A node for each bundle, or nothing if they do not fit now. `placed[i]` is a node that bundle i has already, which it
+// keeps; kNoNode: none. `ever`: as if nothing else ran.
+inline constexpr std::uint32_t kNoNode = 0xffffffff;
+std::optional<std::vector<std::uint32_t>> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec,
+                                                       const std::vector<std::uint32_t>& placed, bool ever = false);
+
+}  // namespace ray_engine

@@ -1,0 +1,135 @@
+// The part of Scheduler that keeps placement groups.
+
+#include <fmt/format.h>
+
+#include "scheduler/bundle_placement.h"
+#include "scheduler/scheduler.h"
+
+namespace ray_engine {
+
+bool Scheduler::OnGroupCreate(const GroupSpec& spec, Time now, Actions* actions) {
+  if (groups_.Add(spec) == nullptr) return false;
+  PlaceGroups();
+  GrantAll(now, actions);
+  return true;
+}
+
+Scheduler::Actions Scheduler::OnGroupRemove(const PlacementGroupId& id, Time now) {
+  Actions actions;
+  Group* group = groups_.Find(id);
+  if (group == nullptr || group->state == GroupState::kRemoved) return actions;
+  RemoveGroup(group, &actions);
+  GrantAll(now, &actions);
+  return actions;
+}
+
+Scheduler::Actions Scheduler::OnJobEnded(const JobId& job, Time now) {
+  Actions actions;
+  RemoveGroupsIf([&](const GroupSpec& spec) { return spec.job == job; }, &actions);
+  GrantAll(now, &actions);
+  return actions;
+}
+
+template <class Condition>
+void Scheduler::RemoveGroupsIf(Condition condition, Actions* actions) {
+  for (Group* group : groups_.All()) {
+    if (group->state == GroupState::kRemoved || group->spec.detached || !condition(group->spec)) continue;
+    RemoveGroup(group, actions);
+  }
+}
+
+void Scheduler::RemoveGroupsOf(ProcessId creator, Actions* actions) {
+  RemoveGroupsIf([&](const GroupSpec& spec) { return spec.creator == creator; }, actions);
+}
+
+// Groups are served by age, so that a large one is not overtaken for ever by small ones of the same kind.
+void Scheduler::PlaceGroups() {
+  for (Group* group : groups_.Waiting()) {
+    const auto nodes = PlaceBundles(cluster_, group->spec, group->nodes);
+    if (!nodes) continue;
+    for (std::uint32_t bundle = 0; bundle < nodes->size(); ++bundle) {
+      if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*nodes)[bundle]);
+    }
+    group->state = GroupState::kCreated;
+  }
+}
+
+// Moves a bundle's resources from what a node has to what the group has there.
+void Scheduler::SetBundle(Group* group, std::uint32_t bundle, std::uint32_t node) {
+  group->nodes[bundle] = node;
+  cluster_.Take(node, group->spec.bundles[bundle].resources);
+  cluster_.Extend(node, BundleResources(group->spec, bundle));
+  policy_.OnJoinedOrLost(node);
+}
+
+void Scheduler::RemoveGroup(Group* group, Actions* actions) {
+  EndLeasesOf(group->spec.id, actions);
+  for (std::uint32_t bundle = 0; bundle < group->nodes.size(); ++bundle) {
+    const std::uint32_t node = group->nodes[bundle];
+    if (node == kNoNode) continue;
+    cluster_.Shrink(node, BundleResources(group->spec, bundle));
+    cluster_.Give(node, group->spec.bundles[bundle].resources);
+    policy_.OnJoinedOrLost(node);
+  }
+  groups_.MarkRemoved(group);
+  FailQueuesOf(group->spec.id, actions);
+}
+
+// Their workers are on their way out, and hold nothing any more: what they held goes with the group.
+void Scheduler::EndLeasesOf(const PlacementGroupId& id, Actions* actions) {
+  for (const auto& [lease_id, lease] : leases_.leases()) {
+    if (lease->queue->lease_class.group != id) continue;
+    ChangeLease(lease.get(), [&lease = lease] { lease->held = ResourceSet(); });
+    actions->push_back(Send{ProcessId{lease->node, 0}, KillWorker{lease_id, kGroupRemovedText}});
+  }
+}
+
+void Scheduler::FailQueuesOf(const PlacementGroupId& id, Actions* actions) {
+  std::vector<LeaseQueue*> waiting;
+  for (const auto& [shape, line] : waiting_) {
+    for (LeaseQueue* queue : line.queues) {
+      if (queue->lease_class.group == id) waiting.push_back(queue);
+    }
+  }
+  for (LeaseQueue* queue : waiting) Fail(queue, kGroupRemovedText, actions);
+}
+
+bool Scheduler::IsRemoved(const PlacementGroupId& id) {
+  if (id.IsNil()) return false;
+  const Group* group = groups_.Find(id);
+  return group == nullptr || group->state == GroupState::kRemoved;
+}
+
+void Scheduler::LoseBundlesOn(std::uint32_t node) {
+  for (Group* group : groups_.All()) {
+    for (std::uint32_t& place : group->nodes) {
+      if (place != node) continue;
+      place = kNoNode;
+      group->state = GroupState::kRescheduling;
+    }
+  }
+  PlaceGroups();
+}
+
+std::vector<GroupInfo> Scheduler::Groups(const GroupQuery& query) {
+  std::vector<GroupInfo> found;
+  if (!query.id.IsNil()) {
+    if (const Group* group = groups_.Find(query.id)) found.push_back(Describe(*group));
+  } else if (!query.name.empty()) {
+    if (const Group* group = groups_.FindByName(query.name_space, query.name)) found.push_back(Describe(*group));
+  } else {
+    for (const Group* group : groups_.All()) found.push_back(Describe(*group));
+  }
+  return found;
+}
+
+GroupInfo Scheduler::Describe(const Group& group) const {
+  GroupInfo info{group.spec, group.state, {}};
+  for (const std::uint32_t node : group.nodes) {
+    const NodeInfo* place = node == kNoNode ? nullptr : cluster_.Find(node);
+    info.nodes.push_back(place == nullptr ? NodeId() : place->id);
+  }
+  return info;
+}
+
+}  // namespace ray_engine
