@@ -71,7 +71,7 @@ TEST_F(PlacementPolicyTest, ShortagesOfMemoryAreReadable) {
   AddNode(0, all);
   Demand(driver_, 1, 1, MakeClass(asked));
   EXPECT_EQ(scheduler_.Explain(driver_, 1),
-            "f1 holds 0 leases and waits for 1 more, each with {CPU: 1, memory: 2048.0 GiB}"
+            "f1 holds 0 leases and waits for 1 more, each with {CPU: 1, memory: 2048.0 GiB}; no node can ever serve it"
             "\nnode 0 (host0): memory 16.5 GiB, 2048.0 GiB needed");
 }
 
