@@ -62,6 +62,7 @@ absl::StatusOr<Segment> Segment::MapOwned(int fd, std::uint64_t size) {
     close(fd);
     return absl::ErrnoToStatus(error, "cannot map the object store");
   }
+  madvise(data, size, MADV_DONTDUMP);  // a core file need not be as large as the store
   return Segment(fd, static_cast<char*>(data), size);
 }
 

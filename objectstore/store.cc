@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "engine/base/resources.h"
+
 namespace ray_engine {
 
 absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_t size, ProcessId client, Copy copy) {
@@ -44,6 +46,11 @@ std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size) {
 }
 
 absl::Status Store::Full(std::uint64_t size) const {
+  if (!CouldHold(size))
+    return absl::ResourceExhaustedError(
+        absl::StrCat("an object of ", size, " bytes (", BytesText(static_cast<double>(size)),
+                     ") is larger than the whole object store of this node, which has ", memory_.size(), " bytes (",
+                     BytesText(static_cast<double>(memory_.size())), "); see --object-store-memory"));
   std::string text = absl::StrCat("object store full: needs ", size, " bytes, ", memory_.used(), " of ", memory_.size(),
                                   " in use, ", pinned_bytes_, " pinned");
   if (Allocator::Rounded(size) <= memory_.size() - memory_.used()) {

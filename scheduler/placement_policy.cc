@@ -40,8 +40,8 @@ std::string Shortage(const ResourceSet& asked, const NodeInfo& node, bool ever) 
     const auto total = node.total.Get(name), available = node.available.Get(name);
     if ((ever ? total : available) >= amount) continue;
     text += fmt::format("{}{} ", text.empty() ? "" : "; ", name);
-    if (!ever) text += fmt::format("{:g} free of ", ResourceSet::ToDouble(available));
-    text += fmt::format("{:g}, {:g} needed", ResourceSet::ToDouble(total), ResourceSet::ToDouble(amount));
+    if (!ever) text += fmt::format("{} free of ", AmountText(name, available));
+    text += fmt::format("{}, {} needed", AmountText(name, total), AmountText(name, amount));
   }
   return text;
 }

@@ -26,6 +26,22 @@ std::vector<Given> AddOptions(CLI::App* app, Program program) {
   return all;
 }
 
+// CLI11 would take the next word for the value of "--resources=".
+absl::Status CheckForValues(absl::Span<const std::string> arguments, Program program) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument.compare(0, 2, "--") != 0) continue;
+    const std::size_t equals = argument.find('=');
+    const OptionSpec* spec = FindOption(argument.substr(2, equals - 2), program);
+    if (spec == nullptr || spec->type == OptionType::kFlag) continue;
+    const bool missing = equals == std::string::npos ? ++i == arguments.size() : equals + 1 == argument.size();
+    if (missing)
+      return absl::InvalidArgumentError(
+          fmt::format("--{} lacks its value: --{}={}", spec->name, spec->name, spec->placeholder));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Unexpected(const std::string& argument, Program program) {
   const std::string name = argument.substr(0, argument.find('='));
   const std::size_t dashes = std::min(name.find_first_not_of('-'), name.size());
@@ -36,6 +52,7 @@ absl::Status Unexpected(const std::string& argument, Program program) {
 }  // namespace
 
 absl::Status ReadCommandLine(absl::Span<const std::string> arguments, Program program, Options* options) {
+  if (absl::Status status = CheckForValues(arguments, program); !status.ok()) return status;
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();

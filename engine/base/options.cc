@@ -30,6 +30,21 @@ std::string CheckStoreSize(std::string_view text) {
   return ParseBytes(text).value_or(0) < kLeast ? "the object store needs at least 1 MiB" : "";
 }
 
+std::string CheckMemory(std::string_view text) {
+  const auto bytes = static_cast<double>(ParseBytes(text).value_or(0));
+  return bytes > ResourceSet::kLargest ? fmt::format("no node has more than {}", BytesText(ResourceSet::kLargest)) : "";
+}
+
+std::string CheckAddress(std::string_view text) {
+  constexpr std::string_view kStart = "ray-engine/";
+  std::string_view name = text;
+  if (!name.empty() && name.front() == '@') name.remove_prefix(1);
+  if (text == "auto" || (name.substr(0, kStart.size()) == kStart && std::count(name.begin(), name.end(), '/') == 3))
+    return "";
+  return "an address looks like ray-engine/UID/SESSION/0, as 'ray-engine status' lists it; 'auto' finds the one "
+         "running";
+}
+
 std::string CheckCustomResources(std::string_view text) {
   const auto pairs = ParsePairs(text);
   if (!pairs.ok()) return std::string(pairs.status().message());
@@ -46,7 +61,7 @@ constexpr OptionSpec kTable[] = {
      "CPUs that tasks of this rank's workers may use (default: this rank's part of the allocation)"},
     {"num-gpus", OptionType::kNumber, "", "N", kBothPrograms, "GPUs of this rank's node (default: those visible)"},
     {"memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
-     "memory that tasks may ask for (default: the node's memory without the object store)"},
+     "memory that tasks may ask for (default: the node's memory without the object store)", CheckMemory},
     {"object-store-memory", OptionType::kBytes, "", "BYTES", kBothPrograms,
      "size of the node's object store (default: 30 % of the node's memory)", CheckStoreSize},
     {"resources", OptionType::kAmounts, "", "NAME=N,..", kBothPrograms, "custom resources of this rank's node",
@@ -62,7 +77,8 @@ constexpr OptionSpec kTable[] = {
      "write one log file per node there (default: no log files)"},
     {"exit-file", OptionType::kText, "", "FILE", kLauncher, "write the driver's exit code there at the end"},
     {"config", OptionType::kText, "", "FILE", kLauncher, "read options from this file, one 'name = value' a line"},
-    {"join", OptionType::kText, "", "ADDRESS", kBothPrograms, "with 'node': the session to join, as 'start' prints it"},
+    {"join", OptionType::kText, "", "ADDRESS", kBothPrograms,
+     "with 'node': the session to join, as 'start' prints it; 'auto': the one running", CheckAddress},
     // What our processes tell each other.
     {"solo", OptionType::kFlag, "false", "", kLauncher, ""},
     {"driver-fd", OptionType::kInteger, "", "FD", kBothPrograms, ""},
@@ -90,28 +106,37 @@ absl::Status Invalid(std::string_view what, std::string_view value) {
   return absl::InvalidArgumentError(fmt::format("'{}' is not {}", value, what));
 }
 
+absl::Status CheckAmount(std::string_view text) {
+  const absl::StatusOr<double> amount = ParseNumber(text);
+  if (amount.ok() && *amount > ResourceSet::kLargest)
+    return absl::InvalidArgumentError(fmt::format("'{}' is too large; {} is the most", text, ResourceSet::kLargest));
+  return amount.status();
+}
+
 absl::Status CheckAmounts(std::string_view text) {
   const auto pairs = ParsePairs(text);
   if (!pairs.ok()) return pairs.status();
   for (const auto& [name, amount] : *pairs) {
-    if (!ParseNumber(amount).ok()) return Invalid(fmt::format("an amount of '{}' (a number, 0 or more)", name), amount);
+    if (absl::Status status = CheckAmount(amount); !status.ok())
+      return absl::InvalidArgumentError(fmt::format("the amount of '{}': {}", name, std::string(status.message())));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckType(OptionType type, std::string_view value) {
+  if (value.empty()) return absl::InvalidArgumentError("the value is empty");
   switch (type) {
     case OptionType::kFlag:
       return value == "true" || value == "false" ? absl::OkStatus() : Invalid("'true' or 'false'", value);
     case OptionType::kText:
-      return value.empty() ? absl::InvalidArgumentError("the value is empty") : absl::OkStatus();
+      return absl::OkStatus();
     case OptionType::kInteger: {
       const auto number = ParseNumber(value);
       return number.ok() && *number == std::floor(*number) ? absl::OkStatus()
                                                            : Invalid("a whole number, 0 or more", value);
     }
     case OptionType::kNumber:
-      return ParseNumber(value).ok() ? absl::OkStatus() : Invalid("a number, 0 or more", value);
+      return CheckAmount(value);
     case OptionType::kBytes:
       return ParseBytes(value).status();
     case OptionType::kAmounts:
@@ -145,6 +170,17 @@ std::size_t EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+}  // namespace
+
+absl::Span<const OptionSpec> OptionTable() { return kTable; }
+
+const OptionSpec* FindOption(std::string_view name, Program program) {
+  for (const OptionSpec& spec : kTable) {
+    if (spec.name == name && spec.IsFor(program)) return &spec;
+  }
+  return nullptr;
+}
+
 std::string_view NearestOption(std::string_view name, Program program) {
   std::string_view nearest;
   std::size_t best = std::max<std::size_t>(2, name.size() / 2) + 1;
@@ -157,17 +193,6 @@ std::string_view NearestOption(std::string_view name, Program program) {
     }
   }
   return nearest;
-}
-
-}  // namespace
-
-absl::Span<const OptionSpec> OptionTable() { return kTable; }
-
-const OptionSpec* FindOption(std::string_view name, Program program) {
-  for (const OptionSpec& spec : kTable) {
-    if (spec.name == name && spec.IsFor(program)) return &spec;
-  }
-  return nullptr;
 }
 
 absl::Status UnknownOption(std::string_view name, std::string_view origin, Program program) {
@@ -245,6 +270,7 @@ absl::StatusOr<std::uint64_t> ParseBytes(std::string_view text) {
 }
 
 absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParsePairs(std::string_view text) {
+  const std::string_view all = text;
   std::vector<std::pair<std::string, std::string>> pairs;
   while (!text.empty()) {
     const std::string_view item = text.substr(0, text.find(','));
@@ -252,6 +278,9 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParsePairs(std:
     const std::size_t equals = item.find('=');
     const std::string_view name = Trim(item.substr(0, equals));
     if (equals == std::string_view::npos || name.empty()) return Invalid("of the form name=value", item);
+    const auto same = [name](const auto& pair) { return pair.first == name; };
+    if (std::any_of(pairs.begin(), pairs.end(), same))
+      return absl::InvalidArgumentError(fmt::format("'{}' is given twice in '{}'", name, all));
     pairs.emplace_back(name, Trim(item.substr(equals + 1)));
   }
   return pairs;

@@ -28,9 +28,9 @@ enum class OptionType : std::uint8_t {
   kFlag,
   kText,
   kInteger,  // >= 0
-  kNumber,   // >= 0
+  kNumber,   // an amount of a resource: 0 to ResourceSet::kLargest
   kBytes,    // 4096, 512M, 2g, 1.5GiB: powers of 1024
-  kAmounts,  // a=1,b=0.5
+  kAmounts,  // a=1,b=0.5; no name twice
   kLabels,   // zone=a,rack=7
 };
 
@@ -54,6 +54,8 @@ struct OptionSpec {
 absl::Span<const OptionSpec> OptionTable();
 // nullptr if the table has no such option of the program.
 const OptionSpec* FindOption(std::string_view name, Program program);
+// The option of the program for users that is most like `name`; empty if none is.
+std::string_view NearestOption(std::string_view name, Program program);
 // Says that `name` is unknown and which option of the program is most like it. `origin` is how the user wrote it.
 absl::Status UnknownOption(std::string_view name, std::string_view origin, Program program);
 

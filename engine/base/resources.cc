@@ -48,9 +48,20 @@ bool ResourceSet::Covers(const ResourceSet& asked) const {
 std::string ResourceSet::ToString() const {
   std::string text = "{";
   for (const auto& [name, amount] : entries_) {
-    text += fmt::format("{}{}: {:g}", text.size() > 1 ? ", " : "", name, ToDouble(amount));
+    text += fmt::format("{}{}: {}", text.size() > 1 ? ", " : "", name, AmountText(name, amount));
   }
   return text + "}";
+}
+
+std::string AmountText(const std::string& resource, ResourceSet::Amount amount) {
+  const double number = ResourceSet::ToDouble(amount);
+  return resource == "memory" || resource == "object_store_memory" ? BytesText(number) : fmt::format("{}", number);
+}
+
+std::string BytesText(double bytes) {
+  if (std::abs(bytes) >= 1 << 30) return fmt::format("{:.1f} GiB", bytes / (1 << 30));
+  if (std::abs(bytes) >= 1 << 20) return fmt::format("{:.1f} MiB", bytes / (1 << 20));
+  return fmt::format("{:.0f} bytes", bytes);
 }
 
 }  // namespace ray_engine

@@ -19,6 +19,7 @@ class ResourceSet {
  public:
   using Amount = std::int64_t;
   static constexpr Amount kUnit = 10000;
+  static constexpr double kLargest = 1e14;  // of one thing; leaves room for sums
   using Entry = std::pair<std::string, Amount>;
 
   static Amount FromDouble(double value) { return std::llround(value * kUnit); }
@@ -35,7 +36,7 @@ class ResourceSet {
   const std::vector<Entry>& entries() const { return entries_; }
   std::vector<Entry>& mutable_entries() { return entries_; }
 
-  std::string ToString() const;  // {CPU: 1, custom: 0.5}
+  std::string ToString() const;  // {CPU: 1, custom: 0.5, memory: 2.0 GiB}
 
   friend bool operator==(const ResourceSet& a, const ResourceSet& b) { return a.entries_ == b.entries_; }
   template <class H>
@@ -46,5 +47,10 @@ class ResourceSet {
  private:
   std::vector<Entry> entries_;
 };
+
+// An amount for people: "0.5", and "2.0 GiB" for what is counted in bytes.
+std::string AmountText(const std::string& resource, ResourceSet::Amount amount);
+// "2.0 GiB", "1.5 MiB", "700 bytes".
+std::string BytesText(double bytes);
 
 }  // namespace ray_engine

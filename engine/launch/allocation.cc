@@ -31,8 +31,6 @@ int Part(const MachineFacts& facts, const Rank& rank) {
   return PartOf(CutByQuota(all, facts.cpu_quota), rank);
 }
 
-std::string Gigabytes(std::uint64_t bytes) { return fmt::format("{:.3g} GiB", static_cast<double>(bytes) / (1 << 30)); }
-
 }  // namespace
 
 int CpuShare(const MachineFacts& facts, const Rank& rank) {
@@ -74,13 +72,16 @@ absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& fact
   Offer offer;
   offer.num_cpus = CpusOf(options, facts, rank);
   offer.node_cpus = own_node ? offer.num_cpus : CpusOfMachine(options, facts, rank);
+  if (offer.node_cpus > ResourceSet::kLargest)
+    return absl::InvalidArgumentError(
+        fmt::format("--num-cpus: too large for the {} ranks of this machine together", LocalSize(rank)));
   offer.num_gpus = options.Given("num-gpus") ? options.Number("num-gpus") : gpus;
   offer.store = options.Given("object-store-memory") ? options.Bytes("object-store-memory") : memory / 10 * 3;
   if (offer.store > facts.memory_bytes) {
     return absl::InvalidArgumentError(
         fmt::format("--object-store-memory: an object store of {} does not fit into the {} of memory that "
                     "this job may use here",
-                    Gigabytes(offer.store), Gigabytes(facts.memory_bytes)));
+                    BytesText(static_cast<double>(offer.store)), BytesText(static_cast<double>(facts.memory_bytes))));
   }
   offer.memory = options.Given("memory") ? options.Bytes("memory") : memory > offer.store ? memory - offer.store : 0;
   return offer;

@@ -40,8 +40,17 @@ absl::StatusOr<Command::Form> NamedForm(const std::string& word) {
 absl::Status ReadOptions(absl::Span<const std::string> arguments, Command* command) {
   Options* options = &command->options;
   if (absl::Status status = ReadCommandLine(arguments, Program::kLauncher, options); !status.ok()) return status;
-  if (absl::Status status = ReadEnvironment(options); !status.ok()) return status;
+  if (absl::Status status = ReadEnvironment(options, &command->warnings); !status.ok()) return status;
   return options->Given("config") ? ReadConfigFile(options->Text("config"), options) : absl::OkStatus();
+}
+
+// kHelp or kVersion if that is asked for before a program or after a command, else kRun.
+Command::Form Question(absl::Span<const std::string> arguments) {
+  for (const std::string& word : arguments.first(std::min(EndOfOptions(arguments) + 1, arguments.size()))) {
+    if (IsOneOf(word, {"--help", "-h"})) return Command::kHelp;
+    if (IsOneOf(word, {"--version", "-V"})) return Command::kVersion;
+  }
+  return Command::kRun;
 }
 
 // What stands after the options: the program, or nothing in the forms that need none.
@@ -67,12 +76,14 @@ absl::Status TakeProgram(absl::Span<const std::string> rest, Command* command) {
 absl::StatusOr<Command> ParseNamed(Command::Form form, absl::Span<const std::string> before,
                                    absl::Span<const std::string> after) {
   Command command;
+  command.form = Question(after);
+  if (command.form != Command::kRun) return command;
   command.form = form;
   std::vector<std::string> options(before.begin(), before.end());
   options.insert(options.end(), after.begin(), after.end());
   if (absl::Status status = ReadOptions(options, &command); !status.ok()) return status;
   if (form == Command::kNode && !command.options.Given("join"))
-    return absl::InvalidArgumentError("'node' needs --join=ADDRESS");
+    return absl::InvalidArgumentError("'node' needs --join=ADDRESS, as 'ray-engine status' lists it, or --join=auto");
   return command;
 }
 
@@ -82,11 +93,7 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> arguments) {
   Command command;
   const std::size_t end = EndOfOptions(arguments);
   const absl::Span<const std::string> options = arguments.first(end), rest = arguments.subspan(end);
-  for (const std::string& option : options) {
-    if (option == "--help") command.form = Command::kHelp;
-    if (option == "--version") command.form = Command::kVersion;
-  }
-  if (!rest.empty() && rest.front() == "-h") command.form = Command::kHelp;
+  command.form = Question(arguments);
   if (command.form != Command::kRun) return command;
   if (!rest.empty()) {
     if (const auto form = NamedForm(rest.front()); form.ok()) return ParseNamed(*form, options, rest.subspan(1));
@@ -105,7 +112,7 @@ std::string HelpText() {
   ray-engine [options] start                   run an engine without a program; it prints the address to join
   ray-engine [options] node --join=ADDRESS     add a node on this machine to a running session
   ray-engine status                            list the running sessions of this user
-  ray-engine --help | --version
+  ray-engine --help | --version                -h, -V
 
 Everything after the program's name belongs to it. Options:
 {}

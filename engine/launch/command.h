@@ -28,6 +28,7 @@ struct Command {
   Options options;
   std::vector<std::string>
       program;  // kRun: what the interpreter gets: the script or "-m" and the module, and arguments
+  std::vector<std::string> warnings;  // what the user should hear before it runs
 
   bool IsModule() const { return !program.empty() && program.front() == "-m"; }
 };
@@ -38,6 +39,7 @@ std::string HelpText();
 
 // Sources of options besides the command line (config_file.cc).
 absl::Status ReadConfigFile(const std::string& path, Options* options);
-absl::Status ReadEnvironment(Options* options);
+// Adds a warning for each variable that is named like ours but is none.
+absl::Status ReadEnvironment(Options* options, std::vector<std::string>* warnings);
 
 }  // namespace ray_engine

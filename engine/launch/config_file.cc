@@ -8,12 +8,15 @@
 #include <cstring>
 #include <fstream>
 
+#include "engine/base/process.h"
 #include "engine/launch/command.h"
 
 namespace ray_engine {
 namespace {
 
 namespace po = boost::program_options;
+
+constexpr std::string_view kPrefix = "RAY_ENGINE_";
 
 bool IsForUsers(const OptionSpec& spec) { return spec.IsFor(Program::kLauncher) && !spec.help.empty(); }
 
@@ -26,7 +29,7 @@ po::options_description Description() {
 }
 
 std::string VariableOf(std::string_view option) {
-  std::string name = "RAY_ENGINE_";
+  std::string name(kPrefix);
   for (const char c : option) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;
 }
@@ -39,11 +42,32 @@ std::string OptionOf(const std::string& variable) {
   return "";
 }
 
+bool StartsWith(std::string_view text, std::string_view start) { return text.substr(0, start.size()) == start; }
+
+// Named like an option's variable, but nobody reads it.
+bool IsStray(const std::string& variable) {
+  if (!StartsWith(variable, kPrefix) || !OptionOf(variable).empty()) return false;
+  for (const std::string_view ours : {"PROGRAM", "ADDRESS", "DRIVER_FD"}) {  // the Python package's
+    if (std::string_view(variable).substr(kPrefix.size()) == ours) return false;
+  }
+  return !StartsWith(variable, "RAY_ENGINE_TEST_") && !StartsWith(variable, "RAY_ENGINE_SIM_");
+}
+
+std::string StrayWarning(const std::string& variable) {
+  std::string name = variable.substr(kPrefix.size());
+  for (char& c : name) c = c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string_view nearest = NearestOption(name, Program::kLauncher);
+  const std::string hint =
+      nearest.empty() ? "see ray-engine --help" : fmt::format("did you mean {}?", VariableOf(nearest));
+  return fmt::format("warning: the environment variable {} is unknown and ignored; {}", variable, hint);
+}
+
 }  // namespace
 
 absl::Status ReadConfigFile(const std::string& path, Options* options) {
   std::ifstream file(path);
-  if (!file) return absl::NotFoundError(fmt::format("--config: cannot read {}: {}", path, std::strerror(errno)));
+  if (!file || (file.peek(), file.bad()))  // a folder can be opened, but not read
+    return absl::NotFoundError(fmt::format("--config: cannot read {}: {}", path, std::strerror(errno)));
   try {
     const auto parsed = po::parse_config_file(file, Description(), /*allow_unregistered=*/true);
     for (const auto& option : parsed.options) {
@@ -62,7 +86,11 @@ absl::Status ReadConfigFile(const std::string& path, Options* options) {
   return absl::OkStatus();
 }
 
-absl::Status ReadEnvironment(Options* options) {
+absl::Status ReadEnvironment(Options* options, std::vector<std::string>* warnings) {
+  for (const std::string& entry : Environment::OfThisProcess().Entries()) {
+    const std::string variable = entry.substr(0, entry.find('='));
+    if (IsStray(variable)) warnings->push_back(StrayWarning(variable));
+  }
   const auto parsed = po::parse_environment(Description(), OptionOf);
   for (const auto& option : parsed.options) {
     const OptionSpec* spec = FindOption(option.string_key, Program::kLauncher);

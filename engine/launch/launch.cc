@@ -1,5 +1,6 @@
 #include "engine/launch/launch.h"
 
+#include <absl/strings/str_join.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +31,33 @@ absl::Status ClearExitFile(const Options& options) {
   const bool writable = access(folder.c_str(), W_OK) == 0 && !std::filesystem::is_directory(path);
   if (writable && (unlink(path.c_str()) == 0 || errno == ENOENT)) return absl::OkStatus();
   return absl::PermissionDeniedError(fmt::format("--exit-file: cannot write {}", path));
+}
+
+// Each engine writes its file there; better to fail now than there.
+absl::Status MakeLogFolder(const Options& options) {
+  const std::string path = options.Text("log-dir");
+  if (path.empty()) return absl::OkStatus();
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error && access(path.c_str(), W_OK | X_OK) != 0) error = std::error_code(errno, std::generic_category());
+  if (!error) return absl::OkStatus();
+  return absl::PermissionDeniedError(fmt::format("--log-dir: cannot write into {}: {}", path, error.message()));
+}
+
+// The address that --join names: that of the one running session for "auto".
+absl::Status FindSession(Options* options) {
+  std::string address = options->Text("join");
+  if (address == "auto") {
+    const std::vector<std::string> running = ListHeadSockets();
+    if (running.empty()) return absl::NotFoundError("--join=auto: no session of this user is running on this machine");
+    if (running.size() > 1)
+      return absl::NotFoundError(
+          fmt::format("--join=auto: more than one session is running; say which: {}", absl::StrJoin(running, ", ")));
+    address = running.front();
+  }
+  const std::size_t start = address.find_first_not_of('@');
+  return options->Set(*FindOption("join", Program::kLauncher), address.substr(start), Options::Source::kCommandLine,
+                      "--join");
 }
 
 std::string OwnSessionName() { return fmt::format("{}-{:08x}", getpid(), std::random_device()()); }
@@ -84,10 +112,14 @@ absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, R
   if (launch.HasDriver()) {
     if (absl::Status status = ClearExitFile(launch.command.options); !status.ok()) return status;
   }
+  if (launch.command.form == Command::kNode) {
+    if (absl::Status status = FindSession(&launch.command.options); !status.ok()) return status;
+  }
   absl::StatusOr<Installation> installation = FindInstallation();
   if (!installation.ok()) return installation.status();
   launch.installation = *std::move(installation);
   if (absl::Status status = PlanNode(&launch); !status.ok()) return status;
+  if (absl::Status status = MakeLogFolder(launch.command.options); !status.ok()) return status;
   return launch;
 }
 

@@ -69,6 +69,9 @@ int Main(const std::vector<std::string>& arguments) {
   absl::StatusOr<Command> command = ParseCommand(arguments);
   if (!command.ok())
     return Fail(command.status(), DetectRank(Environment::OfThisProcess()).value_or(Rank{}), kUsageError);
+  if (!command->warnings.empty() && DetectRank(Environment::OfThisProcess()).value_or(Rank{}).rank == 0) {
+    for (const std::string& warning : command->warnings) SayToUser(warning);
+  }
   switch (command->form) {
     case Command::kHelp:
       return PrintHelp();

@@ -47,10 +47,15 @@ void AddSlurmPlace(const Environment& environment, Rank* rank) {
   if (node) rank->local_size = TasksOfNode(environment.Get("SLURM_STEP_TASKS_PER_NODE"), *node);
 }
 
+constexpr double kLargestStep = 4294967280.0;  // above are the batch, interactive and external steps
+
 bool IsSlurmTask(const Environment& environment) {
-  constexpr double kLargestStep = 4294967280.0;  // above are the batch, interactive and external steps
   const std::string step = environment.Get("SLURM_STEP_ID");
   return environment.Has("SLURM_PROCID") && !step.empty() && atof(step.c_str()) < kLargestStep;
+}
+
+bool IsSlurmShell(const Environment& environment) {
+  return atof(environment.Get("SLURM_STEP_ID").c_str()) >= kLargestStep;
 }
 
 std::optional<Rank> FromOpenMpi(const Environment& environment) {
@@ -79,6 +84,28 @@ std::optional<Rank> FromPmi(const Environment& environment) {
   return found;
 }
 
+absl::Status StrayRank(const Environment& environment, const std::string& variable, const std::string& lacking) {
+  return absl::FailedPreconditionError(fmt::format(
+      "{}={} in the environment says that this process is one of several ranks, but {}; start it by the launcher of "
+      "the MPI that ray-engine uses (see ray-engine --version), or unset {} to run alone",
+      variable, environment.Get(variable), lacking, variable));
+}
+
+// Ranks that nobody here understands would each run the whole program.
+absl::Status CheckForStrayRank(const Environment& environment) {
+  if (IsSlurmShell(environment)) return absl::OkStatus();  // it may have the variables of a job step
+  for (const char* job : {"OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_"}) {
+    const std::string rank = fmt::format("{}RANK", job), size = fmt::format("{}SIZE", job);
+    const char* problem = environment.Has(rank) ? "{} is not understood" : "there is no {}";
+    if (Number(environment, size.c_str()).value_or(1) > 1)
+      return StrayRank(environment, size, fmt::format(fmt::runtime(problem), rank));
+    if (Number(environment, rank.c_str()).value_or(0) > 0)
+      return StrayRank(environment, rank, fmt::format("there is no {}", size));
+  }
+  if (!environment.Has("PMIX_RANK")) return absl::OkStatus();
+  return StrayRank(environment, "PMIX_RANK", "nothing says of how many");
+}
+
 }  // namespace
 
 absl::StatusOr<Rank> DetectRank(const Environment& environment) {
@@ -95,6 +122,7 @@ absl::StatusOr<Rank> DetectRank(const Environment& environment) {
                     "(srun --mpi=list shows what there is) or mpirun",
                     tasks));
   }
+  if (absl::Status status = CheckForStrayRank(environment); !status.ok()) return status;
   return Rank{};
 }
 
@@ -124,7 +152,7 @@ std::string SessionName(const Environment& environment, const std::string& fallb
 }
 
 void DropLauncherVariables(Environment* environment) {
-  for (const char* prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "PALS_"})
+  for (const char* prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "PALS_", "MV2_COMM_WORLD_"})
     environment->DropPrefix(prefix);
 }
 

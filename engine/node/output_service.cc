@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -32,22 +31,22 @@ std::string_view TitleIn(std::string_view line) {
 
 }  // namespace
 
-std::string TakeTitle(std::string* text) {
-  std::string title;
-  if (text->find("_name:") == std::string::npos) return title;
-  std::string rest;
-  ForEachLine(*text, [&](std::string_view line, std::string_view whole) {
-    const std::string_view found = TitleIn(line);
-    found.empty() ? void(rest.append(whole)) : void(title = found);
+std::vector<TitledText> CutAtTitles(const std::string& text) {
+  if (text.find("_name:") == std::string::npos) return {{"", text}};
+  std::vector<TitledText> pieces(1);
+  ForEachLine(text, [&](std::string_view line, std::string_view whole) {
+    if (const std::string_view title = TitleIn(line); !title.empty()) {
+      pieces.push_back({std::string(title), ""});
+    } else {
+      pieces.back().text += whole;
+    }
   });
-  *text = std::move(rest);
-  return title;
+  return pieces;
 }
 
 OutputService::OutputService(Router* router, Processes* processes, const NodeConfig* config)
     : router_(router), processes_(processes), config_(config) {
   if (config_->log_dir.empty()) return;
-  mkdir(config_->log_dir.c_str(), 0777);
   const std::string path = fmt::format("{}/{}-{}-{}.log", config_->log_dir, config_->session, config_->info.name,
                                        config_->info.id.Hex().substr(0, 8));
   log_.reset(std::fopen(path.c_str(), "ae"));
@@ -57,19 +56,22 @@ OutputService::OutputService(Router* router, Processes* processes, const NodeCon
 void OutputService::OnOutput(const Output& output) {
   Process* process = processes_->table().FindAny(output.serial);
   if (process == nullptr) return;
-  std::string text = output.text;
-  const std::string title = TakeTitle(&text);
-  if (!title.empty()) process->title = title;
-  if (text.empty()) return;
+  for (const TitledText& piece : CutAtTitles(output.text)) {
+    if (!piece.title.empty()) process->titles[output.is_stderr ? 1 : 0] = piece.title;
+    if (!piece.text.empty()) PassOn(process, output, piece.text);
+  }
+}
+
+void OutputService::PassOn(Process* process, const Output& output, const std::string& text) {
   if (output.is_stderr) Remember(&process->last_words, text);
-  const std::string prefix = PrefixOf(*process, output.pid);
+  const std::string prefix = PrefixOf(process->titles[output.is_stderr ? 1 : 0], output.pid);
   if (log_ != nullptr) WriteLog(prefix, text);
   router_->Send(kHead, DriverLine{process->job, output.is_stderr, prefix, text});
 }
 
-std::string OutputService::PrefixOf(const Process& process, std::uint32_t pid) const {
+std::string OutputService::PrefixOf(const std::string& title, std::uint32_t pid) const {
   const std::string& where = config_->virtual_nodes ? config_->info.name : config_->info.address;
-  return fmt::format("({}{}pid={}, ip={})", process.title, process.title.empty() ? "" : " ", pid, where);
+  return fmt::format("({}{}pid={}, ip={})", title, title.empty() ? "" : " ", pid, where);
 }
 
 void OutputService::WriteLog(const std::string& prefix, const std::string& text) {

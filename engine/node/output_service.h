@@ -1,7 +1,7 @@
 // OutputService: what workers write goes to the driver of their job, line by line, and into the node's log file.
 //
 // Every piece gets a prefix that says who wrote it and where: "(name pid=N, ip=A)". A worker names what it runs by a
-// line of its own, ":task_name:f" or ":actor_name:Counter", which is not passed on.
+// line of its own in each stream, ":task_name:f" or ":actor_name:Counter", which is not passed on.
 //
 // Owns the log file. Loop-bound.
 
@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/node/processes.h"
 #include "engine/node/router.h"
@@ -23,7 +24,8 @@ class OutputService {
   void OnOutput(const Output& output);
 
  private:
-  std::string PrefixOf(const Process& process, std::uint32_t pid) const;
+  void PassOn(Process* process, const Output& output, const std::string& text);
+  std::string PrefixOf(const std::string& title, std::uint32_t pid) const;
   void WriteLog(const std::string& prefix, const std::string& text);
 
   struct Close {
@@ -35,7 +37,12 @@ class OutputService {
   std::unique_ptr<std::FILE, Close> log_;
 };
 
-// Takes the lines by which a worker names what it runs out of `text`; returns the last name, empty if there is none.
-std::string TakeTitle(std::string* text);
+// What a worker wrote under one name.
+struct TitledText {
+  std::string title;  // empty: that of the text before
+  std::string text;
+};
+// Cuts `text` at the lines by which a worker names what it runs, and takes these lines out.
+std::vector<TitledText> CutAtTitles(const std::string& text);
 
 }  // namespace ray_engine

@@ -28,7 +28,7 @@ struct Process {
   JobId job;                     // workers; drivers once their job has started
   std::uint32_t forkserver = 0;  // workers
   std::string name;              // for people: "worker", "driver"
-  std::string title;             // what it runs, if it has said so
+  std::string titles[2];         // what it runs, as its standard output and its standard error have said
   std::string last_words;        // workers: the last lines written to standard error
   std::string kill_reason;       // why the engine killed it
 };

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/resources.h"
+
 namespace ray_engine {
 namespace {
 
@@ -16,6 +18,8 @@ std::uint64_t NowMilliseconds() {
   const auto now = EventLoop::Clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
 }
+
+std::string Size(std::uint64_t bytes) { return BytesText(static_cast<double>(bytes)); }
 
 }  // namespace
 
@@ -206,9 +210,10 @@ void StoreService::Tick() {
     waiting_.pop_front();
     const StoreStats stats = store_.Stats();
     const std::string error = fmt::format(
-        "the object store is full: {} bytes asked for, {} of {} in use by objects that are "
-        "still referenced",
-        late.create.size, stats.primary_bytes, segment_->size());
+        "the local object store is full of objects that are still in scope and cannot be evicted: {} asked for, {} of "
+        "{} "
+        "in use",
+        Size(late.create.size), Size(stats.primary_bytes), Size(segment_->size()));
     router_->Send(late.client, StoreCreated{late.create.token, 0, error}, true);
     ServeWaiting();
   }

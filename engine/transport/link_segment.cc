@@ -19,6 +19,7 @@ absl::StatusOr<char*> Map(int fd, std::uint64_t bytes) {
   void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
   if (base == MAP_FAILED) return absl::ErrnoToStatus(errno, "cannot map the link segment");
   madvise(base, bytes, MADV_DONTFORK);  // children of user code must not disturb the rings
+  madvise(base, bytes, MADV_DONTDUMP);  // nor a core file be as large as all of them
   return static_cast<char*>(base);
 }
 

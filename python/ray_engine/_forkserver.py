@@ -43,10 +43,9 @@ class Stream:
 
     def lines(self, data: bytes) -> bytes:
         """The whole lines there are now that `data` has come."""
-        self._rest += data
+        whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
         if len(self._rest) > _LINE_LIMIT:
-            return self.remainder()
-        whole, newline, self._rest = self._rest.rpartition(b"\n")
+            return whole + newline + self.remainder()
         return whole + newline
 
     def remainder(self) -> bytes:

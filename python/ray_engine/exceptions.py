@@ -236,11 +236,7 @@ class UserCodeException(RayError):
 
 
 class ObjectStoreFullError(RayError):
-    """The store of this node is full of objects that are in use."""
-
-    def __str__(self):
-        text = "The local object store is full of objects that are still in scope and cannot be evicted."
-        return f"{super().__str__()}\n{text}"
+    """The store of this node is full of objects that are in use, or smaller than the object."""
 
 
 class OutOfDiskError(RayError):

@@ -68,20 +68,53 @@ TEST(OptionsTest, AnEngineDoesNotKnowTheLaunchersOptions) {
 }
 
 TEST(OptionsTest, RefusesWrongValuesAndNamesThem) {
-  for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{{"num-cpus", "many"},
-                                                                                    {"num-cpus", "-1"},
-                                                                                    {"memory", "-5"},
-                                                                                    {"memory", "9999999P"},
-                                                                                    {"object-store-memory", "12"},
-                                                                                    {"resources", "a"},
-                                                                                    {"resources", "a=x"},
-                                                                                    {"resources", "CPU=3"},
-                                                                                    {"session-name", "a/b"},
-                                                                                    {"labels", "=3"}}) {
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, std::string>>{{"num-cpus", "many"},
+                                                        {"num-cpus", "-1"},
+                                                        {"num-cpus", "99999999999999999999"},
+                                                        {"num-gpus", "1e15"},
+                                                        {"memory", "200T"},
+                                                        {"resources", "a=1e20"},
+                                                        {"resources", "a=1,a=2"},
+                                                        {"labels", "a=1, a=2"},
+                                                        {"resources", ""},
+                                                        {"node-name", ""},
+                                                        {"join", "nonsense"},
+                                                        {"memory", "-5"},
+                                                        {"memory", "9999999P"},
+                                                        {"object-store-memory", "12"},
+                                                        {"resources", "a"},
+                                                        {"resources", "a=x"},
+                                                        {"resources", "CPU=3"},
+                                                        {"session-name", "a/b"},
+                                                        {"labels", "=3"}}) {
     Options options;
     const absl::Status status = Read({"--" + name + "=" + value}, &options);
     ASSERT_FALSE(status.ok()) << name << '=' << value;
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+}
+
+TEST(OptionsTest, ALackingValueIsSaidAndTheNextWordIsNotTakenForIt) {
+  Options options;
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"--resources=", "--num-cpus=1"},
+                                                {"--resources"},
+                                                {"--virtual-nodes", "--resources="}}) {
+    EXPECT_EQ(std::string(Read(words, &options).message()), "--resources lacks its value: --resources=NAME=N,..");
+  }
+  EXPECT_TRUE(Read({"--node-name", "--resources="}, &options).ok());
+}
+
+TEST(OptionsTest, TheLargestAmountsAreExact) {
+  Options options;
+  ASSERT_TRUE(Read({"--resources=a=1e14"}, &options).ok());
+  EXPECT_EQ(options.Amounts("resources").Get("a"), 1000000000000000000);
+}
+
+TEST(OptionsTest, KnowsAddresses) {
+  for (const char* address : {"auto", "ray-engine/0/session/0", "@ray-engine/7/1.2-ab/00ff"}) {
+    Options options;
+    EXPECT_TRUE(Read({"--join", address}, &options).ok()) << address;
   }
 }
 

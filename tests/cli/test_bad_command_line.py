@@ -57,6 +57,10 @@ def test_unknown_option(run, script, ranks):
         ("--resources", "a"),
         ("--resources", "CPU=3"),
         ("--memory", "-5"),
+        ("--num-cpus", "99999999999999999999"),
+        ("--resources", "A=1,A=2"),
+        ("--config", "/tmp"),
+        ("--log-dir", "/proc/none/logs"),
     ],
 )
 def test_wrong_value(run, script, option, value):
@@ -71,6 +75,21 @@ def test_option_without_its_value(run):
     assert "--num-cpus" in job.stderr
 
 
+@pytest.mark.parametrize("option", ["--resources", "--node-name"])
+def test_option_with_an_empty_value(run, script, option):
+    job = run(f"{option}=", "--num-cpus=1", script(OK))
+    assert job.code == 2
+    assert f"{option} lacks its value" in job.stderr
+
+
+def test_help_after_a_command(run):
+    for words in (("start", "--help"), ("node", "-h"), ("status", "--help")):
+        job = run(*words)
+        assert job.code == 0 and "--num-cpus" in job.stdout
+    job = run("start", "-V")
+    assert job.code == 0 and job.stdout.startswith("ray-engine ")
+
+
 def test_options_after_the_script_belong_to_it(run, script):
     job = run(script("import sys\nprint(sys.argv[1:])\n"), "--num-cpus", "x")
     assert (job.code, job.stdout) == (0, "['--num-cpus', 'x']\n")
@@ -82,6 +101,20 @@ def test_environment_sets_options(run, script):
     assert run("--num-cpus", 5, program, env={"RAY_ENGINE_NUM_CPUS": "3"}).stdout == "5.0\n"
     job = run(program, env={"RAY_ENGINE_NUM_CPUS": "three"})
     assert job.code == 2 and "RAY_ENGINE_NUM_CPUS" in job.stderr
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_misspelt_variables_are_warned_about_once(run, script, ranks):
+    job = run(script(OK), env={"RAY_ENGINE_NUM_CPU": "3"}, ranks=ranks)
+    assert (job.code, job.stdout) == (0, "fine\n")
+    assert job.stderr.count("RAY_ENGINE_NUM_CPU is unknown") == 1 and "RAY_ENGINE_NUM_CPUS?" in job.stderr
+
+
+def test_log_folder_is_made_with_its_parents(run, script):
+    job = run("--log-dir", "a/b/c", script(OK))
+    assert (job.code, job.stdout) == (0, "fine\n"), job.output
+    (log,) = (job.out.parent / "a/b/c").iterdir()
+    assert log.suffix == ".log"
 
 
 def test_config_file(run, script, tmp_path):
@@ -115,6 +148,21 @@ def test_many_ranks_but_mpi_says_one(run, script):
         assert job.code not in (0, None), job.output
         assert "fine" not in job.stdout
         assert "MPI" in job.stderr
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"OMPI_COMM_WORLD_SIZE": "4"},
+        {"MV2_COMM_WORLD_SIZE": "4", "MV2_COMM_WORLD_RANK": "0"},
+        {"PMI_SIZE": "4"},
+        {"PMIX_RANK": "0"},
+    ],
+)
+def test_many_ranks_without_a_number(run, script, env):
+    job = run(script(OK), env=env)
+    assert (job.code, job.stdout) == (72, ""), job.output
+    assert next(iter(env)) in job.stderr and "unset" in job.stderr
 
 
 @pytest.fixture

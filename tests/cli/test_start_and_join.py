@@ -74,6 +74,23 @@ def test_two_engines(begin):
         job.wait(60)
 
 
+def test_a_node_finds_the_one_session(begin, run):
+    job = run("node", "--join=auto")
+    assert job.code == 2 and "no session" in job.stderr
+    job = run("node", "--join=nonsense")
+    assert job.code == 2 and "--join" in job.stderr and "ray-engine status" in job.stderr
+    engine, address = started(begin, "--session-name", "first")
+    node = begin("node", "--join=auto", "--num-cpus=3")
+    assert "session first" in node.wait_for_output("has joined")
+    assert join("auto").stdout == "joined 2 5\n"
+    other, other_address = started(begin, "--session-name", "second")
+    job = run("node", "--join=auto")
+    assert job.code == 2 and address in job.stderr and other_address in job.stderr
+    for one in (other, node, engine):
+        one.signal(signal.SIGTERM)
+        one.wait(60)
+
+
 def test_a_driver_that_is_killed_leaves_the_engine_as_it_was(begin):
     job, address = started(begin)
     code = JOIN + "\nimport os, time\nref = ray.remote(lambda: time.sleep(1000)).remote()\nos.kill(os.getpid(), 9)\n"

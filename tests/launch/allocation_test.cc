@@ -101,7 +101,17 @@ TEST(AllocationTest, TheUsersNumbersAreTaken) {
 TEST(AllocationTest, AStoreLargerThanMemoryIsAnError) {
   Options options;
   ASSERT_TRUE(ReadCommandLine({"--object-store-memory=101G"}, Program::kLauncher, &options).ok());
-  EXPECT_FALSE(MakeOffer(options, Machine(8, 8), Rank{}, false).ok());
+  EXPECT_EQ(
+      std::string(MakeOffer(options, Machine(8, 8), Rank{}, false).status().message()),
+      "--object-store-memory: an object store of 101.0 GiB does not fit into the 100.0 GiB of memory that this job "
+      "may use here");
+}
+
+TEST(AllocationTest, MoreCpusThanCanBeCountedAreAnError) {
+  Options options;
+  ASSERT_TRUE(ReadCommandLine({"--num-cpus=1e14"}, Program::kLauncher, &options).ok());
+  EXPECT_TRUE(MakeOffer(options, Machine(8, 1), Rank{}, false).ok());
+  EXPECT_FALSE(MakeOffer(options, Machine(8, 1), RankOf(0, 2, 0, 2), false).ok());
 }
 
 TEST(AllocationTest, ThisMachineHasSomething) {

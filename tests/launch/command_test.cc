@@ -62,6 +62,10 @@ TEST(CommandTest, Forms) {
   EXPECT_EQ(Parse({"--help"})->form, Command::kHelp);
   EXPECT_EQ(Parse({"-h"})->form, Command::kHelp);
   EXPECT_EQ(Parse({"--version"})->form, Command::kVersion);
+  EXPECT_EQ(Parse({"-V"})->form, Command::kVersion);
+  EXPECT_EQ(Parse({"start", "--help"})->form, Command::kHelp);
+  EXPECT_EQ(Parse({"--num-cpus=1", "node", "--join", "auto", "-h"})->form, Command::kHelp);
+  EXPECT_EQ(Parse({"status", "-V"})->form, Command::kVersion);
   EXPECT_EQ(Parse({"--", "start"})->form, Command::kRun);
 }
 
@@ -99,6 +103,24 @@ TEST(CommandTest, WrongEnvironmentIsNamed) {
 TEST(CommandTest, InternalOptionsAreNotTakenFromTheEnvironment) {
   const Variable descriptor("RAY_ENGINE_DRIVER_FD", "55");
   EXPECT_FALSE(Parse({"app.py"})->options.Given("driver-fd"));
+}
+
+TEST(CommandTest, StrayVariablesAreWarnedAbout) {
+  const Variable misspelt("RAY_ENGINE_NUM_CPU", "3"), far("RAY_ENGINE_XYZZY", "1"), ours("RAY_ENGINE_PROGRAM", "x"),
+      address("RAY_ENGINE_ADDRESS", "y"), of_tests("RAY_ENGINE_TEST_MARK", "z"), right("RAY_ENGINE_LOG_DIR", "logs");
+  const auto command = Parse({"app.py"});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_THAT(command->warnings,
+              ElementsAre(testing::AllOf(HasSubstr("RAY_ENGINE_NUM_CPU "), HasSubstr("mean RAY_ENGINE_NUM_CPUS?")),
+                          testing::AllOf(HasSubstr("RAY_ENGINE_XYZZY "), HasSubstr("--help"))));
+}
+
+TEST(CommandTest, ConfigFilesThatCannotBeReadAreNamed) {
+  for (const char* path : {"/no/such.conf", "/proc/self", "/proc/self/mem"}) {
+    EXPECT_THAT(ErrorOf({"--config", path, "app.py"}), HasSubstr(std::string("cannot read ") + path));
+  }
+  const ConfigFile empty("");
+  EXPECT_TRUE(Parse({"--config", empty.path(), "app.py"}).ok());
 }
 
 TEST(CommandTest, WrongConfigFilesAreNamed) {

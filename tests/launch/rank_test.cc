@@ -64,6 +64,23 @@ TEST(RankTest, AnInteractiveStepIsNoRank) {
       DetectRank(Of({{"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", "4294967290"}, {"SLURM_STEP_NUM_TASKS", "4"}})).ok());
 }
 
+TEST(RankTest, RanksWithoutANumberAreAnError) {
+  using Variables = std::initializer_list<std::pair<const char*, const char*>>;
+  for (const Variables& variables : {Variables{{"OMPI_COMM_WORLD_SIZE", "4"}},
+                                     {{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_RANK", "x"}},
+                                     {{"PMI_SIZE", "2"}},
+                                     {{"PMI_RANK", "1"}},
+                                     {{"MV2_COMM_WORLD_SIZE", "4"}, {"MV2_COMM_WORLD_RANK", "0"}},
+                                     {{"PMIX_RANK", "0"}}}) {
+    const auto rank = DetectRank(Of(variables));
+    ASSERT_FALSE(rank.ok()) << variables.begin()->first;
+    EXPECT_THAT(std::string(rank.status().message()),
+                testing::AllOf(testing::HasSubstr(variables.begin()->first), testing::HasSubstr("unset")));
+  }
+  EXPECT_TRUE(DetectRank(Of({{"OMPI_COMM_WORLD_SIZE", "1"}})).ok());
+  EXPECT_TRUE(DetectRank(Of({{"PMIX_RANK", "0"}, {"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", "4294967290"}})).ok());
+}
+
 TEST(RankTest, NonsenseIsAnError) { EXPECT_FALSE(DetectRank(Of({{"PMI_RANK", "4"}, {"PMI_SIZE", "4"}})).ok()); }
 
 TEST(RankTest, SessionsOfDifferentJobsHaveDifferentNames) {

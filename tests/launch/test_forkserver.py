@@ -135,6 +135,14 @@ def test_output_comes_in_whole_lines_before_the_end(engine):
     assert "".join(texts) == "".join(f"{i}\n" for i in range(2000)) + "no end"
 
 
+def test_fast_output_is_cut_only_at_ends_of_lines(engine):
+    engine.fork(1, "print(('x' * 999 + '\\n') * 2000, end='')")
+    before, status = engine.until_exit(1)
+    texts = [said[3] for said in before if said[0] == "output"]
+    assert status == 0
+    assert len("".join(texts)) == 2_000_000 and all(text.endswith("\n") for text in texts)
+
+
 def test_a_killed_workers_last_words_arrive(engine):
     out, _, status = engine.run("import os\nprint('last', end='', flush=True)\nos.kill(os.getpid(), 9)")
     assert (out, status) == ("last", 9)

@@ -253,7 +253,7 @@ def test_a_node_that_finds_no_session():
 def test_environment_of_the_driver(tmp_path):
     program = tmp_path / "environment.py"
     program.write_text("import json, os, sys\nprint(json.dumps([dict(os.environ), sys.argv]))\n")
-    strange = {"PMIX_RANK": "0", "PMI_FD": "5", "OMPI_MCA_x": "1", "RAY_ENGINE_DRIVER_FD": "99"}
+    strange = {"PMIX_NAMESPACE": "7", "PMI_FD": "5", "OMPI_MCA_x": "1", "RAY_ENGINE_DRIVER_FD": "99"}
     job = launcher(str(program), "--a", "b c", stdout=subprocess.PIPE, env={**os.environ, **strange})
     environment, argv = json.loads(job.communicate(timeout=LIMIT_S)[0])
     assert argv == [str(program), "--a", "b c"]

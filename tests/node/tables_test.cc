@@ -17,6 +17,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Pair;
 using testing::UnorderedElementsAre;
 
 TEST(ProcessTableTest, SerialsAreNeverReused) {
@@ -129,12 +130,14 @@ TEST(OwnedObjectsTest, ObjectsOfAnOwnerAreFoundUntilTheyAreFreed) {
 }
 
 TEST(OutputTest, TitleLinesAreTakenOut) {
-  std::string text = ":task_name:f\nhello\n:actor_name:Counter\nworld\n";
-  EXPECT_EQ(TakeTitle(&text), "Counter");
-  EXPECT_EQ(text, "hello\nworld\n");
-  text = "no title: _name: here\n";
-  EXPECT_EQ(TakeTitle(&text), "");
-  EXPECT_EQ(text, "no title: _name: here\n");
+  const auto cut = [](const std::string& text) {
+    std::vector<std::pair<std::string, std::string>> pieces;
+    for (const TitledText& piece : CutAtTitles(text)) pieces.emplace_back(piece.title, piece.text);
+    return pieces;
+  };
+  EXPECT_THAT(cut("before\n:task_name:f\nhello\nagain\n:actor_name:Counter\nworld\n"),
+              ElementsAre(Pair("", "before\n"), Pair("f", "hello\nagain\n"), Pair("Counter", "world\n")));
+  EXPECT_THAT(cut("no title: _name: here\n"), ElementsAre(Pair("", "no title: _name: here\n")));
 }
 
 }  // namespace

@@ -215,7 +215,7 @@ TEST_F(PullManagerTest, WaitingBehindARunningPullIsNotStarving) {
 TEST_F(PullManagerTest, ObjectLargerThanTheStoreFailsAtOnce) {
   const PullActions actions = Want('a', kStoreSize + 1);
   ASSERT_EQ(actions.failed.size(), 1u);
-  EXPECT_THAT(actions.failed[0].error, HasSubstr("object store full"));
+  EXPECT_THAT(actions.failed[0].error, HasSubstr("larger than the whole object store"));
   EXPECT_EQ(pulls_.pulls(), 0u);
 }
 

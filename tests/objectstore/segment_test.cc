@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "objectstore/store_client.h"
+#include "tests/support/memory_map.h"
 
 namespace ray_engine {
 namespace {
@@ -35,6 +36,12 @@ TEST(Segment, IsRoundedToPagesAndStartsAsZeros) {
   EXPECT_EQ(segment->size(), 8192u);
   EXPECT_EQ(segment->data()[0], 0);
   EXPECT_EQ(segment->data()[8191], 0);
+}
+
+TEST(Segment, IsLeftOutOfCoreFiles) {
+  const auto segment = Segment::Create(kMiB);
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  EXPECT_TRUE(LeftOutOfCoreFiles(segment->data()));
 }
 
 TEST(Segment, SizeIsSealed) {

@@ -144,6 +144,13 @@ TEST_F(StoreTest, PinnedAndPrimaryCopiesAreNotEvicted) {
   EXPECT_TRUE(store_.Create(Object('x'), 4 * kMiB, kWriter).ok());
 }
 
+TEST_F(StoreTest, AnObjectLargerThanTheStoreIsToldSo) {
+  const auto status = store_.Create(Object('x'), 11 * kMiB, kWriter).status();
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(testing::HasSubstr("an object of 11534336 bytes (11.0 MiB) is larger than the whole"),
+                             testing::HasSubstr("10485760 bytes (10.0 MiB)")));
+}
+
 TEST_F(StoreTest, NothingIsEvictedForWhatCanNeverFit) {
   Put('s', 4 * kMiB, Store::Copy::kSecondary);
   EXPECT_FALSE(store_.CouldHold(11 * kMiB));

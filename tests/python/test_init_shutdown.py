@@ -238,6 +238,33 @@ def test_driver_that_fails():
     machine.check()
 
 
+def test_in_a_deleted_working_directory(tmp_path):
+    code = """
+import os
+import ray_engine as ray
+
+os.mkdir("gone")
+os.chdir("gone")
+os.rmdir(os.getcwd())
+ray.init(num_cpus=1)
+
+@ray.remote
+def where():
+    return os.getcwd()
+
+print(ray.get(where.remote()))
+"""
+    done = run_driver(code, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "/\n"), done.stderr
+
+
+def test_an_engine_that_cannot_start():
+    done = run_driver("import ray_engine as ray; ray.init('local', object_store_memory=10**14)")
+    assert done.returncode == 1
+    assert "ray-engine process ended with exit code 2; see its message above" in done.stderr
+    assert "ray-engine: --object-store-memory" in done.stderr and "closed the connection" not in done.stderr
+
+
 def test_auto_without_a_session(start):
     with pytest.raises(ConnectionError):
         ray.init(address="auto")

@@ -347,7 +347,7 @@ def test_a_value_larger_than_the_store(start):
     def make():
         return np.ones(120 * 2**20 // 8)
 
-    with pytest.raises(ray.exceptions.ObjectStoreFullError):
+    with pytest.raises(ray.exceptions.ObjectStoreFullError, match="larger than the whole .* 94371840 bytes"):
         ray.put(np.ones(120 * 2**20 // 8))
     with pytest.raises(ray.exceptions.ObjectStoreFullError):
         ray.get(make.remote(), timeout=60)

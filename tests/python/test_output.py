@@ -50,6 +50,32 @@ ray.get(Speaker.remote().speak.remote())
     assert re.findall(r"^\(Speaker pid=\d+\b.*\) (.*)$", out + err, re.M) == ["hello", "again"]
 
 
+def test_an_open_line_is_not_mixed_with_the_next_task():
+    out, err = run_driver("""
+import sys
+import ray_engine as ray
+
+@ray.remote
+def g(i):
+    print("from g", i, end="")
+    sys.stderr.write(f"err g {i}")
+
+@ray.remote
+def h(i):
+    print("from h", i)
+    print("err h", i, file=sys.stderr)
+
+ray.init(num_cpus=1)
+for i in range(20):
+    ray.get(g.remote(i))
+    ray.get(h.remote(i))
+""")
+    for text, what in ((out, "from"), (err, "err")):
+        lines = re.findall(rf"^\((\w+) pid=\d+\b.*\) {what} (.*)$", text, re.M)
+        assert lines == [(name, f"{name} {i}") for i in range(20) for name in ("g", "h")], text
+    assert "task_name" not in out + err
+
+
 def test_lines_of_one_worker_stay_in_order():
     out, err = run_driver("""
 import ray_engine as ray

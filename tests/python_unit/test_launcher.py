@@ -1,6 +1,7 @@
 """Finding engines and telling them their settings; what init() refuses before it starts anything."""
 
 import os
+import pickle
 
 import pytest
 import ray_engine as ray
@@ -85,6 +86,7 @@ def test_settings_as_arguments():
         "resources": {"a": 1, "b": 0.5},
         "object_store_memory": 10**8,
         "node_name": "n 1",
+        "labels": {},
     }
     assert launcher.arguments(settings) == [
         "--num-cpus=2",
@@ -104,6 +106,17 @@ def test_settings_as_arguments():
         ({"num_cpus": "4"}, TypeError, "num_cpus must be a number"),
         ({"resources": {"CPU": 1}}, ValueError, "must not contain the key 'CPU'"),
         ({"resources": {"x": -1}}, ValueError, "not negative"),
+        ({"num_cpus": 1e20}, ValueError, "num_cpus cannot be 1e\\+20; the most is"),
+        ({"num_gpus": float("inf")}, ValueError, "num_gpus cannot be inf"),
+        ({"_memory": 10**400}, ValueError, "memory cannot be 1000"),
+        ({"resources": {"x": 1e20}}, ValueError, "resource x cannot be 1e\\+20"),
+        ({"resources": {"x": float("nan")}}, ValueError, "resource x cannot be nan"),
+        ({"resources": "x"}, TypeError, "resources must be a dictionary"),
+        ({"resources": []}, TypeError, "resources must be a dictionary"),
+        ({"resources": {1: 1}}, TypeError, "resources must have strings for names"),
+        ({"address": 5}, TypeError, "address must be a string or None"),
+        ({"_node_name": 5}, TypeError, "node_name must be a string"),
+        ({"labels": "x"}, TypeError, "labels must be a dictionary"),
         ({"labels": {"a b": "c"}}, ValueError, "Invalid label key name"),
         ({"labels": {"a": 3}}, ValueError, "dictionary of strings"),
         ({"namespace": ""}, ValueError, "not a valid namespace"),
@@ -121,6 +134,27 @@ def test_init_refuses(given, error, words):
 def test_shutdown_without_a_session_does_nothing():
     ray.shutdown()
     ray.shutdown()
+
+
+def test_a_deleted_working_directory_is_left_out(monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr("sys.path", ["", "relative", "/somewhere"])
+    settings = pickle.loads(job.config("space", {}))
+    assert (settings["cwd"], settings["sys_path"]) == ("", ["/somewhere"])
+
+
+def test_an_engine_that_cannot_start_is_told_by_its_exit_code(monkeypatch, tmp_path):
+    program = tmp_path / "ray-engine"
+    program.write_text("#!/bin/sh\nexit 72\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("RAY_ENGINE_PROGRAM", str(program))
+    with pytest.raises(ConnectionError, match="ended with exit code 72; see its message above") as info:
+        ray.init("local")
+    assert "closed the connection" not in str(info.value)
+    assert not ray.is_initialized()
 
 
 def test_job_settings_reach_a_worker(monkeypatch, tmp_path):

@@ -21,11 +21,33 @@ def test_driver_does_without_a_stream(monkeypatch):
     driver_line(False, "(f)", "lost")
 
 
+def _titled(raw):
+    return worker_output._TitledStream(raw, encoding="utf-8", line_buffering=True)
+
+
+def test_worker_ends_an_open_line_before_the_next_name_which_both_streams_carry(monkeypatch):
+    running = {"name": "f"}
+    monkeypatch.setattr(_core, "current_task", lambda: running)
+    raw_out, raw_err = io.BytesIO(), io.BytesIO()
+    out, err = _titled(raw_out), _titled(raw_err)
+    monkeypatch.setattr(worker_output, "_streams", [out, err])
+    print("no end", end="", file=out)
+    running["name"] = "g"
+    print("c", file=out)
+    assert raw_out.getvalue().decode() == ":task_name:f\nno end\n:task_name:g\nc\n"
+    assert raw_err.getvalue().decode() == ":task_name:f\n:task_name:g\n"
+    err.close()
+    running["name"] = "h"
+    print("d", file=out)
+    assert raw_out.getvalue().decode().endswith("c\n:task_name:h\nd\n")
+
+
 def test_worker_names_what_it_runs_when_that_changes(monkeypatch):
     names = iter(["f", "f", "f", "f", "g", "g", None])
     monkeypatch.setattr(_core, "current_task", lambda: (name := next(names)) and {"name": name})
     raw = io.BytesIO()
-    stream = worker_output._TitledStream(raw, encoding="utf-8", line_buffering=True)
+    stream = _titled(raw)
+    monkeypatch.setattr(worker_output, "_streams", [stream])
     print("a", file=stream)
     print("b", file=stream)
     print("c", file=stream)

@@ -64,6 +64,17 @@ TEST_F(PlacementPolicyTest, HardAffinityWaitsForItsNode) {
   EXPECT_EQ(TakeStart().node, 1u);
 }
 
+TEST_F(PlacementPolicyTest, ShortagesOfMemoryAreReadable) {
+  ResourceSet all = Cpus(4), asked = Cpus(1);
+  all.Set("memory", ResourceSet::FromDouble(1.76932e10));
+  asked.Set("memory", ResourceSet::FromDouble(2.0 * (1ll << 40)));
+  AddNode(0, all);
+  Demand(driver_, 1, 1, MakeClass(asked));
+  EXPECT_EQ(scheduler_.Explain(driver_, 1),
+            "f1 holds 0 leases and waits for 1 more, each with {CPU: 1, memory: 2048.0 GiB}; no node can ever serve it"
+            "\nnode 0 (host0): memory 16.5 GiB, 2048.0 GiB needed");
+}
+
 TEST_F(PlacementPolicyTest, HardAffinityToANodeThatNeverWasFails) {
   AddNode(0, Cpus(4));
   Demand(driver_, 1, 1, OnNode(5, Cpus(1), false));

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/support/memory_map.h"
 
 namespace ray_engine {
 namespace {
@@ -78,6 +79,8 @@ class LinkTest : public ::testing::Test {
   std::unique_ptr<Link> left_, right_;
   FrameJoiner joiner_;
 };
+
+TEST_F(LinkTest, TheSegmentIsLeftOutOfCoreFiles) { EXPECT_TRUE(LeftOutOfCoreFiles(segment_.block(0))); }
 
 TEST_F(LinkTest, FramesArriveInOrderAndWhole) {
   left_->Send(Header(MessageType::kReady, kLeft), "first");

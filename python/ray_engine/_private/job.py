@@ -12,16 +12,25 @@ import sys
 
 def config(namespace: str, environment: dict) -> bytes:
     """The settings of this process as a driver."""
-    path = [os.path.abspath(entry) for entry in sys.path]  # "" is the working directory
+    directory = _working_directory()
+    path = [os.path.join(directory, entry) for entry in sys.path]  # "" is the working directory
     return pickle.dumps(
         {
-            "sys_path": list(dict.fromkeys(path)),
-            "cwd": os.getcwd(),
+            "sys_path": list(dict.fromkeys(os.path.normpath(entry) for entry in path if os.path.isabs(entry))),
+            "cwd": directory,
             "namespace": namespace,
             "environment": environment,
             "alias": sys.modules.get("ray") is sys.modules["ray_engine"],
         }
     )
+
+
+def _working_directory() -> str:
+    """Empty if it has been deleted: then workers start in /."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def apply(blob: bytes) -> dict:

@@ -35,8 +35,9 @@ def program() -> str:
 
 
 def arguments(settings: dict) -> list:
-    """Command line options for what init() or add_node() was given; None means the engine's own default."""
-    return [f"--{name.replace('_', '-')}={_argument(value)}" for name, value in settings.items() if value is not None]
+    """Command line options for what init() or add_node() was given; None, or {}, means the engine's own default."""
+    given = {name: value for name, value in settings.items() if value is not None and value != {}}
+    return [f"--{name.replace('_', '-')}={_argument(value)}" for name, value in given.items()]
 
 
 def _argument(value) -> str:
@@ -65,6 +66,13 @@ class Supervised:
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True, **popen
             )
         self.socket = ours
+
+    def exit_code(self, timeout):
+        """How it has ended; None if it still runs after that time."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
 
     def stop(self, timeout=10.0):
         """Ends it, by force if it does not end by itself."""

@@ -23,6 +23,7 @@ from ray_engine._private.session import session
 logger = logging.getLogger("ray")
 _lock = threading.RLock()
 _OUTPUT_PATIENCE_S = 1.0  # for what workers have printed, at the end
+_END_PATIENCE_S = 5.0  # for an engine that has hung up
 
 # Private settings of Ray that change nothing here, or nothing yet; accepted so that programs run unchanged.
 _WITHOUT_EFFECT = frozenset({
@@ -70,6 +71,8 @@ def init(
         "memory": kwargs.pop("_memory", None),
         "node_name": kwargs.pop("_node_name", None),
     }
+    if not isinstance(address, (str, type(None))):
+        raise TypeError(f"address must be a string or None, got {address!r}")
     _check_settings(node, local_mode, namespace, kwargs)
     if job_config is not None:
         namespace = namespace or job_config.ray_namespace
@@ -112,11 +115,21 @@ def check_node(node):
         problem = rules.quantity_problem(name, value)
         if problem:
             raise ValueError(problem)
-    for name, value in (node.get("resources") or {}).items():
+    resources = node.get("resources")
+    if resources is not None and not isinstance(resources, dict):
+        raise TypeError(f"resources must be a dictionary of names and numbers, got {resources!r}")
+    for name, value in (resources or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"resources must have strings for names, got {name!r}")
         if name in ("CPU", "GPU", "memory", "object_store_memory"):
             raise ValueError(f"The resources dictionary must not contain the key '{name}'; there is a keyword for it")
         if not isinstance(value, (int, float)) or value < 0:
             raise ValueError(f"The quantity of resource {name} must be a number and not negative, got {value!r}")
+        problem = rules.quantity_problem(name, value)
+        if problem:
+            raise ValueError(problem)
+    if not isinstance(node.get("node_name"), (str, type(None))):
+        raise TypeError(f"node_name must be a string, got {node['node_name']!r}")
     if node.get("labels") is not None:
         labels.check_node_labels(node["labels"])
 
@@ -130,7 +143,7 @@ def _connect(address, node, namespace, runtime_env, log_to_driver):
     else:
         _refuse_node_settings(node)
     try:
-        info = _join(fd, name)
+        info = _join(fd, name, supervisor)
         environment = requests.environment(runtime_env) or {}
         namespace = namespace or str(uuid.uuid4())
         settings = job.config(namespace, environment)
@@ -171,12 +184,18 @@ def _start(node):
     return launcher.Supervised(["--solo", *launcher.arguments(node)], "driver-fd")
 
 
-def _join(fd, name):
+def _join(fd, name, supervisor):
     from ray_engine._private import hooks
 
     try:
         return _core.connect(fd=-1 if fd is None else fd, address=name or "", role="driver", hooks=hooks.table())
     except (RuntimeError, OSError) as error:
+        code = supervisor and supervisor.exit_code(_END_PATIENCE_S)
+        if code:
+            raise ConnectionError(
+                f"Failed to start an engine for this program: the ray-engine process ended with exit code {code}; "
+                "see its message above"
+            ) from None
         where = f"Ray cluster at {name}" if name else "the ray-engine that was started for this program"
         raise ConnectionError(f"Failed to connect to {where}: {error}") from error
 

@@ -14,6 +14,7 @@ from typing import Any
 from ray_engine._private import labels
 
 _UNIT = 10000  # resources are counted in 1/10,000
+_LARGEST = 10**14  # ResourceSet::kLargest
 _NONE = type(None)
 
 
@@ -51,6 +52,8 @@ def quantity_problem(name, quantity):
         return None
     if quantity < 0:
         return f"The quantity of resource {name} cannot be negative"
+    if not quantity <= _LARGEST:
+        return f"The quantity of resource {name} cannot be {quantity}; the most is {_LARGEST}"
     if isinstance(quantity, float) and quantity != 0 and int(quantity * _UNIT) == 0:
         return f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
     if name in ("num_gpus", "GPU") and quantity > 1 and quantity != int(quantity):

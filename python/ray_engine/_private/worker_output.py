@@ -1,7 +1,7 @@
 """Output of a worker: tells the engine by which name to show it.
 
-Before the first line that a task or actor prints, its stream carries a line `:task_name:f` or `:actor_name:Counter`,
-which the node engine takes out again (engine/node/output_service.h).
+Before the first line that a task or actor prints, both streams carry a line `:task_name:f` or `:actor_name:Counter`,
+which the node engine takes out again (engine/node/output_service.h). A line that was left open is ended before it.
 
 Thread-safe as far as the streams are.
 """
@@ -17,13 +17,26 @@ class _TitledStream(io.TextIOWrapper):
     """A text stream that says who writes whenever that has changed."""
 
     _title = ""
+    _line_is_open = False
 
     def write(self, text):
         title = _title()
         if title and title != self._title:
-            self._title = title
-            super().write(title + "\n")
-        return super().write(text)
+            for stream in _streams:
+                stream.announce(title)
+        size = super().write(text)
+        if text:
+            self._line_is_open = not text.endswith("\n")
+        return size
+
+    def announce(self, title):
+        """Says on a line of its own who writes from now on."""
+        try:
+            super().write(f"\n{title}\n" if self._line_is_open else f"{title}\n")
+        except (OSError, ValueError):  # closed by user code
+            pass
+        self._title = title
+        self._line_is_open = False
 
 
 def _title() -> str:
@@ -34,6 +47,7 @@ def _title() -> str:
     return f":task_name:{task['name']}" if task else ""
 
 
+_streams = []  # those of this process
 _replaced = []  # the former streams: whoever holds one may go on using it
 
 
@@ -46,4 +60,5 @@ def install():
         # Not stream.buffer: it remembers what the descriptor was before the forkserver put a pipe there.
         buffer = open(stream.fileno(), "wb", closefd=False)
         titled = _TitledStream(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        _streams.append(titled)
         setattr(sys, name, titled)
