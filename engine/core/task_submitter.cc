@@ -185,7 +185,8 @@ void TaskSubmitter::On(const LeaseFailed& message) {
   if (message.key >= queues_.size()) return;
   LeaseQueue* queue = queues_[message.key].get();
   queue->demanded = 0;
-  const WireValue error = SystemError(message.group_removed ? "TaskPlacementGroupRemoved" : "TaskUnschedulableError", message.error);
+  const WireValue error =
+      SystemError(message.group_removed ? "TaskPlacementGroupRemoved" : "TaskUnschedulableError", message.error);
   for (TaskRecord* record : std::exchange(queue->ready, {})) tasks_->FinishWithError(record, error);
 }
 

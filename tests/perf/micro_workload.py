@@ -2,8 +2,8 @@
 
     python micro_workload.py MODULE [METRIC,...]
 
-MODULE is what is imported as ray: ray_engine, or ray (a real one, in its own environment). Metric names and what one unit is
-are those of Ray's own microbenchmark.
+MODULE is what is imported as ray: ray_engine, or ray (a real one, in its own environment). Metric names and what one
+unit is are those of Ray's own microbenchmark.
 """
 
 import importlib
@@ -65,6 +65,11 @@ class Client:
         ray.get(results)
 
 
+def one_to_n_calls(actor):
+    client = Client.remote(actor)  # ends with this function
+    timeit("1_n_actor_calls_async", lambda: ray.get(client.small_value_batch.remote(5000)), 5000)
+
+
 def main():
     ray.init(num_cpus=2, log_to_driver=False)
     assert ray.get(where.remote()) != os.getpid()
@@ -79,9 +84,7 @@ def main():
     assert ray.get(actor.pid.remote()) != os.getpid()
     timeit("1_1_actor_calls_sync", lambda: ray.get(actor.small_value.remote()))
     timeit("1_1_actor_calls_async", lambda: ray.get([actor.small_value.remote() for _ in range(1000)]), 1000)
-    client = Client.remote(actor)
-    timeit("1_n_actor_calls_async", lambda: ray.get(client.small_value_batch.remote(5000)), 5000)
-    del client
+    one_to_n_calls(actor)
 
     def wait_1k():
         refs = [small_value.remote() for _ in range(1000)]
