@@ -27,6 +27,7 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.num_returns);
   Append(&key, options.yields);
   Append(&key, options.captures_children);
+  Append(&key, options.max_calls);
   Append(&key, options.stream_limit);
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);

@@ -23,7 +23,13 @@ void Measure(CallOptions* options, std::uint32_t duration_ns) {
 
 // Only short tasks are there: what is queued behind them starts soon, or comes back.
 bool IsQuick(const LeasedWorker& worker) {
-  return !worker.stalled && !worker.reclaimed && (worker.pushed.empty() || Depth(*worker.pushed.back()->options) > 1);
+  return !worker.stalled && !worker.reclaimed && worker.calls_left > 0 &&
+         (worker.pushed.empty() || Depth(*worker.pushed.back()->options) > 1);
+}
+
+// Its lease goes back.
+bool IsDone(const LeasedWorker& worker) {
+  return worker.pushed.empty() && (worker.reclaimed || worker.calls_left == 0);
 }
 
 }  // namespace
@@ -51,12 +57,15 @@ void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
 
 LeaseQueue* TaskSubmitter::QueueFor(CallOptions* options) {
   if (options->queue != nullptr) return options->queue;
-  LeaseQueue*& queue = by_class_[Encode(options->lease_class)];
+  std::string key = Encode(options->lease_class);
+  if (options->max_calls > 0) key += std::string(options->function.Binary()) + std::to_string(options->max_calls);
+  LeaseQueue*& queue = by_class_[key];
   if (queue == nullptr) {
     queues_.push_back(std::make_unique<LeaseQueue>());
     queue = queues_.back().get();
     queue->key = static_cast<std::uint32_t>(queues_.size() - 1);
     queue->lease_class = options->lease_class;
+    queue->max_calls = options->max_calls;
   }
   return options->queue = queue;
 }
@@ -83,6 +92,7 @@ void TaskSubmitter::Push(LeasedWorker* worker, TaskRecord* record) {
   tasks_->BeginAttempt(record, worker->lease);
   record->worker = worker;
   worker->pushed.push_back(record);
+  if (worker->queue->max_calls > 0) --worker->calls_left;
   worker->channel->Send(MessageType::kPushTask, record->payload, false);
 }
 
@@ -152,6 +162,7 @@ void TaskSubmitter::On(const LeaseGrant& message, Nanoseconds now) {
   worker->channel = channel;
   worker->queue = queue;
   worker->granted_at = now;
+  if (queue->max_calls > 0) worker->calls_left = queue->max_calls;
   queue->workers.push_back(std::move(worker));
   ++lease_count_;
   Pump(queue, now);
@@ -192,7 +203,8 @@ void TaskSubmitter::On(const LeaseFailed& message) {
 
 void TaskSubmitter::ReturnLease(LeasedWorker* worker) {
   LeaseQueue* queue = worker->queue;
-  if (!worker->channel->gone()) sender_->Send(worker->channel->peer().Engine(), LeaseReturn{worker->lease});
+  if (!worker->channel->gone())
+    sender_->Send(worker->channel->peer().Engine(), LeaseReturn{worker->lease, queue->max_calls > 0});
   queue->workers.erase(std::find_if(queue->workers.begin(), queue->workers.end(),
                                     [worker](const auto& owned) { return owned.get() == worker; }));
   --lease_count_;
@@ -210,7 +222,7 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
     worker->idle_since = now;
   }
   LeaseQueue* queue = worker->queue;
-  if (worker->reclaimed && worker->pushed.empty()) ReturnLease(worker);
+  if (IsDone(*worker)) ReturnLease(worker);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
     if (record->retries_left > 0) --record->retries_left;
@@ -232,6 +244,7 @@ void TaskSubmitter::On(ProcessId from, const TasksReturned& message, Nanoseconds
     worker = record->worker;
     worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record));
     worker->stalled = !worker->pushed.empty();
+    if (worker->queue->max_calls > 0) ++worker->calls_left;
     record->worker = nullptr;
     if (record->cancelled) {
       tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
@@ -241,7 +254,7 @@ void TaskSubmitter::On(ProcessId from, const TasksReturned& message, Nanoseconds
   }
   if (worker == nullptr) return;
   LeaseQueue* queue = worker->queue;
-  if (worker->reclaimed && worker->pushed.empty()) ReturnLease(worker);
+  if (IsDone(*worker)) ReturnLease(worker);
   Pump(queue, now);
   UpdateDemand(queue, true);
 }

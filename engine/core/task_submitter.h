@@ -29,16 +29,18 @@ struct LeasedWorker {
   LeaseId lease{};
   Channel* channel = nullptr;
   LeaseQueue* queue = nullptr;
-  std::deque<TaskRecord*> pushed;     // in the order they run
-  bool stalled = false;               // gave tasks back: gets no more until it has finished what it runs
-  bool reclaimed = false;             // the head wants it back
-  std::uint32_t running_at_tick = 0;  // attempt
+  std::deque<TaskRecord*> pushed;         // in the order they run
+  std::uint32_t calls_left = 0xffffffff;  // max_calls
+  bool stalled = false;                   // gave tasks back: gets no more until it has finished what it runs
+  bool reclaimed = false;                 // the head wants it back
+  std::uint32_t running_at_tick = 0;      // attempt
   Nanoseconds granted_at{0}, idle_since{0};
 };
 
 struct LeaseQueue {
   std::uint32_t key = 0;
   LeaseClass lease_class;
+  std::uint32_t max_calls = 0;    // then all its tasks are of one function
   std::string name;               // of the last function, for messages to people
   std::deque<TaskRecord*> ready;  // arguments resolved, not pushed
   std::vector<std::unique_ptr<LeasedWorker>> workers;
@@ -90,7 +92,7 @@ class TaskSubmitter {
   Sender* sender_;
   TaskTable* tasks_;
   std::vector<std::unique_ptr<LeaseQueue>> queues_;         // by key
-  absl::flat_hash_map<std::string, LeaseQueue*> by_class_;  // encoded LeaseClass
+  absl::flat_hash_map<std::string, LeaseQueue*> by_class_;  // encoded LeaseClass, and the function if it has max_calls
   std::size_t lease_count_ = 0;
   bool dirty_ = false;  // some demand is put off
 };

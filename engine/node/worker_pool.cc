@@ -53,7 +53,7 @@ void WorkerPool::GiveLease(const StartLease& lease, std::uint32_t serial, Action
   actions->push_back(Grant{lease, serial});
 }
 
-WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, Time now) {
+WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, bool retire, Time now) {
   Actions actions;
   const auto it = by_lease_.find(lease);
   if (it == by_lease_.end()) {
@@ -63,7 +63,14 @@ WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, Time now) {
   const std::uint32_t serial = it->second;
   by_lease_.erase(it);
   actions.push_back(End{lease, ""});
-  MakeIdle(serial, &workers_[serial], now, &actions);
+  Worker& worker = workers_[serial];
+  if (retire) {
+    worker.lease = LeaseId::kNone;
+    worker.state = State::kLeaving;
+    actions.push_back(AskToEnd{serial});
+  } else {
+    MakeIdle(serial, &worker, now, &actions);
+  }
   return actions;
 }
 

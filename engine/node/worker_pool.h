@@ -83,7 +83,8 @@ class WorkerPool {
   // Forks a worker now if the key has none, so that the first lease finds one.
   Actions Prestart(const WorkerKey& key);
   Actions OnStartLease(const StartLease& lease);
-  Actions OnLeaseReturn(LeaseId lease, Time now);
+  // `retire`: the worker is not to be used again.
+  Actions OnLeaseReturn(LeaseId lease, bool retire, Time now);
   Actions OnKillWorker(LeaseId lease, const std::string& reason);
   // A new worker is there, or one that was asked to end stays.
   Actions OnWorkerReady(std::uint32_t serial, Time now);

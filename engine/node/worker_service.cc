@@ -27,7 +27,7 @@ WorkerService::WorkerService(EventLoop* loop, Router* router, Processes* process
       pool_(WorkerPool::Limits(), [this](const WorkerKey& key) { return NewWorker(key); }) {
   router_->On<StartLease>([this](ProcessId, const StartLease& lease) { Perform(pool_.OnStartLease(lease)); });
   router_->On<LeaseReturn>(
-      [this](ProcessId, const LeaseReturn& lease) { Perform(pool_.OnLeaseReturn(lease.lease, Now())); });
+      [this](ProcessId, const LeaseReturn& lease) { Perform(pool_.OnLeaseReturn(lease.lease, lease.retire, Now())); });
   router_->On<KillWorker>(
       [this](ProcessId, const KillWorker& kill) { Perform(pool_.OnKillWorker(kill.lease, kill.reason)); });
   processes_->OnReady([this](Process* process) { Perform(pool_.OnWorkerReady(process->serial, Now())); });

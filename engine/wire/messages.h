@@ -230,7 +230,7 @@ struct LeaseGrant {  // node engine -> client
   NodeId node;
   RAY_ENGINE_MESSAGE(LeaseGrant, lease, key, worker, node)
 };
-struct LeaseReturn { LeaseId lease{}; RAY_ENGINE_MESSAGE(LeaseReturn, lease) };     // client -> node engine of the worker
+struct LeaseReturn { LeaseId lease{}; bool retire = false; RAY_ENGINE_MESSAGE(LeaseReturn, lease, retire) };  // client -> node engine of the worker; retire: end it
 struct LeaseEnded {  // node engine -> head: returned, or its worker died, or no worker could be started
   LeaseId lease{};
   std::string error;  // a worker could not be started

@@ -225,6 +225,7 @@ class TaskCaller {
     if (call.name.empty()) call.name = name;
     SetReturns(options, &call);
     call.captures_children = Option<bool>(options, "captures_children", false);
+    call.max_calls = Option<std::uint32_t>(options, "max_calls", 0);
     call.max_retries = Option<std::int32_t>(options, "max_retries", 3);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);

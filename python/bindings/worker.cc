@@ -15,6 +15,7 @@ std::string actor_class_name, actor_name;
 std::uint32_t actor_restarts = 0;
 ResourceSet actor_resources;
 bool actor_captures_children = false;
+int exit_code = 0;  // of the process, once a task has called sys.exit()
 
 nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
 
@@ -236,6 +237,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
       const ActorId actor = ActorId::FromBinary(task_->header.task.Binary().substr(8));
       runtime_.Post(kHead, ActorKill{actor, true, nb::cast<std::string>(nb::str(exception.value()))});
     }
+    const nb::object code = nb::getattr(exception.value(), "code", nb::none());
+    exit_code = code.is_none() ? 0 : nb::isinstance<nb::int_>(code) ? nb::cast<int>(code) : 1;
     return false;
   }
 
@@ -348,8 +351,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
   nb::dict keywords_ = nb::steal<nb::dict>(nb::handle());
 };
 
-// Runs in the main thread, and in the further threads of a threaded actor.
-void RunWorker() {
+// Runs in the main thread, and in the further threads of a threaded actor. Returns the exit code of the process.
+int RunWorker() {
   Runtime& runtime = TheRuntime();
   if (actor_instance == nullptr) runtime.SetMainThread(pthread_self());
   while (true) {
@@ -359,11 +362,11 @@ void RunWorker() {
       const nb::gil_scoped_release release;
       result = runtime.NextTask(&task);
     }
-    if (result == WaitResult::kDisconnected) return;
+    if (result == WaitResult::kDisconnected) return exit_code;
     if (result == WaitResult::kReady) {
       if (std::make_shared<Execution>(task)->Run()) continue;
       runtime.EndProcess("the actor has ended itself");
-      return;
+      return exit_code;
     }
     if (PyErr_CheckSignals() != 0) PyErr_Clear();  // an interrupt that came too late for its task
   }

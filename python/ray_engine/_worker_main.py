@@ -24,7 +24,7 @@ def main(fd: int, job_config: bytes = b"", job_id: bytes = b"", environment=()):
     )
     worker_output.install()
     try:
-        _core.run_worker()
+        return _core.run_worker()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -62,15 +62,23 @@ TEST_F(WorkerPoolTest, ForksAWorkerForALeaseAndGrantsItWhenReady) {
 
 TEST_F(WorkerPoolTest, ReturnedWorkerServesTheNextLeaseOfTheJobWithoutFork) {
   const std::uint32_t serial = Leased(1);
-  EXPECT_EQ(The<WorkerPool::End>(pool_.OnLeaseReturn(LeaseId{1}, milliseconds(1))).lease, LeaseId{1});
+  EXPECT_EQ(The<WorkerPool::End>(pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(1))).lease, LeaseId{1});
   EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnStartLease(Lease(2))).serial, serial);
+}
+
+TEST_F(WorkerPoolTest, ARetiredWorkerIsAskedToEndAndServesNobodyElse) {
+  const std::uint32_t serial = Leased(1);
+  const auto actions = pool_.OnLeaseReturn(LeaseId{1}, true, milliseconds(1));
+  EXPECT_EQ(Only<WorkerPool::End>(actions).at(0).lease, LeaseId{1});
+  EXPECT_EQ(Only<WorkerPool::AskToEnd>(actions).at(0).serial, serial);
+  The<WorkerPool::Fork>(pool_.OnStartLease(Lease(2)));
 }
 
 TEST_F(WorkerPoolTest, ReturnedWorkerGoesToTheLeaseThatWaitsLongest) {
   const std::uint32_t serial = Leased(1);
   pool_.OnStartLease(Lease(2));
   pool_.OnStartLease(Lease(3));
-  const auto grants = Only<WorkerPool::Grant>(pool_.OnLeaseReturn(LeaseId{1}, milliseconds(1)));
+  const auto grants = Only<WorkerPool::Grant>(pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(1)));
   ASSERT_EQ(grants.size(), 1u);
   EXPECT_EQ(grants[0].serial, serial);
   EXPECT_EQ(grants[0].lease.lease, LeaseId{2});
@@ -78,7 +86,7 @@ TEST_F(WorkerPoolTest, ReturnedWorkerGoesToTheLeaseThatWaitsLongest) {
 
 TEST_F(WorkerPoolTest, WorkersAreNotSharedBetweenJobsOrEnvironments) {
   Leased(1);
-  pool_.OnLeaseReturn(LeaseId{1}, milliseconds(1));
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(1));
   The<WorkerPool::Fork>(pool_.OnStartLease(Lease(2, Job(2))));
   StartLease other = Lease(3);
   other.lease_class.environment = {{"OMP_NUM_THREADS", "4"}};
@@ -161,9 +169,9 @@ TEST_F(WorkerPoolTest, KillsTheWorkerOfALeaseAndForgetsALeaseThatWaits) {
 TEST_F(WorkerPoolTest, IdleWorkersAboveTheCpusAreAskedToEndAfterAWhile) {
   Leased(1);
   Leased(2);
-  pool_.OnLeaseReturn(LeaseId{1}, milliseconds(100));
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(100));
   EXPECT_FALSE(pool_.NextTick().has_value());
-  pool_.OnLeaseReturn(LeaseId{2}, milliseconds(200));
+  pool_.OnLeaseReturn(LeaseId{2}, false, milliseconds(200));
   EXPECT_EQ(pool_.NextTick(), milliseconds(1100));
   EXPECT_TRUE(pool_.OnTick(milliseconds(1000)).empty());
   EXPECT_EQ(The<WorkerPool::AskToEnd>(pool_.OnTick(milliseconds(1100))).serial, 1u);
@@ -173,8 +181,8 @@ TEST_F(WorkerPoolTest, IdleWorkersAboveTheCpusAreAskedToEndAfterAWhile) {
 TEST_F(WorkerPoolTest, WorkerAskedToEndServesNoLeaseUntilItSaysThatItStays) {
   Leased(1);
   Leased(2);
-  pool_.OnLeaseReturn(LeaseId{1}, milliseconds(0));
-  pool_.OnLeaseReturn(LeaseId{2}, milliseconds(0));
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(0));
+  pool_.OnLeaseReturn(LeaseId{2}, false, milliseconds(0));
   const std::uint32_t asked = The<WorkerPool::AskToEnd>(pool_.OnTick(milliseconds(1000))).serial;
   EXPECT_NE(The<WorkerPool::Grant>(pool_.OnStartLease(Lease(3))).serial, asked);
   The<WorkerPool::Fork>(pool_.OnStartLease(Lease(4)));
@@ -184,9 +192,9 @@ TEST_F(WorkerPoolTest, WorkerAskedToEndServesNoLeaseUntilItSaysThatItStays) {
 TEST_F(WorkerPoolTest, EndOfTheJobLetsItsIdleWorkersGoNowAndLater) {
   Leased(1);
   Leased(2);
-  pool_.OnLeaseReturn(LeaseId{1}, milliseconds(0));
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(0));
   EXPECT_EQ(The<WorkerPool::AskToEnd>(pool_.OnJobEnded(Job(1))).serial, 1u);
-  const auto actions = pool_.OnLeaseReturn(LeaseId{2}, milliseconds(5));
+  const auto actions = pool_.OnLeaseReturn(LeaseId{2}, false, milliseconds(5));
   ASSERT_EQ(Only<WorkerPool::AskToEnd>(actions).size(), 1u);
   EXPECT_EQ(Only<WorkerPool::AskToEnd>(actions)[0].serial, 2u);
   EXPECT_EQ(pool_.Stats().idle, 0u);

@@ -7,6 +7,8 @@ import time
 import pytest
 import ray_engine as ray
 
+from tests.python.waiting import wait_for
+
 
 def test_runs_in_another_process(cluster):
     @ray.remote
@@ -304,3 +306,30 @@ def test_bursts_lose_no_worker(cluster):
     for pause in [0, 0.01, 0.03, 0.1] * 3:
         assert ray.get([same.remote(i) for i in range(10_000)]) == list(range(10_000))
         time.sleep(pause)  # longer than an idle lease lives, or shorter
+
+
+def test_max_calls(start):
+    start(num_cpus=1)
+
+    @ray.remote(max_calls=1)
+    def once():
+        return os.getpid()
+
+    @ray.remote(max_calls=3)
+    def three_times():
+        return os.getpid()
+
+    pids = [ray.get(once.remote()) for _ in range(4)]
+    assert len(set(pids)) == 4
+    many = ray.get([three_times.remote() for _ in range(9)])
+    assert max(many.count(pid) for pid in many) <= 3
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids + many))
+
+
+def test_the_exit_code_of_a_worker_is_told(cluster):
+    @ray.remote(max_retries=0)
+    def leaves():
+        sys.exit(3)
+
+    with pytest.raises(ray.exceptions.WorkerCrashedError, match="code 3"):
+        ray.get(leaves.remote())
