@@ -27,7 +27,7 @@ count = 0
 def on_signal(*_):
     global count
     count += 1
-    os.write(1, b"GOT\n")  # it may interrupt a print()
+    os.write(1, b"GOT\\n")  # it may interrupt a print()
 
 signal.signal(signal.SIGINT, on_signal)
 signal.signal(signal.SIGUSR1, on_signal)

@@ -33,8 +33,8 @@ def test_versions():
 def test_names_that_are_not_there_yet_are_refused_by_name():
     with pytest.raises(AttributeError, match=r"ray_engine\.timeline is part of Ray's API but not available"):
         ray.timeline  # noqa: B018
-    with pytest.raises(AttributeError, match=r"ray_engine\.util\.placement_group is part of Ray's API"):
-        ray.util.placement_group  # noqa: B018
+    with pytest.raises(AttributeError, match=r"ray_engine\.util\.multiprocessing is part of Ray's API"):
+        ray.util.multiprocessing  # noqa: B018
     with pytest.raises(AttributeError, match="has no attribute 'frobnicate'"):
         ray.frobnicate  # noqa: B018
 

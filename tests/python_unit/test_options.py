@@ -3,7 +3,15 @@
 import pytest
 import ray_engine as ray
 from ray_engine._private import requests
-from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray_engine.util.placement_group import PlacementGroup
+from ray_engine.util.scheduling_strategies import (
+    Exists,
+    In,
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    NotIn,
+    PlacementGroupSchedulingStrategy,
+)
 
 
 def f():
@@ -105,7 +113,7 @@ def test_task_defaults(monkeypatch):
     request = requests.task({}, is_generator=False)
     assert request["resources"] == {"CPU": 1.0}
     assert (request["num_returns"], request["max_retries"], request["retry_exceptions"]) == (1, 3, False)
-    assert request["strategy"] is None and request["environment"] is None and request["task_name"] == ""
+    assert "strategy" not in request and request["environment"] is None and request["task_name"] == ""
 
 
 def test_task_resources():
@@ -152,10 +160,31 @@ def test_strategies():
     node = ray.NodeID.from_random().hex()
     affinity = NodeAffinitySchedulingStrategy(node, soft=True)
     assert requests.task({"scheduling_strategy": "SPREAD"}, is_generator=False)["strategy"] == "SPREAD"
-    assert requests.task({"scheduling_strategy": "DEFAULT"}, is_generator=False)["strategy"] is None
+    assert "strategy" not in requests.task({"scheduling_strategy": "DEFAULT"}, is_generator=False)
     assert requests.task({"scheduling_strategy": affinity}, is_generator=False)["strategy"] == ("node", node, True)
     with pytest.raises(ValueError, match="Invalid node_id"):
         NodeAffinitySchedulingStrategy("zz", soft=False)
+
+
+def test_labels():
+    hard = NodeLabelSchedulingStrategy({"a": In("x", "y"), "b": Exists()}, soft={"c": NotIn("z")})
+    request = requests.task({"scheduling_strategy": hard, "label_selector": {"d": "!w"}}, is_generator=False)
+    assert request["selector"] == {"a": "in(x,y)", "b": "exists()", "d": "!w"}
+    assert request["soft_selector"] == {"c": "!in(z)"}
+
+
+def test_a_placement_group_turns_resources_into_its_own():
+    group = PlacementGroup(ray.PlacementGroupID(bytes(18)), [{"CPU": 1}])
+    name = group.id.hex()
+    request = requests.task({"scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0)}, is_generator=False)
+    assert request["resources"] == {f"CPU_group_{name}": 1, f"CPU_group_0_{name}": 1}
+    assert (request["group"], request["captures_children"]) == (bytes(18), False)
+    request = requests.task(
+        {"num_cpus": 0, "scheduling_strategy": PlacementGroupSchedulingStrategy(group)}, is_generator=False
+    )
+    assert list(request["resources"]) == [f"bundle_group_{name}"]
+    with pytest.raises(TypeError, match="PlacementGroup"), pytest.warns(DeprecationWarning):
+        requests.task({"placement_group": object()}, is_generator=False)
 
 
 def test_environment_variables():
@@ -167,7 +196,7 @@ def test_environment_variables():
 
 @pytest.mark.parametrize(
     "given",
-    [{"runtime_env": {"pip": ["x"]}}, {"label_selector": {"a": "b"}}, {"placement_group": object()}],
+    [{"runtime_env": {"pip": ["x"]}}, {"fallback_strategy": [{"label_selector": {"a": "b"}}]}],
 )
 def test_options_that_are_not_there_yet_are_refused_by_name(given):
     with pytest.raises(NotImplementedError, match=next(iter(given))):

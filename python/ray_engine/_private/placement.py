@@ -59,6 +59,8 @@ def _strategy(options):
 
 def _in_group(request, strategy, amounts):
     group, index = strategy.placement_group, strategy.placement_group_bundle_index
+    if group is not None and not hasattr(group, "check_request"):
+        raise TypeError(f"a placement group must be a PlacementGroup, got {type(group)}")
     if group is None or group.is_empty:
         if index != -1:
             raise ValueError(f"If placement group is not set, the value of bundle index must be -1, got {index}.")
