@@ -23,6 +23,7 @@ void Executor::On(const StartActor& message) {
   OnPushTask(message.spec.creator, message.spec.creation_task);
   queue_.back()->actor = message;
   actor_lease_ = message.lease;
+  has_groups_ = !message.spec.concurrency_groups.empty();
 }
 
 void Executor::OnProcessGone(ProcessId process) {
@@ -30,9 +31,16 @@ void Executor::OnProcessGone(ProcessId process) {
   queue_.erase(std::remove_if(queue_.begin(), queue_.end(), lost), queue_.end());
 }
 
-ExecTask* Executor::Start(Nanoseconds now) {
-  running_.push_back(std::move(queue_.front()));
-  queue_.pop_front();
+Executor::Queue::const_iterator Executor::First(int group) const {
+  if (group == kAnyGroup) return queue_.begin();
+  return std::find_if(queue_.begin(), queue_.end(),
+                      [group](const auto& task) { return task->header.concurrency_group == group; });
+}
+
+ExecTask* Executor::Start(Nanoseconds now, int group) {
+  const auto first = queue_.begin() + (First(group) - queue_.cbegin());
+  running_.push_back(std::move(*first));
+  queue_.erase(first);
   running_.back()->started_at = now;
   return running_.back().get();
 }

@@ -44,9 +44,13 @@ class Executor {
   void On(const StartActor& message);
   void OnProcessGone(ProcessId process);  // nobody waits for its queued tasks any more
 
-  bool HasWork() const { return !queue_.empty(); }
-  // Moves the first task to the running ones. REQUIRES: HasWork(). The pointer is good until Finished().
-  ExecTask* Start(Nanoseconds now);
+  // A concurrency group of an actor, or kAnyGroup.
+  static constexpr int kAnyGroup = -1;
+  bool HasWork(int group = kAnyGroup) const { return First(group) != queue_.end(); }
+  // Moves the first task (of the group) to the running ones. REQUIRES: HasWork(group). The pointer is good until
+  // Finished().
+  ExecTask* Start(Nanoseconds now, int group = kAnyGroup);
+  bool HasGroups() const { return has_groups_; }
   void Finished(ExecTask* task);
 
   // Gives back every normal task that has not started.
@@ -68,8 +72,12 @@ class Executor {
 
  private:
   Sender* sender_;
+  using Queue = std::deque<std::unique_ptr<ExecTask>>;
+  Queue::const_iterator First(int group) const;
+
   LeaseId actor_lease_{};
-  std::deque<std::unique_ptr<ExecTask>> queue_;
+  bool has_groups_ = false;
+  Queue queue_;
   std::deque<std::unique_ptr<ExecTask>> running_;
   std::vector<std::unique_ptr<ExecTask>> pool_;
 };

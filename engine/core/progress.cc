@@ -242,7 +242,9 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
   const Nanoseconds now(header.type == MessageType::kPushTask || header.type == MessageType::kTaskDone ? 0 : NowNs());
   switch (header.type) {
     case MessageType::kPushTask:
-      return executor_->OnPushTask(from, payload);
+      executor_->OnPushTask(from, payload);
+      if (waiters_ > 0 && executor_->HasGroups()) waiters_cv_.notify_all();  // it may be for another thread
+      return;
     case MessageType::kTaskDone:
       return OnTaskDone(from, payload);
     case MessageType::kLinkGrant:

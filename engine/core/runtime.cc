@@ -28,6 +28,7 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.yields);
   Append(&key, options.captures_children);
   Append(&key, options.max_calls);
+  Append(&key, options.concurrency_group);
   Append(&key, options.stream_limit);
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);
@@ -370,7 +371,7 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
   header.arg_count = args->count;
   header.keyword_count = args->keywords;
   header.kind = options->kind;
-  header.retry_exceptions = options->retry_exceptions;
+  header.concurrency_group = options->concurrency_group;
   header.yields = options->yields;
   header.captures_children = options->captures_children;
   header.stream_limit = options->stream_limit;

@@ -155,8 +155,8 @@ class Runtime : private Ownership::Listener {
 
   // ---- worker ------------------------------------------------------------------------------------------------------
 
-  // The next task; kInterrupted as above. kDisconnected: the worker shall end.
-  WaitResult NextTask(ExecTask** task);
+  // The next task (of the concurrency group); kInterrupted as above. kDisconnected: the worker shall end.
+  WaitResult NextTask(ExecTask** task, int group);
   // Entries for the references among the task's arguments, in order: held until FinishTask.
   std::vector<ObjectEntry*> ReceiveArgs(const TaskView& view);
   // Ends the task: sends the values to the owner. `received` is what ReceiveArgs gave.

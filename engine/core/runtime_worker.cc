@@ -8,16 +8,18 @@
 
 namespace ray_engine {
 
-WaitResult Runtime::NextTask(ExecTask** task) {
+WaitResult Runtime::NextTask(ExecTask** task, int group) {
   std::unique_lock lock(mutex_);
   const WaitResult result = WaitFor(
-      lock, [this] { return executor_->HasWork(); }, kNever);
+      lock, [&] { return executor_->HasWork(group); }, kNever);
   if (result != WaitResult::kReady) return result;
-  *task = executor_->Start(Nanoseconds(NowNs()));
+  *task = executor_->Start(Nanoseconds(NowNs()), group);
   Context() = {*task, (*task)->header.task, 0};
   std::memcpy(job_.data(), (*task)->header.task.data() + TaskId::kSize - JobId::kSize, JobId::kSize);
   if (executor_->HasWork()) Unpark();
-  if (executor_->HasWork() && waiters_ > 0) waiters_cv_.notify_one();  // a thread of a threaded actor
+  if (executor_->HasWork() && waiters_ > 0) {  // threads of a threaded actor
+    executor_->HasGroups() ? waiters_cv_.notify_all() : waiters_cv_.notify_one();
+  }
   return WaitResult::kReady;
 }
 

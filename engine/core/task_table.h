@@ -37,8 +37,9 @@ struct CallOptions {
   Yields yields = Yields::kNo;
   std::uint32_t stream_limit = 0;
   bool captures_children = false;
-  std::uint32_t max_calls = 0;   // kNormal: the worker ends after so many; 0: never
-  std::int32_t max_retries = 3;  // -1: for ever
+  std::uint8_t concurrency_group = 0;  // kActorMethod
+  std::uint32_t max_calls = 0;         // kNormal: the worker ends after so many; 0: never
+  std::int32_t max_retries = 3;        // -1: for ever
   bool retry_exceptions = false;
   std::shared_ptr<std::function<bool(const std::string& error)>>
       retry_if;                 // which ones; null: all. Called without the lock

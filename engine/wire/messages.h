@@ -260,6 +260,7 @@ struct ActorSpec {
   std::int32_t max_restarts = 0;
   std::int32_t max_task_retries = 0;
   std::uint32_t max_concurrency = 1;
+  std::vector<std::pair<std::string, std::uint32_t>> concurrency_groups;  // name, threads or calls at a time; from 1
   bool is_async = false;
   bool hold_cpu = false;         // resources were named: held for life, not only for placement
   LeaseClass placement;          // resources to be placed with
@@ -268,8 +269,8 @@ struct ActorSpec {
   std::string handle;            // pickled description for get_actor
   template <class A>
   void Fields(A& a) {
-    a(actor, creator, class_name, name, name_space, detached, max_restarts, max_task_retries, max_concurrency, is_async,
-      hold_cpu, placement, running, creation_task, handle);
+    a(actor, creator, class_name, name, name_space, detached, max_restarts, max_task_retries, max_concurrency,
+      concurrency_groups, is_async, hold_cpu, placement, running, creation_task, handle);
   }
 };
 

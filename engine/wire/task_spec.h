@@ -38,7 +38,7 @@ struct TaskHeader {
   std::uint16_t arg_count = 0;      // positional and keyword
   std::uint16_t keyword_count = 0;  // the last of them
   TaskKind kind = TaskKind::kNormal;
-  std::uint8_t retry_exceptions = 0;
+  std::uint8_t concurrency_group = 0;  // of a method: 0 is the default, else a place in the actor's list, from 1
   Yields yields = Yields::kNo;
   bool captures_children = false;  // its tasks run in its placement group too
   std::uint32_t stream_limit = 0;  // kStreaming: items that may wait for their reader; 0: any number

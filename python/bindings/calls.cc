@@ -278,6 +278,7 @@ class MethodCaller {
     call.kind = TaskKind::kActorMethod;
     call.name = method;
     SetReturns(options, &call);
+    call.concurrency_group = Option<std::uint8_t>(options, "concurrency_group", 0);
     call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
@@ -343,6 +344,10 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
   spec.max_restarts = Option<std::int32_t>(options, "max_restarts", 0);
   spec.max_task_retries = Option<std::int32_t>(options, "max_task_retries", 0);
   spec.max_concurrency = Option<std::uint32_t>(options, "max_concurrency", 1);
+  for (const auto& [name, count] :
+       Option<std::vector<std::pair<std::string, std::uint32_t>>>(options, "concurrency_groups", {})) {
+    spec.concurrency_groups.emplace_back(name, count);
+  }
   spec.is_async = Option<bool>(options, "is_async", false);
   spec.placement = LeaseClassOf(options, "placement");
   spec.running = Resources(options, "running");

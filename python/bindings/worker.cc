@@ -15,7 +15,8 @@ std::string actor_class_name, actor_name;
 std::uint32_t actor_restarts = 0;
 ResourceSet actor_resources;
 bool actor_captures_children = false;
-int exit_code = 0;  // of the process, once a task has called sys.exit()
+bool threads_by_group = false;  // of an actor with concurrency groups: each thread belongs to one
+int exit_code = 0;              // of the process, once a task has called sys.exit()
 
 nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
 
@@ -262,7 +263,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
       emit = nb::cpp_function([self](const nb::object& item) { return self->Yield(item); }, nb::arg("item").none());
       wait = nb::cpp_function([self] { self->AwaitReader(); });
     }
-    nb::borrow(async_loop).attr("submit")(IdBytes(task_->header.task.Binary()), call, done, emit, wait);
+    nb::borrow(async_loop)
+        .attr("submit")(IdBytes(task_->header.task.Binary()), call, done, task_->header.concurrency_group, emit, wait);
     return true;
   }
 
@@ -287,16 +289,29 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const ActorSpec& spec = task_->actor->spec;
     if (spec.is_async) {
       async_loop = nb::module_::import_("ray_engine._private.async_actor")
-                       .attr("AsyncActorLoop")(spec.max_concurrency)
+                       .attr("AsyncActorLoop")(spec.max_concurrency, Groups(spec))
                        .release()
                        .ptr();
       return;
     }
     const nb::object thread = nb::module_::import_("threading").attr("Thread");
     const nb::object loop = nb::module_::import_("ray_engine._core").attr("run_worker");
-    for (std::uint32_t i = 1; i < std::min(spec.max_concurrency, kMaxThreads); ++i) {
-      thread(nb::arg("target") = loop, nb::arg("daemon") = true).attr("start")();
+    const auto start = [&](std::uint32_t count, int group) {
+      for (std::uint32_t i = 0; i < std::min(count, kMaxThreads); ++i) {
+        thread(nb::arg("target") = loop, nb::arg("args") = nb::make_tuple(group), nb::arg("daemon") = true)
+            .attr("start")();
+      }
+    };
+    threads_by_group = !spec.concurrency_groups.empty();
+    start(std::max(spec.max_concurrency, 1u) - 1, threads_by_group ? 0 : Executor::kAnyGroup);
+    for (std::size_t i = 0; i < spec.concurrency_groups.size(); ++i) {
+      start(spec.concurrency_groups[i].second, static_cast<int>(i + 1));
     }
+  }
+  static nb::list Groups(const ActorSpec& spec) {
+    nb::list counts;
+    for (const auto& [name, count] : spec.concurrency_groups) counts.append(count);
+    return counts;
   }
 
   // ---- results and errors ------------------------------------------------------------------------------------------
@@ -352,15 +367,16 @@ class Execution : public std::enable_shared_from_this<Execution> {
 };
 
 // Runs in the main thread, and in the further threads of a threaded actor. Returns the exit code of the process.
-int RunWorker() {
+int RunWorker(int group) {
   Runtime& runtime = TheRuntime();
   if (actor_instance == nullptr) runtime.SetMainThread(pthread_self());
   while (true) {
+    if (group == Executor::kAnyGroup && threads_by_group) group = 0;  // from the actor's creation on
     ExecTask* task = nullptr;
     WaitResult result;
     {
       const nb::gil_scoped_release release;
-      result = runtime.NextTask(&task);
+      result = runtime.NextTask(&task, group);
     }
     if (result == WaitResult::kDisconnected) return exit_code;
     if (result == WaitResult::kReady) {
@@ -409,7 +425,7 @@ void CancelMethod(const TaskId& task) {
 
 void BindWorker(nb::module_& module) {
   cancel_method = &CancelMethod;
-  module.def("run_worker", &RunWorker);
+  module.def("run_worker", &RunWorker, nb::arg("group") = Executor::kAnyGroup);
   module.def("current_task", &CurrentTask);
 }
 

@@ -79,7 +79,10 @@ class ActorClass:
         description = self._describe()
         description.methods["__init__"].signature.check_call(args, kwargs)
         request = requests.actor(actor_options, is_async=description.is_async)
-        settings = {"max_task_retries": request["max_task_retries"]}
+        settings = {
+            "max_task_retries": request["max_task_retries"],
+            "concurrency_groups": tuple(name for name, _ in request["concurrency_groups"]),
+        }
         blob = self._pickled(settings)
         class_id = definitions.export("class", self._class, f"the actor class {description.full_name}.__init__")
         request.update(class_name=self._name, handle=blob, describe=f"{description.full_name}.__init__")
@@ -282,8 +285,6 @@ class ActorMethod:
             value = given.get(name)
             return getattr(method, name) if value is None else value
 
-        if chosen("concurrency_group") is not None:
-            raise unavailable.option("concurrency_group", chosen("concurrency_group"))
         retries = chosen("max_task_retries")
         name = f"{self._description.class_name}.{method.name}"
         request = {
@@ -292,12 +293,23 @@ class ActorMethod:
             ),
             "max_task_retries": self._settings["max_task_retries"] if retries is None else retries,
             **requests.retry(chosen("retry_exceptions")),
+            "concurrency_group": self._group(chosen("concurrency_group")),
             "name": given.get("name") or name,
             **method.signature.options(),
             "describe": f"{self._description.module}.{name}",
         }
         caller = _core.MethodCaller(self._actor_ref, method.name, request)
         return caller if method.decorator is None else requests.decorated(method.decorator, caller)
+
+    def _group(self, name) -> int:
+        if name is None:
+            return 0
+        names = self._settings.get("concurrency_groups", ())
+        if name not in names:
+            raise ValueError(
+                f"the actor {self._description.class_name} has no concurrency group {name!r}, only {names}"
+            )
+        return names.index(name) + 1
 
     def options(self, **method_options):
         """The same method with other options; has .remote()."""

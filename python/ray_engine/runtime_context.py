@@ -116,7 +116,7 @@ class RuntimeContext:
         if not actor_id:
             raise RuntimeError("This method is only available in an actor.")
         description = actor_description.describe(definitions.actor_class())
-        settings = {"max_task_retries": 0}
+        settings = {"max_task_retries": 0, "concurrency_groups": ()}
         blob = actor_description.pickled(description, settings)
         return ActorHandle(_core.ActorRef(actor_id, None), description, settings, blob)
 

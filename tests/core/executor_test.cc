@@ -16,13 +16,14 @@ class ExecutorTest : public ::testing::Test {
   ExecutorTest() : sender_(kSelf), executor_(&sender_) {}
   void TearDown() override { EXPECT_EQ(sender_.Left(), ""); }
 
-  static std::string Spec(std::uint64_t number, TaskKind kind = TaskKind::kNormal) {
+  static std::string Spec(std::uint64_t number, TaskKind kind = TaskKind::kNormal, std::uint8_t group = 0) {
     TaskHeader header;
     header.task = NumberedId<TaskId>(number);
     header.slot = static_cast<std::uint32_t>(number);
     header.attempt = static_cast<std::uint32_t>(100 + number);
     header.lease = LeaseId{5};
     header.kind = kind;
+    header.concurrency_group = group;
     std::string payload;
     AppendPlain(&payload, header);
     return payload;
@@ -49,6 +50,21 @@ TEST_F(ExecutorTest, TasksRunInTheOrderTheyCame) {
     executor_.Finished(task);
   }
   EXPECT_FALSE(executor_.HasWork());
+}
+
+TEST_F(ExecutorTest, AThreadOfAConcurrencyGroupTakesTheFirstOfItsOwn) {
+  for (std::uint64_t i = 1; i <= 4; ++i) executor_.OnPushTask(kOwner, Spec(i, TaskKind::kActorMethod, i % 2));
+  EXPECT_FALSE(executor_.HasWork(2));
+  ExecTask* even = executor_.Start(now_, 0);
+  ExecTask* odd = executor_.Start(now_, 1);
+  EXPECT_EQ(NumberOf(*even), 2u);
+  EXPECT_EQ(NumberOf(*odd), 1u);
+  executor_.Finished(executor_.Start(now_, 0));
+  EXPECT_FALSE(executor_.HasWork(0));
+  EXPECT_TRUE(executor_.HasWork());
+  executor_.Finished(executor_.Start(now_));
+  executor_.Finished(even);
+  executor_.Finished(odd);
 }
 
 TEST_F(ExecutorTest, ABlockedWorkerGivesBackWhatHasNotStarted) {

@@ -12,26 +12,27 @@ import threading
 class AsyncActorLoop:
     """Runs calls as tasks of one event loop. submit() is for the worker's main thread."""
 
-    def __init__(self, max_concurrency: int):
+    def __init__(self, max_concurrency: int, groups=()):
+        """`groups`: how many calls of each concurrency group, from 1, run at a time; group 0 has max_concurrency."""
         self._loop = asyncio.new_event_loop()
-        self._free = asyncio.Semaphore(max_concurrency)
+        self._free = [asyncio.Semaphore(count) for count in (max_concurrency, *groups)]
         self._tasks = {}
         threading.Thread(target=self._loop.run_forever, name="async actor", daemon=True).start()
 
-    def submit(self, key: bytes, call, done, emit=None, wait=None):
+    def submit(self, key: bytes, call, done, group=0, emit=None, wait=None):
         """Runs `call()`, awaits what it returns if that can be awaited, then calls done(result, exception).
 
         With `emit`, what it returns is a generator of either kind, and each item goes to emit(item). Where that returns
         False the reader is behind, and wait() blocks until it has caught up.
         """
-        self._loop.call_soon_threadsafe(self._start, key, call, done, emit, wait)
+        self._loop.call_soon_threadsafe(self._start, key, call, done, group, emit, wait)
 
     def cancel(self, key: bytes):
         """Cancels the call of that key if it has not ended. From any thread."""
         self._loop.call_soon_threadsafe(self._cancel, key)
 
-    def _start(self, key, call, done, emit, wait):
-        task = self._loop.create_task(self._run(call, done, emit, wait))
+    def _start(self, key, call, done, group, emit, wait):
+        task = self._loop.create_task(self._run(call, done, self._free[group], emit, wait))
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
@@ -40,9 +41,9 @@ class AsyncActorLoop:
         if task is not None:
             task.cancel()
 
-    async def _run(self, call, done, emit, wait):
+    async def _run(self, call, done, free, emit, wait):
         try:
-            async with self._free:
+            async with free:
                 result = call()
                 if inspect.isawaitable(result):
                     result = await result

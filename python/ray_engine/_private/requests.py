@@ -50,12 +50,28 @@ def actor(given: dict, *, is_async: bool) -> dict:
         "max_restarts": min(options["max_restarts"] or 0, _MAX_INT32),
         "max_task_retries": min(options["max_task_retries"] or 0, _MAX_INT32),
         "max_concurrency": concurrency,
+        "concurrency_groups": concurrency_groups(options["concurrency_groups"]),
         "is_async": is_async,
         "placement": to_place,
         "running": running,
         **where,
         "environment": environment(options["runtime_env"]),
     }
+
+
+def concurrency_groups(given) -> list:
+    """[(name, how many calls at a time)]; their places in this list, from 1, are what calls name them by."""
+    groups = (
+        list(given.items())
+        if isinstance(given, dict)
+        else [(item["name"], item["max_concurrency"]) for item in given or ()]
+    )
+    for name, count in groups:
+        if not isinstance(name, str) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"concurrency_groups maps names to numbers of calls (1 or more), got {name!r}: {count!r}")
+    if len(groups) > 255:
+        raise ValueError("an actor may have 255 concurrency groups at the most")
+    return groups
 
 
 def retry(retry_exceptions) -> dict:
@@ -101,7 +117,7 @@ def environment(runtime_env):
 
 
 def _refuse(options):
-    for name in ("fallback_strategy", "concurrency_groups", "enable_tensor_transport"):
+    for name in ("fallback_strategy", "enable_tensor_transport"):
         if options.get(name):
             raise unavailable.option(name, options[name])
     if options.get("max_pending_calls", -1) not in (-1, 0, None):

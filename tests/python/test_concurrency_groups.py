@@ -1,0 +1,117 @@
+"""Concurrency groups: methods of an actor that do not wait for those of other groups."""
+
+import asyncio
+import threading
+
+import pytest
+import ray_engine as ray
+
+
+@pytest.fixture(autouse=True)
+def engine(cluster):
+    return cluster
+
+
+@ray.remote(concurrency_groups={"io": 2, "compute": 1})
+class Threaded:
+    def __init__(self):
+        self.doors = {name: threading.Event() for name in ("io", "compute")}
+
+    @ray.method(concurrency_group="io")
+    def io(self, wait):
+        return self._wait("io", wait)
+
+    @ray.method(concurrency_group="compute")
+    def compute(self, wait):
+        return self._wait("compute", wait)
+
+    def _wait(self, name, wait):
+        if wait:
+            assert self.doors[name].wait(30)
+        else:
+            self.doors[name].set()
+        return threading.get_ident()
+
+    def default(self):
+        return threading.get_ident()
+
+
+@ray.remote(concurrency_groups={"io": 2, "compute": 1})
+class Async:
+    def __init__(self):
+        self.running = {"io": 0, "compute": 0}
+        self.most = {"io": 0, "compute": 0}
+        self.door = None
+
+    async def _stay(self, name):
+        self.door = self.door or asyncio.Event()
+        self.running[name] += 1
+        self.most[name] = max(self.most[name], self.running[name])
+        await self.door.wait()
+        self.running[name] -= 1
+
+    @ray.method(concurrency_group="io")
+    async def io(self):
+        await self._stay("io")
+
+    @ray.method(concurrency_group="compute")
+    async def compute(self):
+        await self._stay("compute")
+
+    async def counts(self):
+        return dict(self.running)
+
+    async def open(self):
+        self.door.set()
+
+    async def highest(self):
+        return self.most
+
+
+def test_groups_do_not_wait_for_each_other():
+    actor = Threaded.remote()
+    waiting = [actor.io.remote(True), actor.compute.remote(True)]
+    assert ray.get(actor.default.remote()) not in ray.get([actor.io.remote(False), waiting[0]])
+    assert ray.wait(waiting, num_returns=2, timeout=0)[0] == waiting[:1]
+    ray.get(actor.compute.options(concurrency_group="io").remote(False))
+    ray.get(waiting)
+
+
+def test_a_group_of_one_thread_keeps_order():
+    actor = Threaded.remote()
+    assert len(set(ray.get([actor.compute.remote(False) for _ in range(20)]))) == 1
+
+
+def test_the_group_can_be_chosen_per_call():
+    actor = Threaded.remote()
+    main = ray.get(actor.default.remote())
+    assert ray.get(actor.default.options(concurrency_group="compute").remote()) == ray.get(actor.compute.remote(False))
+    assert ray.get(actor.default.remote()) == main
+    with pytest.raises(ValueError, match="has no concurrency group 'net'"):
+        actor.default.options(concurrency_group="net").remote()
+
+
+def test_async_groups():
+    actor = Async.remote()
+    calls = [actor.io.remote() for _ in range(4)] + [actor.compute.remote() for _ in range(3)]
+
+    from tests.python.waiting import wait_for
+
+    wait_for(lambda: ray.get(actor.counts.remote()) == {"io": 2, "compute": 1})
+    ray.get(actor.open.remote())
+    ray.get(calls)
+    assert ray.get(actor.highest.remote()) == {"io": 2, "compute": 1}
+
+
+def test_handles_that_are_passed_on_know_the_groups():
+    @ray.remote
+    def call(actor):
+        return ray.get(actor.io.remote(False))
+
+    assert ray.get(call.remote(Threaded.remote()))
+
+
+def test_wrong_groups():
+    for groups in ({"io": 0}, {"io": "two"}, {3: 1}):
+        with pytest.raises(ValueError, match="concurrency_groups"):
+            ray.remote(concurrency_groups=groups)(Threaded.__ray_metadata__.modified_class).remote()
