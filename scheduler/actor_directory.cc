@@ -187,7 +187,7 @@ ActorDirectory::Actions ActorDirectory::OnKill(const ActorKill& kill, Time now) 
   }
   const std::string cause = kill.cause.empty() ? kKilled : kill.cause;
   if (kill.no_restart) {
-    Die(actor, cause, Ending::kKill, &actions);
+    Die(actor, cause, kill.leaving ? Ending::kExit : Ending::kKill, &actions);
   } else if (!actor->worker.IsNil()) {  // else it is on its way to a new start anyway
     Leave(actor, Ending::kKill, cause, &actions);
     if (!RestartIfAllowed(actor, &actions)) Die(actor, cause, Ending::kKill, &actions);

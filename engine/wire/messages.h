@@ -294,7 +294,13 @@ struct ActorUpdate {
   std::string init_error;   // kDead: pickled exception of __init__
   RAY_ENGINE_MESSAGE(ActorUpdate, actor, state, incarnation, process, node, cause, init_error)
 };
-struct ActorKill { ActorId actor; bool no_restart = true; std::string cause; RAY_ENGINE_MESSAGE(ActorKill, actor, no_restart, cause) };
+struct ActorKill {  // -> head
+  ActorId actor;
+  bool no_restart = true;
+  std::string cause;
+  bool leaving = false;  // said by the actor's own process, which ends by itself
+  RAY_ENGINE_MESSAGE(ActorKill, actor, no_restart, cause, leaving)
+};
 struct ActorOutOfScope { ActorId actor; RAY_ENGINE_MESSAGE(ActorOutOfScope, actor) };  // owner -> head: last handle gone, calls done
 struct ActorLookup {  // -> head; all = list names (of the name space, or of all if it is empty)
   std::uint64_t token = 0;

@@ -1,5 +1,6 @@
 // ObjectRef, get, put, wait.
 
+#include <absl/container/flat_hash_set.h>
 #include <fmt/format.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -9,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <set>
 
 #include "engine/base/clock.h"
 #include "python/bindings/module.h"
@@ -204,7 +204,7 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
     throw nb::value_error(
         fmt::format("The 'timeout' argument must be nonnegative. Received {}", nb::cast<double>(timeout)).c_str());
   }
-  const std::set<ObjectEntry*> distinct(entries.begin(), entries.end());
+  const absl::flat_hash_set<ObjectEntry*> distinct(entries.begin(), entries.end());
   if (distinct.size() != entries.size()) throw nb::value_error("Wait requires a list of unique ray_waitables.");
   if (num_returns <= 0) throw nb::value_error("Invalid number of objects to return 0.");
   if (static_cast<std::size_t>(num_returns) > nb::len(refs)) {

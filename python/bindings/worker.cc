@@ -236,7 +236,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   bool Exit(nb::python_error& exception) {
     if (IsMethod() || IsCreation()) {
       const ActorId actor = ActorId::FromBinary(task_->header.task.Binary().substr(8));
-      runtime_.Post(kHead, ActorKill{actor, true, nb::cast<std::string>(nb::str(exception.value()))});
+      runtime_.Post(kHead, ActorKill{actor, true, nb::cast<std::string>(nb::str(exception.value())), true});
     }
     const nb::object code = nb::getattr(exception.value(), "code", nb::none());
     exit_code = code.is_none() ? 0 : nb::isinstance<nb::int_>(code) ? nb::cast<int>(code) : 1;

@@ -1,5 +1,6 @@
 """Remote classes: state, order, names, handles, ends."""
 
+import atexit
 import gc
 import os
 import threading
@@ -659,3 +660,28 @@ def test_terminate(counter_class):
     counter.__ray_terminate__.remote()
     assert ray.get(last) == 1
     wait_for(lambda: is_gone(pid), "the end of the actor")
+
+
+@pytest.mark.parametrize("how", ["exit_actor", "__ray_terminate__", "out of scope"])
+def test_exit_functions_run_when_an_actor_ends_by_itself(cluster, tmp_path, how):
+    @ray.remote
+    class Tidy:
+        def __init__(self):
+            atexit.register(self.tidy)
+
+        def tidy(self):
+            time.sleep(0.1)  # longer than it would take to be killed
+            (tmp_path / "tidied").write_text("")
+
+        def leave(self):
+            ray.actor.exit_actor()
+
+    actor = Tidy.remote()
+    ray.get(actor.__ray_ready__.remote())
+    if how == "exit_actor":
+        actor.leave.remote()
+    elif how == "__ray_terminate__":
+        actor.__ray_terminate__.remote()
+    else:
+        del actor
+    wait_for((tmp_path / "tidied").exists)

@@ -150,6 +150,13 @@ TEST_F(ActorDirectoryTest, ANameIsFreeAgainOnceItsActorIsDead) {
   Start(2, worker2_);
 }
 
+TEST_F(ActorDirectoryTest, AnActorThatEndsItselfIsGivenTheTime) {
+  const ActorSpec spec = MakeActor(1, driver_);
+  CreateAlive(spec, 1, worker_);
+  Do(directory_.OnKill({spec.actor, true, "exit_actor() is called.", true}, now_));
+  EXPECT_EQ(Next<Directory::EndLease>().ending, Directory::Ending::kExit);
+}
+
 TEST_F(ActorDirectoryTest, LooksUpNamesAndListsThem) {
   ActorSpec spec = MakeActor(1, driver_);
   spec.name = "board";
