@@ -13,9 +13,13 @@ constexpr double kPlaces = 1000;
 
 Group* GroupTable::Add(const GroupSpec& spec) {
   if (!spec.name.empty() && FindByName(spec.name_space, spec.name) != nullptr) return nullptr;
-  groups_.push_back({spec, GroupState::kPending, std::vector<std::uint32_t>(spec.bundles.size(), kNoNode)});
-  by_id_[spec.id] = &groups_.back();
-  return &groups_.back();
+  Group& group = groups_.emplace_back();
+  group.spec = spec;
+  group.nodes.assign(spec.bundles.size(), kNoNode);
+  group.age = groups_.size();
+  by_id_[spec.id] = &group;
+  waiting_[group.age] = &group;
+  return &group;
 }
 
 Group* GroupTable::Find(const PlacementGroupId& id) {
@@ -32,23 +36,27 @@ Group* GroupTable::FindByName(const std::string& name_space, const std::string& 
   return nullptr;
 }
 
+void GroupTable::MarkPlaced(Group* group) {
+  group->state = GroupState::kCreated;
+  waiting_.erase(group->age);
+}
+
+void GroupTable::MarkLost(Group* group, std::uint32_t bundle) {
+  group->state = GroupState::kRescheduling;
+  group->nodes[bundle] = kNoNode;
+  waiting_[group->age] = group;
+}
+
 void GroupTable::MarkRemoved(Group* group) {
   group->state = GroupState::kRemoved;
+  waiting_.erase(group->age);
   group->nodes.assign(group->nodes.size(), kNoNode);
 }
 
-std::vector<Group*> GroupTable::Waiting() {
+std::vector<Group*> GroupTable::Waiting() const {
   std::vector<Group*> waiting;
-  for (Group& group : groups_) {
-    if (group.state == GroupState::kPending || group.state == GroupState::kRescheduling) waiting.push_back(&group);
-  }
+  for (const auto& [age, group] : waiting_) waiting.push_back(group);
   return waiting;
-}
-
-std::vector<Group*> GroupTable::All() {
-  std::vector<Group*> all;
-  for (Group& group : groups_) all.push_back(&group);
-  return all;
 }
 
 ResourceSet BundleResources(const GroupSpec& spec, std::uint32_t bundle) {

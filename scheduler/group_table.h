@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/resources.h"
 #include "engine/wire/messages.h"
@@ -23,6 +24,7 @@ struct Group {
   GroupSpec spec;
   GroupState state = GroupState::kPending;
   std::vector<std::uint32_t> nodes;  // of each bundle; kNoNode while it has none
+  std::uint64_t age = 0;             // older ones have less
 };
 
 class GroupTable {
@@ -31,16 +33,21 @@ class GroupTable {
   Group* Add(const GroupSpec& spec);
   Group* Find(const PlacementGroupId& id);
   Group* FindByName(const std::string& name_space, const std::string& name);
+  void MarkPlaced(Group* group);
+  // A bundle of it has lost its node.
+  void MarkLost(Group* group, std::uint32_t bundle);
   // Removed groups stay known by id, without a name.
   void MarkRemoved(Group* group);
   // By age: those that are still to be placed, in part or as a whole.
-  std::vector<Group*> Waiting();
-  std::vector<Group*> All();
+  std::vector<Group*> Waiting() const;
+  // All, by age.
+  std::list<Group>& groups() { return groups_; }
   const std::list<Group>& groups() const { return groups_; }
 
  private:
-  std::list<Group> groups_;  // by age
+  std::list<Group> groups_;
   absl::flat_hash_map<PlacementGroupId, Group*> by_id_;
+  absl::btree_map<std::uint64_t, Group*> waiting_;  // by age; apart, as it is asked for with every grant
 };
 
 // What one bundle adds to the resources of its node.

@@ -9,7 +9,6 @@ namespace ray_engine {
 
 bool Scheduler::OnGroupCreate(const GroupSpec& spec, Time now, Actions* actions) {
   if (groups_.Add(spec) == nullptr) return false;
-  PlaceGroups();
   GrantAll(now, actions);
   return true;
 }
@@ -32,9 +31,9 @@ Scheduler::Actions Scheduler::OnJobEnded(const JobId& job, Time now) {
 
 template <class Condition>
 void Scheduler::RemoveGroupsIf(Condition condition, Actions* actions) {
-  for (Group* group : groups_.All()) {
-    if (group->state == GroupState::kRemoved || group->spec.detached || !condition(group->spec)) continue;
-    RemoveGroup(group, actions);
+  for (Group& group : groups_.groups()) {
+    if (group.state == GroupState::kRemoved || group.spec.detached || !condition(group.spec)) continue;
+    RemoveGroup(&group, actions);
   }
 }
 
@@ -50,7 +49,7 @@ void Scheduler::PlaceGroups() {
     for (std::uint32_t bundle = 0; bundle < nodes->size(); ++bundle) {
       if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*nodes)[bundle]);
     }
-    group->state = GroupState::kCreated;
+    groups_.MarkPlaced(group);
   }
 }
 
@@ -101,14 +100,11 @@ bool Scheduler::IsRemoved(const PlacementGroupId& id) {
 }
 
 void Scheduler::LoseBundlesOn(std::uint32_t node) {
-  for (Group* group : groups_.All()) {
-    for (std::uint32_t& place : group->nodes) {
-      if (place != node) continue;
-      place = kNoNode;
-      group->state = GroupState::kRescheduling;
+  for (Group& group : groups_.groups()) {
+    for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
+      if (group.nodes[bundle] == node) groups_.MarkLost(&group, bundle);
     }
   }
-  PlaceGroups();
 }
 
 std::vector<GroupInfo> Scheduler::Groups(const GroupQuery& query) {
@@ -118,7 +114,7 @@ std::vector<GroupInfo> Scheduler::Groups(const GroupQuery& query) {
   } else if (!query.name.empty()) {
     if (const Group* group = groups_.FindByName(query.name_space, query.name)) found.push_back(Describe(*group));
   } else {
-    for (const Group* group : groups_.All()) found.push_back(Describe(*group));
+    for (const Group& group : groups_.groups()) found.push_back(Describe(group));
   }
   return found;
 }

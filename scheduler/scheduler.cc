@@ -27,7 +27,6 @@ Scheduler::Actions Scheduler::OnNodeJoined(const NodeInfo& node, Time now) {
   Actions actions;
   cluster_.Add(node);
   policy_.OnJoinedOrLost(node.index);
-  PlaceGroups();
   FailImpossible(&actions);
   TickSoon(now);
   GrantAll(now, &actions);

@@ -71,10 +71,10 @@ class Executor {
   }
 
  private:
-  Sender* sender_;
   using Queue = std::deque<std::unique_ptr<ExecTask>>;
   Queue::const_iterator First(int group) const;
 
+  Sender* sender_;
   LeaseId actor_lease_{};
   bool has_groups_ = false;
   Queue queue_;

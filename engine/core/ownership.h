@@ -2,20 +2,16 @@
 //
 // The protocol, in full in docs/design.md:
 //   1. The owner of an object counts, per borrowing process, how many grants it has given. An object is freed when
-//   nothing
-//      here holds it and all grants have come back.
+//      nothing here holds it and all grants have come back.
 //   2. A reference that arrives inside a message is safe as long as its custodian keeps it: the submitter of the task
 //      whose argument it came in, or the object it was read from. Nothing is sent for it.
 //   3. Before a custodian lets go (the task's reply, or the release of the outer object), a process that still holds
-//   the
-//      reference registers with the owner (BorrowAdd) and has the acknowledgement, unless custodian and owner are the
-//      same process: then the order of frames says as much.
+//      the reference registers with the owner (BorrowAdd) and has the acknowledgement, unless custodian and owner are
+//      the same process: then the order of frames says as much.
 //   4. A reference inside a result has no custodian at the receiver: the sender grants it to the receiver first (its
-//   own
-//      count, or BorrowAdd on the receiver's behalf, acknowledged before the reply leaves).
+//      own count, or BorrowAdd on the receiver's behalf, acknowledged before the reply leaves).
 //   5. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way
-//   is
-//      never lost.
+//      is never lost.
 // Everything about a dead process is forgotten when ProcessGone arrives.
 //
 // Pure state machine: speaks only through its Sender and Listener. Thread-compatible (the runtime's lock).
@@ -141,8 +137,8 @@ class Ownership {
   std::size_t entries_ = 0;
   std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
   bool releasing_ = false;
-  std::deque<std::pair<ObjectEntry*, std::function<void(ObjectEntry*)>>>
-      to_call_;  // likewise: who was told may tell more
+  // Likewise: who was told may tell more.
+  std::deque<std::pair<ObjectEntry*, std::function<void(ObjectEntry*)>>> to_call_;
   bool calling_ = false;
   std::uint64_t next_token_ = 1;
   std::map<std::uint64_t, ProcessId> unacknowledged_;  // BorrowAdd tokens, to whom

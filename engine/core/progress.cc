@@ -76,6 +76,14 @@ WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRe
   }
 }
 
+WaitResult Runtime::WaitThrough(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready,
+                                std::int64_t deadline_ns, bool gives_cpu) {
+  while (true) {
+    const WaitResult result = WaitFor(lock, ready, deadline_ns, gives_cpu);
+    if (result != WaitResult::kInterrupted) return result;
+  }
+}
+
 WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready,
                              std::int64_t deadline_ns, ProgramWait* wait) {
   sleeper_.SetPolling();
@@ -284,25 +292,16 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
     case MessageType::kActorUpdate:
       return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
     case MessageType::kStoreCreated:
-      return with(StoreCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kStorePinned:
-      return with(StorePinned{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kActorCreated:
-      return with(ActorCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kGroupCreated:
-      return with(GroupCreated{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kGroupReply:
-      return with(GroupReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kActorFound:
-      return with(ActorFound{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kKvReply:
-      return with(KvReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kClusterReply:
-      return with(ClusterReply{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kOutputFlushed:
-      return with(OutputFlushed{}, [&](const auto& m) { CompleteReply(m.token, payload); });
     case MessageType::kJobStarted:
-      return with(JobStarted{}, [&](const auto& m) { CompleteReply(m.token, payload); });
+      return CompleteReply(payload);
     case MessageType::kDriverLine:
       return with(DriverLine{}, [&](const DriverLine& m) { Upcall([this, m] { hooks_.driver_line(m); }); });
     case MessageType::kShutdown:
@@ -430,7 +429,11 @@ void Runtime::CancelChildren(const TaskId& parent, bool force) {
   });
 }
 
-void Runtime::CompleteReply(std::uint64_t token, std::string_view payload) {
+// Replies begin with the token of what they answer; whoever asked decodes the whole.
+void Runtime::CompleteReply(std::string_view payload) {
+  std::uint64_t token = 0;
+  Reader reader(payload);
+  reader(token);
   const auto it = replies_.find(token);
   if (it == replies_.end()) return;
   it->second->payload.assign(payload);

@@ -302,8 +302,7 @@ WaitResult Runtime::PinObjects(const std::vector<ObjectEntry*>& entries, std::in
   const auto all_there = [&] {
     return std::all_of(asked.begin(), asked.end(), [](const auto& ask) { return ask.second->done; });
   };
-  WaitResult result = WaitFor(lock, all_there, deadline_ns, true);
-  while (result == WaitResult::kInterrupted) result = WaitFor(lock, all_there, deadline_ns, true);
+  const WaitResult result = WaitThrough(lock, all_there, deadline_ns, true);
   for (auto& [i, reply] : asked) {
     StorePinned pinned;
     if (!reply->done || !Decode(reply->payload, &pinned)) continue;
@@ -442,10 +441,8 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   UpdateWantsReplies();
   Unpark();
   if (!named) return handle;
-  WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted)
-    result = WaitFor(
-        lock, [&] { return reply->done; }, kNever);
+  const auto answered = [&] { return reply->done; };
+  const WaitResult result = WaitThrough(lock, answered, kNever);
   replies_.erase(token);
   ActorCreated created;
   if (result == WaitResult::kReady && Decode(reply->payload, &created) && created.error.empty()) return handle;
@@ -515,10 +512,8 @@ absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
   auto reply = std::make_shared<PendingReply>();
   replies_.emplace(token, reply);
   peers_->To(to)->Send(type, encode(token), true);
-  WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted)
-    result = WaitFor(
-        lock, [&] { return reply->done; }, deadline_ns);
+  const auto answered = [&] { return reply->done; };
+  const WaitResult result = WaitThrough(lock, answered, deadline_ns);
   replies_.erase(token);
   if (result == WaitResult::kTimeout) return absl::DeadlineExceededError("no answer in time");
   if (result != WaitResult::kReady) return absl::UnavailableError(end_reason_);
@@ -534,10 +529,8 @@ void Runtime::WaitForUpcalls(std::int64_t deadline_ns) {
     waiters_cv_.notify_all();
     WakeSleeper(sleeper_.block());
   });
-  WaitResult result = WaitResult::kInterrupted;
-  while (result == WaitResult::kInterrupted)
-    result = WaitFor(
-        lock, [&] { return *done; }, deadline_ns);
+  const auto returned = [&] { return *done; };
+  WaitThrough(lock, returned, deadline_ns);
 }
 
 std::string Runtime::StatsText() {

@@ -119,9 +119,9 @@ class Runtime : private Ownership::Listener {
   WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
                          bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
-  // Did the process that owns the object end?
   // Getting its value will move nothing between nodes. REQUIRES: IsReady().
   bool IsHere(ObjectEntry* entry);
+  // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
   // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says
   // why).
@@ -221,6 +221,9 @@ class Runtime : private Ownership::Listener {
   class ProgramWait;
   WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
                      bool gives_cpu = false);
+  // WaitFor() that signals do not end.
+  WaitResult WaitThrough(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
+                         bool gives_cpu = false);
   WaitResult Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
                       ProgramWait* wait);
   void Spin(std::unique_lock<std::mutex>& lock);
@@ -242,14 +245,13 @@ class Runtime : private Ownership::Listener {
   void OnCancel(ProcessId from, const CancelTask& message);
   void CancelRecord(TaskRecord* record, bool force, bool recursive);
   void CancelChildren(const TaskId& parent, bool force);
-  void CompleteReply(std::uint64_t token, std::string_view payload);
+  void CompleteReply(std::string_view payload);
   void MoveApart();
   void IoLoop();
   void Tick(std::int64_t now);
   bool NeedsTick() const;
   void Unpark();
   void Upcall(std::function<void()> call);
-  bool TellIfBlocked(std::int64_t waited_ns, bool* told_blocked);
   void TellBlocked();
   void TellUnblocked();
   void UpdateWantsReplies();
@@ -258,6 +260,9 @@ class Runtime : private Ownership::Listener {
   // Values.
   absl::StatusOr<WireValue> MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,
                                       const ValuePieces& pieces);
+  // The same for a result of a task, on its way to the task's owner: an error where there is no room for it.
+  WireValue MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask& task, std::uint32_t index,
+                       const ValuePieces& pieces);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
   TaskId NewTaskId();

@@ -28,6 +28,14 @@ std::vector<ObjectEntry*> Runtime::ReceiveArgs(const TaskView& view) {
   return ownership_->ReceiveArgs(view);
 }
 
+WireValue Runtime::MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask& task, std::uint32_t index,
+                              const ValuePieces& pieces) {
+  absl::StatusOr<WireValue> value = MakeValue(lock, ReturnObjectId(task.header.task, index), task.owner, pieces);
+  if (!value.ok()) value = SystemError("ObjectStoreFullError", std::string(value.status().message()));
+  ownership_->GrantContained(pieces.contained, task.owner, &*value);
+  return *std::move(value);
+}
+
 void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
                          const std::vector<ObjectEntry*>& received) {
   std::unique_lock lock(mutex_);
@@ -42,11 +50,7 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
   Writer writer(&payload);
   const ProcessId owner = task->owner;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const ObjectId object = ReturnObjectId(task->header.task, static_cast<std::uint32_t>(i + 1));
-    absl::StatusOr<WireValue> value = MakeValue(lock, object, owner, values[i]);
-    if (!value.ok()) value = SystemError("ObjectStoreFullError", std::string(value.status().message()));
-    ownership_->GrantContained(values[i].contained, owner, &*value);
-    writer(*value);
+    writer(MakeResult(lock, *task, static_cast<std::uint32_t>(i + 1), values[i]));
   }
   // The grants above keep what the result contains; what the program still holds is registered; then the reply may
   // leave.
@@ -62,11 +66,7 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
 
 bool Runtime::YieldItem(ExecTask* task, std::uint32_t index, ValuePieces pieces) {
   std::unique_lock lock(mutex_);
-  StreamItem item{task->header.slot, task->header.attempt, index, {}};
-  absl::StatusOr<WireValue> value = MakeValue(lock, ReturnObjectId(task->header.task, index + 2), task->owner, pieces);
-  item.value =
-      value.ok() ? *std::move(value) : SystemError("ObjectStoreFullError", std::string(value.status().message()));
-  ownership_->GrantContained(pieces.contained, task->owner, &item.value);
+  const StreamItem item{task->header.slot, task->header.attempt, index, MakeResult(lock, *task, index + 2, pieces)};
   ownership_->SendGuarded(task->owner, MessageType::kStreamItem, Encode(item), false);
   for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
   Unpark();

@@ -39,7 +39,6 @@ class Stream {
   ObjectEntry* Take();
   // Nobody will read the rest.
   void Close();
-  const TaskId& task() const { return task_; }
 
  private:
   void Refuse(std::uint32_t index, const WireValue& value);

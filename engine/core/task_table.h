@@ -41,8 +41,8 @@ struct CallOptions {
   std::uint32_t max_calls = 0;         // kNormal: the worker ends after so many; 0: never
   std::int32_t max_retries = 3;        // -1: for ever
   bool retry_exceptions = false;
-  std::shared_ptr<std::function<bool(const std::string& error)>>
-      retry_if;                 // which ones; null: all. Called without the lock
+  // Which ones; null: all. Called without the lock.
+  std::shared_ptr<std::function<bool(const std::string& error)>> retry_if;
   LeaseClass lease_class;       // kNormal
   std::string resources;        // encoded, as they end the spec
   LeaseQueue* queue = nullptr;  // kNormal; set at the first call

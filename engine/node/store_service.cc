@@ -211,8 +211,7 @@ void StoreService::Tick() {
     const StoreStats stats = store_.Stats();
     const std::string error = fmt::format(
         "the local object store is full of objects that are still in scope and cannot be evicted: {} asked for, {} of "
-        "{} "
-        "in use",
+        "{} in use",
         Size(late.create.size), Size(stats.primary_bytes), Size(segment_->size()));
     router_->Send(late.client, StoreCreated{late.create.token, 0, error}, true);
     ServeWaiting();

@@ -39,8 +39,8 @@ struct alignas(128) ProcessBlock {
 struct RingHeader {
   alignas(64) std::atomic<std::uint64_t> tail;  // bytes ever written; only the producer stores
   alignas(64) std::atomic<std::uint64_t> head;  // bytes ever consumed; only the consumer stores
-  alignas(
-      64) std::atomic<std::uint32_t> producer_waits;  // the producer has an overflow queue: ring it when there is room
+  // The producer has an overflow queue: ring it when there is room.
+  alignas(64) std::atomic<std::uint32_t> producer_waits;
 };
 
 struct LinkMemory {

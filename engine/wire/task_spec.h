@@ -1,9 +1,9 @@
 // Task spec: the hand-laid payloads of PushTask and TaskDone, the two messages of the hot path.
 //
-//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each) | resources (normal
-//   tasks) an arg    ArgHeader | refs (WireRef each) | bytes          kValue: an encoded value, with the references
-//   inside it
-//             ArgHeader | WireRef | refs | node u32            kStored: an object in a store, the references inside it
+//   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each)
+//             | resources (normal tasks)
+//   an arg    ArgHeader | refs (WireRef each) | bytes   kValue: an encoded value, the references inside it
+//             ArgHeader | WireRef | refs | node u32     kStored: an object in a store, the references inside it
 //   TaskDone  DoneHeader | return values (WireValue each)
 //
 // A spec is built once by its submitter and kept until the task is done, so that a retry sends the same bytes.

@@ -20,25 +20,7 @@ T Option(const nb::dict& options, const char* name, T fallback) {
   return value.is_none() ? fallback : nb::cast<T>(value);
 }
 
-ResourceSet Resources(const nb::dict& options, const char* name) {
-  ResourceSet set;
-  if (!options.contains(name) || options[name].is_none()) return set;
-  for (auto [key, value] : nb::cast<nb::dict>(options[name])) {
-    set.Set(nb::cast<std::string>(key), ResourceSet::FromDouble(nb::cast<double>(value)));
-  }
-  return set;
-}
-
-// Sorted, so that equal dictionaries are equal bytes.
-std::vector<std::pair<std::string, std::string>> Texts(const nb::dict& options, const char* name) {
-  std::vector<std::pair<std::string, std::string>> texts;
-  if (!options.contains(name) || options[name].is_none()) return texts;
-  for (auto [key, value] : nb::cast<nb::dict>(options[name])) {
-    texts.emplace_back(nb::cast<std::string>(key), nb::cast<std::string>(value));
-  }
-  std::sort(texts.begin(), texts.end());
-  return texts;
-}
+nb::dict Dictionary(const nb::dict& options, const char* name) { return Option<nb::dict>(options, name, nb::dict()); }
 
 void SetStrategy(const nb::dict& options, LeaseClass* lease_class) {
   if (!options.contains("strategy") || options["strategy"].is_none()) return;
@@ -57,10 +39,10 @@ void SetStrategy(const nb::dict& options, LeaseClass* lease_class) {
 LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
   LeaseClass lease_class;
   lease_class.job = TheRuntime().job();
-  lease_class.resources = Resources(options, resources);
-  lease_class.environment = Texts(options, "environment");
-  lease_class.selector = Texts(options, "selector");
-  lease_class.soft_selector = Texts(options, "soft_selector");
+  lease_class.resources = ResourcesFrom(Dictionary(options, resources));
+  lease_class.environment = TextsFrom(Dictionary(options, "environment"));
+  lease_class.selector = TextsFrom(Dictionary(options, "selector"));
+  lease_class.soft_selector = TextsFrom(Dictionary(options, "soft_selector"));
   if (options.contains("group")) {
     const nb::bytes group = nb::cast<nb::bytes>(options["group"]);
     lease_class.group = PlacementGroupId::FromBinary({group.c_str(), group.size()});
@@ -350,7 +332,7 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
   }
   spec.is_async = Option<bool>(options, "is_async", false);
   spec.placement = LeaseClassOf(options, "placement");
-  spec.running = Resources(options, "running");
+  spec.running = ResourcesFrom(Dictionary(options, "running"));
   if (options.contains("handle")) {
     const nb::bytes handle = nb::cast<nb::bytes>(options["handle"]);
     spec.handle = std::string(spec.actor.Binary()) + std::string(handle.c_str(), handle.size());
@@ -370,15 +352,10 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
 }
 
 nb::object GetActor(const std::string& name, const std::string& name_space) {
-  absl::StatusOr<ActorFound> found = absl::UnknownError("");
-  {
-    const nb::gil_scoped_release release;
-    found = TheRuntime().Call<ActorFound>(kHead, ActorLookup{0, name, name_space, false});
-  }
-  if (!found.ok()) RaiseSystemError("RaySystemError", MessageOf(found.status()));
-  if (found->handles.empty()) return nb::none();
+  const ActorFound found = CallHead<ActorFound>(ActorLookup{0, name, name_space, false});
+  if (found.handles.empty()) return nb::none();
   // CreateActor put the actor's id before the description.
-  const std::string& bytes = found->handles[0];
+  const std::string& bytes = found.handles[0];
   const ActorId actor = ActorId::FromBinary(std::string_view(bytes).substr(0, ActorId::kSize));
   return nb::make_tuple(nb::bytes(bytes.data() + ActorId::kSize, bytes.size() - ActorId::kSize),
                         ActorRef(actor, std::nullopt));
@@ -392,13 +369,7 @@ void Cancel(const ObjectRef& ref, bool force, bool recursive) {
 }
 
 std::vector<std::pair<std::string, std::string>> ListNamedActors(const std::string& name_space) {
-  absl::StatusOr<ActorFound> found = absl::UnknownError("");
-  {
-    const nb::gil_scoped_release release;
-    found = TheRuntime().Call<ActorFound>(kHead, ActorLookup{0, "", name_space, true});
-  }
-  if (!found.ok()) RaiseSystemError("RaySystemError", MessageOf(found.status()));
-  return found->names;
+  return CallHead<ActorFound>(ActorLookup{0, "", name_space, true}).names;
 }
 
 }  // namespace

@@ -14,17 +14,6 @@ using Bundles = std::vector<std::pair<nb::dict, nb::dict>>;  // resources, label
 
 PlacementGroupId GroupId(nb::bytes id) { return PlacementGroupId::FromBinary({id.c_str(), id.size()}); }
 
-Bundle BundleOf(const nb::dict& resources, const nb::dict& selector) {
-  Bundle bundle;
-  for (auto [name, amount] : resources) {
-    bundle.resources.Set(nb::cast<std::string>(name), ResourceSet::FromDouble(nb::cast<double>(amount)));
-  }
-  for (auto [label, value] : selector) {
-    bundle.selector.emplace_back(nb::cast<std::string>(label), nb::cast<std::string>(value));
-  }
-  return bundle;
-}
-
 void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_space, bool detached, int strategy,
                  const Bundles& bundles, bool bound_to_process) {
   GroupSpec spec;
@@ -35,20 +24,16 @@ void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_
   spec.name_space = name_space;
   spec.detached = detached;
   spec.strategy = static_cast<GroupSpec::Strategy>(strategy);
-  for (const auto& [resources, selector] : bundles) spec.bundles.push_back(BundleOf(resources, selector));
+  for (const auto& [resources, selector] : bundles) {
+    spec.bundles.push_back({ResourcesFrom(resources), TextsFrom(selector)});
+  }
   const GroupCreated created = CallHead<GroupCreated>(GroupCreate{0, spec});
   if (!created.error.empty()) throw nb::value_error(created.error.c_str());
 }
 
 nb::dict Describe(const GroupInfo& group) {
   nb::list bundles, nodes;
-  for (const Bundle& bundle : group.spec.bundles) {
-    nb::dict resources;
-    for (const auto& [name, amount] : bundle.resources.entries()) {
-      resources[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
-    }
-    bundles.append(resources);
-  }
+  for (const Bundle& bundle : group.spec.bundles) bundles.append(ToDict(bundle.resources));
   for (const NodeId& node : group.nodes) nodes.append(node.IsNil() ? std::string() : node.Hex());
   nb::dict info;
   info["id"] = nb::bytes(group.spec.id.Binary().data(), PlacementGroupId::kSize);

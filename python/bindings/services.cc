@@ -25,12 +25,6 @@ nb::bytes Export(const std::string&, nb::bytes blob) {
   return Bytes(id);
 }
 
-nb::dict ToDict(const ResourceSet& set) {
-  nb::dict dict;
-  for (const auto& [name, amount] : set.entries()) dict[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
-  return dict;
-}
-
 nb::list Cluster() {
   nb::list nodes;
   for (const NodeInfo& node : CallHead<ClusterReply>(ClusterRequest{}).nodes) {

@@ -4,6 +4,7 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/base/version.h"
@@ -34,6 +35,27 @@ void RaiseSystemError(std::string_view kind, std::string_view text, std::string_
       nb::str(kind.data(), kind.size()), nb::str(text.data(), text.size()), nb::bytes(detail.data(), detail.size()));
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
   throw nb::python_error();
+}
+
+ResourceSet ResourcesFrom(const nb::dict& amounts) {
+  ResourceSet set;
+  for (auto [name, amount] : amounts) {
+    set.Set(nb::cast<std::string>(name), ResourceSet::FromDouble(nb::cast<double>(amount)));
+  }
+  return set;
+}
+
+nb::dict ToDict(const ResourceSet& set) {
+  nb::dict dict;
+  for (const auto& [name, amount] : set.entries()) dict[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
+  return dict;
+}
+
+std::vector<std::pair<std::string, std::string>> TextsFrom(const nb::dict& texts) {
+  std::vector<std::pair<std::string, std::string>> sorted;
+  for (auto [key, value] : texts) sorted.emplace_back(nb::cast<std::string>(key), nb::cast<std::string>(value));
+  std::sort(sorted.begin(), sorted.end());
+  return sorted;
 }
 
 void CheckSignals() {

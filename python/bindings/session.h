@@ -11,6 +11,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "engine/core/runtime.h"
 
@@ -57,6 +59,15 @@ Reply CallHead(const Request& request) {
   if (!reply.ok()) RaiseSystemError("RaySystemError", MessageOf(reply.status()));
   return *std::move(reply);
 }
+
+// ---- dictionaries --------------------------------------------------------------------------------------------------
+
+// Resources by name, and back.
+ResourceSet ResourcesFrom(const nb::dict& amounts);
+nb::dict ToDict(const ResourceSet& set);
+// Sorted, so that equal dictionaries are equal bytes.
+std::vector<std::pair<std::string, std::string>> TextsFrom(const nb::dict& texts);
+
 // For kInterrupted: runs signal handlers, which may raise.
 void CheckSignals();
 

@@ -41,16 +41,6 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
 
 PyObject* async_loop = nullptr;  // an AsyncActorLoop, for an actor with coroutines
 
-// The placement group whose resources a task has, in hex; empty if none.
-std::string GroupOf(const TaskView& view, const ExecTask* task) {
-  ResourceSet resources;
-  task->actor.has_value() ? void(resources = task->actor->spec.placement.resources) : Reader(view.resources)(resources);
-  for (const auto& [name, amount] : resources.entries()) {
-    if (name.find("_group_") != std::string::npos) return name.substr(name.rfind('_') + 1);
-  }
-  return "";
-}
-
 // One task while it runs.
 class Execution : public std::enable_shared_from_this<Execution> {
  public:
@@ -60,9 +50,9 @@ class Execution : public std::enable_shared_from_this<Execution> {
   bool Run() {
     try {
       if (!ParseTask(task_->payload, &view_)) RaiseSystemError("RaySystemError", "a task arrived malformed");
-      if (!IsMethod()) SetCapture();
       received_ = runtime_.ReceiveArgs(view_);
       target_ = Target();
+      if (!IsMethod()) SetCapture();
       DecodeArgs();
       if (async_loop != nullptr && IsMethod()) return HandOver();
       const nb::object result = Call();
@@ -84,11 +74,10 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   // The group in which the task's children run is kept in Python, as it changes rarely.
   void SetCapture() const {
-    static std::string captured;
-    const std::string group = task_->header.captures_children ? GroupOf(view_, task_) : std::string();
-    if (group == captured) return;
-    captured = group;
-    nb::module_::import_("ray_engine._private.placement").attr("set_captured_group")(group);
+    static bool captures = false;
+    if (!captures && !task_->header.captures_children) return;
+    captures = task_->header.captures_children;
+    nb::module_::import_("ray_engine._private.placement").attr("capture_by_task")();
   }
 
   nb::object Call() const {
@@ -407,9 +396,7 @@ nb::object CurrentTask() {
   task["restarts"] = actor_restarts;
   ResourceSet resources = actor_resources;
   if (!is_actor) Reader(view.resources)(resources);
-  nb::dict amounts;
-  for (const auto& [name, amount] : resources.entries()) amounts[nb::str(name.c_str())] = ResourceSet::ToDouble(amount);
-  task["resources"] = amounts;
+  task["resources"] = ToDict(resources);
   task["captures_children"] = is_actor ? actor_captures_children : header.captures_children;
   task["cancelled"] = TheRuntime().WasCancelled(context.task);
   return task;

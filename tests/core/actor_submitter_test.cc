@@ -32,6 +32,16 @@ class ActorSubmitterTest : public CoreFixture {
     update.cause = "because";
     actors_.On(update);
   }
+  // The first of two calls of a living actor waits for its argument, which is returned.
+  ObjectEntry* CallTwiceWithAPendingArgument() {
+    Update(ActorState::kAlive, 0, kActor);
+    ObjectEntry* argument = Pending(100);
+    builder_.Ref(argument);
+    Call(1, &method_);
+    Call(2, &method_);
+    ExpectWatch();
+    return argument;
+  }
   void ExpectWatch() { EXPECT_EQ(sender_.Take<ActorWatch>(kHead).actor, actor_); }
   TaskHeader TakePush(ProcessId process = kActor) {
     return HeaderOf(sender_.TakeFrame(process, MessageType::kPushTask).payload);
@@ -79,12 +89,7 @@ TEST_F(ActorSubmitterTest, CallsWaitUntilTheActorLives) {
 }
 
 TEST_F(ActorSubmitterTest, ACallWithoutItsArgumentsHoldsBackThoseBehindIt) {
-  Update(ActorState::kAlive, 0, kActor);
-  ObjectEntry* argument = Pending(100);
-  builder_.Ref(argument);
-  Call(1, &method_);
-  Call(2, &method_);
-  ExpectWatch();
+  ObjectEntry* argument = CallTwiceWithAPendingArgument();
   EXPECT_TRUE(sender_.Nothing(kActor));
   ownership_.SetValue(argument, InlineValue("now"));
   const TaskHeader first = TakePush(), second = TakePush();
@@ -94,12 +99,7 @@ TEST_F(ActorSubmitterTest, ACallWithoutItsArgumentsHoldsBackThoseBehindIt) {
 }
 
 TEST_F(ActorSubmitterTest, ACallWithAFailedArgumentLetsTheOthersPass) {
-  Update(ActorState::kAlive, 0, kActor);
-  ObjectEntry* argument = Pending(100);
-  builder_.Ref(argument);
-  Call(1, &method_);
-  Call(2, &method_);
-  ExpectWatch();
+  ObjectEntry* argument = CallTwiceWithAPendingArgument();
   ownership_.SetValue(argument, UserError());
   EXPECT_TRUE(Result(1)->is_error);
   Done(TakePush());

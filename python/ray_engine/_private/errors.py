@@ -24,7 +24,7 @@ def make_error(error: BaseException, function_name: str, tb=None) -> bytes:
         return _encode(_task_error(error, function_name, tb))
     except Exception:
         text = f"{type(error).__name__}: {_safe_str(error)}"
-        return _encode(exceptions.RayTaskError(function_name, text, exceptions.RayError(text)))
+        return _encode(exceptions.RayTaskError(function_name, text, exceptions.RayError(text), ip=_own_address()))
 
 
 def raise_task_error(value):
@@ -80,10 +80,14 @@ def _task_error(error, function_name, tb):
         function_name,
         text,
         _picklable(cause, text),
-        ip=session.info.get("node_ip"),
+        ip=_own_address(),
         actor_id=actor_id,
         actor_repr=actor_repr,
     )
+
+
+def _own_address():
+    return session.info.get("node_ip")
 
 
 def _picklable(cause, text):

@@ -6,6 +6,7 @@ submits without a strategy of its own runs in that group too.
 
 import warnings
 
+from ray_engine import _core
 from ray_engine._private import unavailable
 from ray_engine._private.ids import PlacementGroupID
 from ray_engine._private.session import session
@@ -123,10 +124,12 @@ class _CapturedGroup:
         pass
 
 
-def set_captured_group(group: str):
-    """Called by the worker where the task it starts captures its children in another group than the last one did.
-
-    `group`: its id in hex, or "".
-    """
-    session.captured_group = _CapturedGroup(PlacementGroupID.from_hex(group)) if group else None
+def capture_by_task():
+    """Called by the worker before a task that captures its children, and before the one after it."""
+    task = _core.current_task()
+    group = group_of_task(task) if task["captures_children"] else None
+    captured = session.captured_group
+    if group == (captured and captured.id.binary()):
+        return
+    session.captured_group = group and _CapturedGroup(PlacementGroupID(group))
     session.forget_callers()
