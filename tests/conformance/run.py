@@ -5,8 +5,9 @@
 
 Each file gets a pytest process of its own with our fixtures (site/ray_conformance/fixtures.py); names inside Ray that
 the engine does not have are served lazily and fail only when they are used (hook.py beside it). A test that hangs or
-takes its process down is counted as failed and the rest of its file goes on in a new process. The exit code is 0 when
-every test that did not pass is listed in known_failures.txt.
+takes its process down is counted as failed and the rest of its file goes on in a new process. With --repeat a test has
+passed if it passed every time. Tests listed in not_applicable.txt are not counted. The exit code is 0 when every test
+that did not pass is listed in known_failures.txt.
 """
 
 import argparse
@@ -24,8 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
-DEFAULT_FILES = ["test_basic.py", "test_actor.py"]
-OUTCOMES = ["passed", "failed", "skipped", "error"]
+OUTCOMES = ["passed", "unsteady", "failed", "skipped", "error"]  # unsteady: passed in some runs only
 GRACE_S = 20  # beyond a test's own limit, before its process is killed
 PYTEST_INI = "[pytest]\nfilterwarnings =\n    ignore:.*:\nasyncio_mode = auto\naddopts = -p no:cacheprovider\n"
 
@@ -35,7 +35,8 @@ class FileResult:
     """What is known about one test file: an outcome per test id, and what collection said."""
 
     name: str
-    tests: dict = field(default_factory=dict)  # id -> {"id", "outcome", "seconds", "internal", "message"}
+    tests: dict = field(default_factory=dict)  # id -> {"id", "outcome", "seconds", "internal", "message", "runs"}
+    not_applicable: list = field(default_factory=list)  # ids of tests that were run but do not count
     problem: str = ""
     seconds: float = 0.0
 
@@ -46,13 +47,28 @@ class FileResult:
             "seconds": round(seconds, 3),
             "internal": sorted(internal),
             "message": message,
+            "runs": [outcome],
         }
 
     def count(self, outcome):
         return sum(1 for test in self.tests.values() if test["outcome"] == outcome)
 
-    def internal(self):
-        return sum(1 for test in self.tests.values() if test["internal"])
+    def merge(self, other):
+        """Takes in another run of the same file: the worse outcome counts, and the mean time."""
+        for test_id, again in other.tests.items():
+            test = self.tests.setdefault(test_id, dict(again, runs=["failed"] * self.runs()))
+            runs = test["runs"] + again["runs"]
+            seconds = (test["seconds"] * len(test["runs"]) + again["seconds"]) / len(runs)
+            if again["outcome"] != "passed":
+                test.update(outcome=again["outcome"], message=again["message"], internal=again["internal"])
+            test.update(runs=runs, seconds=round(seconds, 3))
+            if "passed" in runs and set(runs) != {"passed"}:
+                test["outcome"] = "unsteady"
+        self.problem = self.problem or other.problem
+        self.seconds += other.seconds
+
+    def runs(self):
+        return max((len(test["runs"]) for test in self.tests.values()), default=0)
 
 
 def main():
@@ -61,28 +77,29 @@ def main():
     tests_dir = options.checkout / "python" / "ray" / "tests"
     if not tests_dir.is_dir():
         sys.exit(f"run.py: {options.checkout} is no checkout of Ray: {tests_dir} does not exist")
-    files = options.files or DEFAULT_FILES
+    files = options.files or list(read_list("files.txt"))
     missing = [name for name in files if not (tests_dir / name).is_file()]
     if missing:
         sys.exit(f"run.py: not in {tests_dir}: {', '.join(missing)}")
     results = []
     for name in files:
-        results.append(run_file(tests_dir, name, options))
+        results.append(run_repeatedly(tests_dir, name, options))
         print_file(results[-1], options.verbose)
+        if options.json:
+            write_json(options.json, results)
     print_table(results)
-    if options.json:
-        write_json(options.json, results)
     sys.exit(compare_with_known(results))
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, help="a checkout of github.com/ray-project/ray (or of a fork)")
-    parser.add_argument("files", nargs="*", help=f"files of python/ray/tests (default: {' '.join(DEFAULT_FILES)})")
+    parser.add_argument("files", nargs="*", help="files of python/ray/tests (default: those of files.txt)")
     parser.add_argument("--json", type=Path, help="write every test's outcome to this file")
     parser.add_argument("-k", dest="keyword", help="only tests that match, as pytest's -k")
     parser.add_argument("--test-limit", type=float, default=60, metavar="S", help="seconds for one test (60)")
     parser.add_argument("--file-limit", type=float, default=1200, metavar="S", help="seconds for one file (1200)")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run every file N times (1)")
     parser.add_argument("--build", type=Path, help="build tree (default: $RAY_ENGINE_BUILD, else build/release)")
     parser.add_argument(
         "--installed", action="store_true", help="run against the `ray` of this Python, to check the harness"
@@ -112,6 +129,17 @@ def prepare_run_dir(tests_dir, run_dir):
         if entry.name not in ("__init__.py", "conftest.py", "__pycache__"):
             (run_dir / entry.name).symlink_to(entry.resolve())
     (run_dir / "pytest.ini").write_text(PYTEST_INI)
+
+
+def run_repeatedly(tests_dir, name, options):
+    result = run_file(tests_dir, name, options)
+    for _ in range(options.repeat - 1):
+        result.merge(run_file(tests_dir, name, options))
+    excluded = read_list("not_applicable.txt")
+    for test_id in [test_id for test_id in result.tests if reason_for(excluded, test_id)]:
+        result.not_applicable.append(test_id)
+        del result.tests[test_id]
+    return result
 
 
 def run_file(tests_dir, name, options):
@@ -224,21 +252,25 @@ def tail(path, lines=15):
 
 def print_file(result, verbose):
     for test in result.tests.values():
-        if test["outcome"] in ("failed", "error"):
+        if test["outcome"] == "skipped":
+            print(f"  skipped {test['id']}: {test['message']}")
+        elif test["outcome"] != "passed":
             print(f"  {test['outcome']:8}{test['id']}" + ("  [internal]" if test["internal"] else ""))
             if verbose:
                 print("    " + test["message"].replace("\n", "\n    "))
     if result.problem:
         print(f"  {result.name}: {result.problem}")
+    sys.stdout.flush()
 
 
 def print_table(results):
     width = max(len(result.name) for result in results)
-    print(f"\n{'file':{width}}  passed  failed  skipped  errors  internal  seconds")
+    heads = [*OUTCOMES, "not applicable", "seconds"]
+    print(f"\n{'file':{width}}  " + "  ".join(heads))
     for result in results:
-        passed, failed, skipped, error = (result.count(outcome) for outcome in OUTCOMES)
-        counts = f"{passed:6}  {failed:6}  {skipped:7}  {error:6}  {result.internal():8}"
-        print(f"{result.name:{width}}  {counts}  {result.seconds:7.1f}")
+        numbers = [*(result.count(outcome) for outcome in OUTCOMES), len(result.not_applicable), round(result.seconds)]
+        cells = (f"{number:{len(head)}}" for head, number in zip(heads, numbers, strict=True))
+        print(f"{result.name:{width}}  " + "  ".join(cells))
     used = Counter(name for result in results for test in result.tests.values() for name in test["internal"])
     if used:
         print(
@@ -248,46 +280,40 @@ def print_table(results):
 
 def write_json(path, results):
     tests = [
-        {key: test[key] for key in ("id", "outcome", "seconds")} for result in results for test in result.tests.values()
+        {key: test[key] for key in ("id", "outcome", "seconds", "runs")}
+        for result in results
+        for test in result.tests.values()
     ]
     path.write_text(json.dumps({"tests": tests}, indent=1) + "\n")
 
 
-def read_known_failures():
-    """Lines of `id  reason`; an id without its [parameters] stands for all of them."""
-    known = {}
-    for line in (HERE / "known_failures.txt").read_text().splitlines():
+def read_list(name):
+    """Lines of `name  reason`; a test id without its [parameters] stands for all of them."""
+    listed = {}
+    for line in (HERE / name).read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             test_id, _, reason = line.partition(" ")
-            known[test_id] = reason.strip()
-    return known
+            listed[test_id] = reason.strip()
+    return listed
+
+
+def reason_for(listed, test_id):
+    return listed.get(test_id) or listed.get(test_id.split("[")[0])
 
 
 def compare_with_known(results):
-    known = read_known_failures()
-    bad = [
-        test["id"]
-        for result in results
-        for test in result.tests.values()
-        if test["outcome"] in ("failed", "error") and not known_reason(known, test["id"])
-    ]
-    good = [
-        test["id"]
-        for result in results
-        for test in result.tests.values()
-        if test["outcome"] == "passed" and test["id"] in known
-    ]
+    known = read_list("known_failures.txt")
+    tests = [test for result in results for test in result.tests.values()]
+    bad = [test["id"] for test in tests if test["outcome"] != "passed" and not reason_for(known, test["id"])]
+    good = [test["id"] for test in tests if test["outcome"] == "passed" and test["id"] in known]
     if bad:
-        print(f"\n{len(bad)} failed that known_failures.txt does not list:\n  " + "\n  ".join(bad))
+        print(f"\n{len(bad)} did not pass that known_failures.txt does not list:\n  " + "\n  ".join(bad))
     if good:
         print(f"\n{len(good)} pass that known_failures.txt lists:\n  " + "\n  ".join(good))
-    totals = Counter(test["outcome"] for result in results for test in result.tests.values())
-    print(f"\n{totals['passed']} passed, {totals['failed'] + totals['error']} failed, {totals['skipped']} skipped")
+    totals = Counter(test["outcome"] for test in tests)
+    share = 100 * totals["passed"] / max(1, len(tests))
+    print("\n" + ", ".join(f"{totals[name]} {name}" for name in OUTCOMES) + f": {share:.1f} % passed")
     return 1 if bad else 0
-
-
-def known_reason(known, test_id):
-    return known.get(test_id) or known.get(test_id.split("[")[0])
 
 
 if __name__ == "__main__":

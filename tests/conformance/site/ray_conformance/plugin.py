@@ -57,7 +57,7 @@ class Progress:
         self.reports[report.nodeid].append(report)
         if report.when == "teardown":
             reports = self.reports.pop(report.nodeid)
-            message = "\n".join(report.longreprtext for report in reports if report.failed)
+            message = "\n".join(text(report) for report in reports if not report.passed)
             self.write(
                 "end",
                 report.nodeid,
@@ -71,6 +71,11 @@ class Progress:
         if report.failed:
             message = report.longreprtext
             self.write("collect-error", report.nodeid, message=message[-4000:], internal=missing_names(message))
+
+
+def text(report):
+    """Why a test failed, or was skipped."""
+    return str(report.longrepr[2]) if report.skipped and isinstance(report.longrepr, tuple) else report.longreprtext
 
 
 def outcome(reports):
