@@ -122,6 +122,7 @@ ActorDirectory::Actions ActorDirectory::OnReady(const ActorReady& ready) {
     return actions;
   }
   actor->state = ActorState::kAlive;
+  actor->pid = ready.pid;
   actions.push_back(Hold{actor->lease, actor->spec.running});
   Publish(*actor, &actions);
   return actions;

@@ -90,6 +90,8 @@ class ActorDirectory {
   // When OnTick is due; none if nothing waits.
   std::optional<Time> NextTick() const;
 
+  // Living and dead, for people.
+  std::vector<ActorInfo> List() const;
   Statistics Stats() const;
   // Empty, or what is wrong. For tests and debug builds.
   std::string CheckInvariants() const;
@@ -99,6 +101,7 @@ class ActorDirectory {
     ActorSpec spec;
     ActorState state = ActorState::kPending;
     std::uint32_t incarnation = 0;
+    std::uint32_t pid = 0;  // of the process it last ran in
     std::uint32_t key = 0;  // of the placement under way; 0: none
     LeaseId lease{};        // kNone: not placed
     ProcessId worker;       // nil: not placed
@@ -134,6 +137,7 @@ class ActorDirectory {
   // Takes the actor out of the set of the process.
   static void EraseFrom(ActorsOf* sets, ProcessId process, const ActorId& actor);
   static ActorUpdate UpdateOf(const Actor& actor);
+  static ActorInfo InfoOf(const Actor& actor);
   std::string CheckActor(const Actor& actor) const;
 
   absl::flat_hash_map<ActorId, std::unique_ptr<Actor>> actors_;

@@ -90,6 +90,32 @@ ActorUpdate ActorDirectory::UpdateOf(const Actor& actor) {
   return update;
 }
 
+std::vector<ActorInfo> ActorDirectory::List() const {
+  std::vector<ActorInfo> list;
+  list.reserve(actors_.size());
+  for (const auto& [id, actor] : actors_) list.push_back(InfoOf(*actor));
+  return list;
+}
+
+ActorInfo ActorDirectory::InfoOf(const Actor& actor) {
+  ActorInfo info;
+  info.actor = actor.spec.actor;
+  info.job = actor.spec.placement.job;
+  info.group = actor.spec.placement.group;
+  info.state = actor.state;
+  info.detached = actor.spec.detached;
+  info.class_name = actor.spec.class_name;
+  info.name = actor.spec.name;
+  info.name_space = actor.spec.name_space;
+  info.cause = actor.cause;
+  info.restarts = actor.incarnation;
+  info.pid = actor.pid;
+  info.process = actor.worker;
+  info.node = actor.node;
+  info.resources = actor.spec.running;
+  return info;
+}
+
 ActorDirectory::Statistics ActorDirectory::Stats() const {
   Statistics stats;
   for (const auto& [id, actor] : actors_) {

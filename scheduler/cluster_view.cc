@@ -55,6 +55,12 @@ const NodeInfo* ClusterView::Find(const NodeId& id) const {
   return it == by_id_.end() ? nullptr : &nodes_[it->second];
 }
 
+absl::btree_set<ProcessId> ClusterView::Engines() const {
+  absl::btree_set<ProcessId> engines;
+  for (const auto& [id, index] : by_id_) engines.insert(ProcessId{index, 0});
+  return engines;
+}
+
 std::string NodeLabel(const NodeInfo& node) {
   return node.hostname.empty() ? fmt::format("node {}", node.index)
                                : fmt::format("node {} ({})", node.index, node.hostname);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/ids.h"
 #include "engine/base/resources.h"
@@ -38,6 +39,8 @@ class ClusterView {
   // All nodes by index, lost ones included (alive = false). An index that never joined has alive = false and a nil id.
   const std::vector<NodeInfo>& nodes() const { return nodes_; }
   std::size_t alive() const { return by_id_.size(); }
+  // Of all living nodes.
+  absl::btree_set<ProcessId> Engines() const;
 
  private:
   std::vector<NodeInfo> nodes_;

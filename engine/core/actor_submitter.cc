@@ -70,12 +70,13 @@ void ActorSubmitter::OnKillSent(const ActorId& actor) {
 void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   ActorLine* line = Line(actor);
   record->actor = line;
+  record->actor_id = actor;
   if (line->last.state == ActorState::kDead) {
     tasks_->FinishWithError(record, DeathError(*line));
     return;
   }
   if (record->unresolved.empty() && line->waiting.empty() && line->channel != nullptr) {  // the fast path
-    tasks_->BeginAttempt(record);
+    tasks_->BeginAttempt(record, line->channel->peer());
     line->sent.push_back(record);
     line->channel->Send(MessageType::kPushTask, record->payload, false);
     return;
@@ -96,7 +97,7 @@ void ActorSubmitter::SendReady(ActorLine* line) {
   while (line->channel != nullptr && !line->waiting.empty() && line->waiting.front()->unresolved.empty()) {
     TaskRecord* record = line->waiting.front();
     line->waiting.pop_front();
-    tasks_->BeginAttempt(record);
+    tasks_->BeginAttempt(record, line->channel->peer());
     line->sent.push_back(record);
     line->channel->Send(MessageType::kPushTask, record->payload, false);
   }

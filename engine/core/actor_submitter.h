@@ -55,6 +55,7 @@ class ActorSubmitter {
   // An object was freed: if it counted the handles of an actor of ours, the actor may end.
   void OnHandleFreed(const ObjectId& object);
   // The actor was refused: its handle counts nothing.
+  bool IsHandle(const ObjectId& object) const { return by_handle_.contains(object); }
   void ForgetHandle(const ObjectId& object) { by_handle_.erase(object); }
 
  private:

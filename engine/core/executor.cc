@@ -7,6 +7,17 @@
 
 namespace ray_engine {
 
+TaskInfo DescribeRunning(const ExecTask& task) {
+  TaskInfo info;
+  info.task = task.header.task;
+  info.state = TaskInfo::kRunning;
+  info.owner = task.owner;
+  if (task.actor) info.actor = task.actor->spec.actor;
+  TaskView view;
+  if (ParseTask(task.payload, &view)) info.name = std::string(view.name);
+  return info;
+}
+
 void Executor::OnPushTask(ProcessId owner, std::string_view payload) {
   if (payload.size() < sizeof(TaskHeader)) return;
   if (pool_.empty()) pool_.push_back(std::make_unique<ExecTask>());

@@ -34,6 +34,9 @@ struct ExecTask {
   std::uint32_t consumed = 0;  // of the items it has yielded
 };
 
+// For people; `process` is left open.
+TaskInfo DescribeRunning(const ExecTask& task);
+
 class Executor {
  public:
   static constexpr Nanoseconds kOverrun{std::chrono::milliseconds(10)};

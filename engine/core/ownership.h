@@ -106,6 +106,12 @@ class Ownership {
   };
   Counts Stats() const { return {table_.size(), entries_, unacknowledged_.size(), guarded_count_}; }
 
+  // Of this process.
+  template <class F>
+  void ForEach(F&& f) const {
+    for (ObjectEntry* entry = all_; entry != nullptr; entry = entry->next) f(entry);
+  }
+
  private:
   struct Guarded {
     std::uint64_t barrier;  // wait for the tokens below it

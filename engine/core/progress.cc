@@ -301,9 +301,12 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
     case MessageType::kClusterReply:
     case MessageType::kOutputFlushed:
     case MessageType::kJobStarted:
+    case MessageType::kStateReply:
       return CompleteReply(payload);
     case MessageType::kDriverLine:
       return with(DriverLine{}, [&](const DriverLine& m) { Upcall([this, m] { hooks_.driver_line(m); }); });
+    case MessageType::kStateQuery:
+      return with(StateQuery{}, [&](const auto& m) { OnStateQuery(m); });
     case MessageType::kShutdown:
       return with(Shutdown{}, [&](const Shutdown& m) { OnShutdown(m); });
     default:

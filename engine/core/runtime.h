@@ -203,6 +203,8 @@ class Runtime : private Ownership::Listener {
 
   static TaskContext& Context();
   std::string StatsText();
+  // What this process holds.
+  std::vector<ReferenceInfo> References();
 
  private:
   struct PendingReply {
@@ -245,6 +247,9 @@ class Runtime : private Ownership::Listener {
   void OnCancel(ProcessId from, const CancelTask& message);
   void CancelRecord(TaskRecord* record, bool force, bool recursive);
   void CancelChildren(const TaskId& parent, bool force);
+  void OnStateQuery(const StateQuery& query);
+  std::vector<TaskInfo> ReportTasks() const;
+  std::vector<ReferenceInfo> ReportReferences() const;
   void CompleteReply(std::string_view payload);
   void MoveApart();
   void IoLoop();

@@ -86,7 +86,8 @@ WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
 
 void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {
   const std::lock_guard lock(mutex_);
-  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error};
+  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error,
+                         static_cast<std::uint32_t>(getpid())};
   ownership_->CloseScope(received);
   ownership_->SendGuarded(kHead, MessageType::kActorReady, Encode(ready), true);
   executor_->Finished(task);

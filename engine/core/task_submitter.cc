@@ -89,7 +89,7 @@ LeasedWorker* TaskSubmitter::Choose(LeaseQueue* queue, const CallOptions& option
 }
 
 void TaskSubmitter::Push(LeasedWorker* worker, TaskRecord* record) {
-  tasks_->BeginAttempt(record, worker->lease);
+  tasks_->BeginAttempt(record, worker->channel->peer(), worker->lease);
   record->worker = worker;
   worker->pushed.push_back(record);
   if (worker->queue->max_calls > 0) --worker->calls_left;

@@ -1,9 +1,30 @@
 #include "engine/core/task_table.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
 namespace ray_engine {
+namespace {
+
+std::uint32_t Retries(const TaskRecord& record) {
+  return static_cast<std::uint32_t>(std::max(0, record.options->max_retries - record.retries_left));
+}
+
+TaskInfo Describe(const TaskRecord& record) {
+  TaskInfo info;
+  info.task = record.id;
+  info.parent = record.parent;
+  info.actor = record.actor_id;
+  info.name = record.options->name;
+  info.state = record.missing > 0 ? TaskInfo::kWaitsForArgs : TaskInfo::kWaitsForWorker;
+  if (!record.process.IsNil()) info.state = TaskInfo::kPushed;
+  info.attempt = Retries(record);
+  info.process = record.process;
+  return info;
+}
+
+}  // namespace
 
 TaskRecord* TaskTable::New(const TaskId& id, CallOptions* options) {
   if (free_records_.empty()) {
@@ -97,9 +118,10 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
   return nullptr;
 }
 
-void TaskTable::BeginAttempt(TaskRecord* record, LeaseId lease) {
+void TaskTable::BeginAttempt(TaskRecord* record, ProcessId process, LeaseId lease) {
   if (++next_attempt_ == 0) ++next_attempt_;
   record->attempt = next_attempt_;
+  record->process = process;
   std::memcpy(record->payload.data() + offsetof(TaskHeader, attempt), &record->attempt, sizeof record->attempt);
   std::memcpy(record->payload.data() + offsetof(TaskHeader, lease), &lease, sizeof lease);
 }
@@ -113,13 +135,18 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
   for (WireValue& value : *values) reader(value);
   if (!reader.ok()) return nullptr;
   TaskRecord* record = Get(done->slot);
-  if (record != nullptr && record->attempt == done->attempt) return record;
+  if (record != nullptr && record->attempt == done->attempt) {
+    record->outcome = done->outcome;
+    return record;
+  }
   for (const WireValue& value : *values) ownership_->Refuse(value);
   return nullptr;
 }
 
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
-  if (record->stream != nullptr) record->stream->End(!values.empty() && values[0].is_error ? &values[0] : nullptr);
+  const WireValue* error = !values.empty() && values[0].is_error ? &values[0] : nullptr;
+  Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error);
+  if (record->stream != nullptr) record->stream->End(error);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
     ownership_->SetValue(record->returns[i], i < values.size()
                                                  ? std::move(values[i])
@@ -129,9 +156,47 @@ void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
 }
 
 void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
+  Remember(*record, &error);
   if (record->stream != nullptr) record->stream->End(&error);
   for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
   Free(record);
+}
+
+// A task that was cancelled while it ran has done what it was asked: no error. What becomes of a constructor the head
+// knows.
+void TaskTable::Remember(const TaskRecord& record, const WireValue* error) {
+  if (record.options->kind == TaskKind::kActorCreation) return;
+  EndedTask* ended = history_.Add();
+  ended->id = record.id;
+  ended->parent = record.parent;
+  ended->options = record.options;
+  ended->actor = record.actor_id;
+  ended->process = record.process;
+  ended->attempt = Retries(record);
+  ended->failed = error != nullptr;
+  if (error != nullptr && error->kind == WireValue::kSystemError) ended->error = error->bytes;
+}
+
+std::vector<TaskInfo> TaskTable::Report() const {
+  std::vector<TaskInfo> report;
+  for (const EndedTask& ended : history_.tasks()) {
+    TaskInfo& info = report.emplace_back();
+    info.task = ended.id;
+    info.parent = ended.parent;
+    info.actor = ended.actor;
+    info.name = ended.options->name;
+    info.state = ended.failed ? TaskInfo::kFailed : TaskInfo::kFinished;
+    info.attempt = ended.attempt;
+    info.process = ended.process;
+    info.error = ended.error;
+  }
+  const std::size_t limit = report.size() + kMostReported;
+  for (const TaskRecord* record : records_) {
+    if (record == nullptr || record->options->kind == TaskKind::kActorCreation) continue;
+    if (report.size() == limit) break;
+    report.push_back(Describe(*record));
+  }
+  return report;
 }
 
 void TaskTable::Free(TaskRecord* record) {

@@ -20,6 +20,7 @@
 
 #include "engine/core/ownership.h"
 #include "engine/core/stream.h"
+#include "engine/core/task_history.h"
 #include "engine/wire/task_spec.h"
 
 namespace ray_engine {
@@ -56,6 +57,8 @@ struct TaskRecord {
   std::uint32_t attempt = 0;  // serial of the last push; 0: never pushed
   std::int32_t retries_left = 0;
   bool cancelled = false;
+  DoneHeader::Outcome outcome = DoneHeader::kOk;                 // as its worker has reported
+  ProcessId process;                                             // to which it was pushed last
   TaskId parent;                                                 // task that submitted it, for recursive cancel
   std::string payload;                                           // TaskHeader, name, args, keywords
   std::vector<ObjectEntry*> returns;                             // held
@@ -65,6 +68,7 @@ struct TaskRecord {
   std::shared_ptr<Stream> stream;                                // kStreaming
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
+  ActorId actor_id;  // of a method
   std::function<void(TaskRecord*, const ObjectEntry* failed)> on_args_ready;
 };
 
@@ -81,8 +85,8 @@ class TaskTable {
   // Calls `then` once all argument objects are there and written into the spec, at once if they are. If one of them is
   // an error, `failed` names it (else it is null) and the spec is as it was.
   void ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry* failed)> then);
-  // Gives the record a serial for its next push, written into the spec with the lease it runs under.
-  void BeginAttempt(TaskRecord* record, LeaseId lease = LeaseId::kNone);
+  // Gives the record a serial for its next push to that process, written into the spec with the lease it runs under.
+  void BeginAttempt(TaskRecord* record, ProcessId process, LeaseId lease = LeaseId::kNone);
 
   // Reads a TaskDone: the task it ends and the values it brings. Null if it is of an attempt that was given up.
   TaskRecord* ReadDone(std::string_view payload, DoneHeader* done, std::vector<WireValue>* values);
@@ -96,6 +100,9 @@ class TaskTable {
   // True while something waits for a reply that this process must act on by itself.
   bool HasDependants() const { return waiting_ > 0; }
   std::size_t size() const { return live_; }
+  // The tasks that have not ended, kMostReported at most, and the latest that have. For people.
+  static constexpr std::size_t kMostReported = 10000;
+  std::vector<TaskInfo> Report() const;
   template <class F>
   void ForEach(F&& f) const {
     for (TaskRecord* record : std::vector<TaskRecord*>(records_)) {
@@ -104,6 +111,7 @@ class TaskTable {
   }
 
  private:
+  void Remember(const TaskRecord& record, const WireValue* error);
   void OnArgReady(std::uint32_t slot, const TaskId& id);
   ObjectEntry* InsertArgs(TaskRecord* record);
   void Free(TaskRecord* record);
@@ -113,6 +121,7 @@ class TaskTable {
   std::vector<std::uint32_t> free_slots_;
   std::vector<std::unique_ptr<TaskRecord>> pool_;
   std::vector<TaskRecord*> free_records_;
+  TaskHistory history_;
   std::uint32_t next_attempt_ = 0;
   std::size_t live_ = 0;
   std::size_t waiting_ = 0;

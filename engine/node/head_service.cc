@@ -15,6 +15,11 @@ JobId MakeJobId(std::uint32_t number) {  // the first is 01000000
   return job;
 }
 
+std::int64_t WallMs() {
+  using std::chrono::system_clock;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
 
 HeadService::HeadService(EventLoop* loop, Router* router) : loop_(loop), router_(router) {
@@ -78,32 +83,24 @@ void HeadService::RegisterTables() {
 void HeadService::RegisterOutput() {
   router_->On<DriverLine>([this](ProcessId, const DriverLine& line) { HandleDriverLine(line); });
   router_->On<FlushOutput>([this](ProcessId from, const FlushOutput& flush) { HandleFlush(from, flush); });
-  router_->On<NodeFlushed>([this](ProcessId, const NodeFlushed& flushed) { HandleFlushed(flushed.round); });
+  router_->On<NodeFlushed>(
+      [this](ProcessId from, const NodeFlushed& flushed) { flushed_.OnAnswer(flushed.round, from, flushed); });
 }
 
 void HeadService::HandleFlush(ProcessId driver, const FlushOutput& flush) {
-  const std::uint64_t round = next_flush_++;
-  FlushRound& asked = flushing_[round];
-  asked = {driver, flush.token, 0};
-  for (const NodeInfo& node : scheduler_.cluster().nodes()) {
-    if (!node.alive) continue;
-    ++asked.missing;
-    router_->Send(ProcessId{node.index, 0}, FlushNode{round});
-  }
-}
-
-// A node that is lost in the meantime never answers; the driver does not wait for ever.
-void HeadService::HandleFlushed(std::uint64_t round) {
-  const auto found = flushing_.find(round);
-  if (found == flushing_.end() || --found->second.missing > 0) return;
-  router_->Send(found->second.driver, OutputFlushed{found->second.token}, true);
-  flushing_.erase(found);
+  const absl::btree_set<ProcessId> engines = scheduler_.cluster().Engines();
+  const auto done = [this, driver, flush](const std::vector<NodeFlushed>&) {
+    router_->Send(driver, OutputFlushed{flush.token}, true);
+  };
+  const std::uint64_t round = flushed_.Begin(engines, done);
+  for (const ProcessId engine : engines) router_->Send(engine, FlushNode{round});
 }
 
 void HeadService::HandleJobStart(ProcessId from, const JobStart& start) {
   const JobId job = MakeJobId(++last_job_);
   const JobInfo info{from, start.config, start.log_to_driver};
   jobs_[job] = info;
+  summaries_[job] = {job, start.entrypoint, start.name_space, from, start.pid, WallMs(), 0};
   KvRequest put;
   put.op = KvRequest::kPut;
   put.name_space = kJobNameSpace;
@@ -119,11 +116,19 @@ void HeadService::HandleDriverLine(const DriverLine& line) {
   if (job != jobs_.end() && job->second.log_to_driver) router_->Send(job->second.driver, line, true);
 }
 
+std::vector<JobSummary> HeadService::Jobs() const {
+  std::vector<JobSummary> jobs;
+  for (const auto& [id, summary] : summaries_) jobs.push_back(summary);
+  return jobs;
+}
+
 void HeadService::OnNodeJoined(const NodeInfo& node) { Perform(scheduler_.OnNodeJoined(node, Now())); }
 
 void HeadService::OnNodeLost(std::uint32_t node, const std::string& reason) {
   Perform(scheduler_.OnNodeLost(node, reason, Now()));
   Perform(actors_.OnNodeLost(node, reason));
+  flushed_.OnGone(ProcessId{node, 0});
+  on_lost_(node);
 }
 
 void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
@@ -133,6 +138,7 @@ void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
   const auto job = std::find_if(jobs_.begin(), jobs_.end(), gone);
   if (job == jobs_.end()) return;
   job->second.log_to_driver = false;
+  summaries_.at(job->first).ended_ms = WallMs();
   Perform(scheduler_.OnJobEnded(job->first, Now()));
 }
 

@@ -13,8 +13,11 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/node/event_loop.h"
+#include "engine/node/gather.h"
 #include "engine/node/job_cache.h"
 #include "engine/node/kv_table.h"
 #include "engine/node/router.h"
@@ -36,6 +39,10 @@ class HeadService {
     on_job_started_ = std::move(listener);
   }
 
+  void OnLost(std::function<void(std::uint32_t node)> listener) { on_lost_ = std::move(listener); }
+
+  // Those that run, and those that have ended.
+  std::vector<JobSummary> Jobs() const;
   const Scheduler& scheduler() const { return scheduler_; }
   const ActorDirectory& actors() const { return actors_; }
 
@@ -48,7 +55,6 @@ class HeadService {
   void RegisterTables();
   void RegisterOutput();
   void HandleFlush(ProcessId driver, const FlushOutput& flush);
-  void HandleFlushed(std::uint64_t round);
   void HandleGroupCreate(ProcessId from, const GroupCreate& create);
   void HandleJobStart(ProcessId from, const JobStart& start);
   void HandleDriverLine(const DriverLine& line);
@@ -72,16 +78,12 @@ class HeadService {
   ActorDirectory actors_;
   KvTable kv_;
   std::map<JobId, JobInfo> jobs_;
+  std::map<JobId, JobSummary> summaries_;
   std::uint32_t last_job_ = 0;
   std::function<void(const JobId&, ProcessId)> on_job_started_ = [](const JobId&, ProcessId) {};
+  std::function<void(std::uint32_t)> on_lost_ = [](std::uint32_t) {};
   Time tick_at_ = Time::max();
-  struct FlushRound {
-    ProcessId driver;
-    std::uint64_t token = 0;
-    std::size_t missing = 0;  // nodes that have not answered
-  };
-  std::map<std::uint64_t, FlushRound> flushing_;
-  std::uint64_t next_flush_ = 1;
+  Gather<NodeFlushed> flushed_;
 };
 
 }  // namespace ray_engine

@@ -30,7 +30,8 @@ struct NodeEngine::Services {
         workers(&engine->loop_, &engine->router_, &processes, &jobs, &engine->config_),
         output(&engine->router_, &processes, &engine->config_),
         objects(&engine->loop_, &engine->router_, &*engine->store_segment_),
-        drivers(&engine->loop_, &engine->router_, &processes) {
+        drivers(&engine->loop_, &engine->router_, &processes),
+        state(&engine->router_, &processes, &engine->config_) {
     engine->router_.On<FlushNode>([this, router = &engine->router_](ProcessId, const FlushNode& flush) {
       workers.FlushOutput([router, flush] { router->Send(kHead, NodeFlushed{flush.round}); });
     });
@@ -42,8 +43,11 @@ struct NodeEngine::Services {
   OutputService output;
   StoreService objects;
   Drivers drivers;
-  std::optional<HeadService> head;       // the head only
-  std::optional<Membership> membership;  // the head only
+  NodeState state;
+  // The head only:
+  std::optional<HeadService> head;
+  std::optional<SessionState> session_state;
+  std::optional<Membership> membership;
 };
 
 NodeEngine::NodeEngine(NodeConfig config, FabricLink::Factory factory)
@@ -151,6 +155,8 @@ void NodeEngine::OnIntroduced(const Introduce& introduce) {
 void NodeEngine::BeHead(const Introduce& introduce) {
   Services& all = *services_;
   HeadService& head = all.head.emplace(&loop_, &router_);
+  SessionState& state = all.session_state.emplace(&router_, &head);
+  head.OnLost([&state](std::uint32_t node) { state.OnNodeLost(node); });
   head.OnJobStarted([this, &all](const JobId& job, ProcessId driver) {
     if (driver.node == router_.self().node) all.workers.Prestart(job);
   });

@@ -31,6 +31,7 @@ struct Process {
   std::string titles[2];         // what it runs, as its standard output and its standard error have said
   std::string last_words;        // workers: the last lines written to standard error
   std::string kill_reason;       // why the engine killed it
+  int status = 0;                // workers: wait status of the dead
 };
 
 class ProcessTable {
@@ -49,13 +50,14 @@ class ProcessTable {
 
   std::size_t size() const { return living_.size(); }
   const absl::node_hash_map<std::uint32_t, Process>& living() const { return living_; }
-
- private:
-  std::uint32_t next_serial_ = 1;  // 0 is the engine
   struct Dead {
     Process process;
     std::string cause;
   };
+  const absl::flat_hash_map<std::uint32_t, Dead>& dead() const { return dead_; }
+
+ private:
+  std::uint32_t next_serial_ = 1;  // 0 is the engine
   absl::node_hash_map<std::uint32_t, Process> living_;
   absl::flat_hash_map<std::uint32_t, Dead> dead_;
   std::deque<std::uint32_t> dead_order_;

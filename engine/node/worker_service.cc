@@ -83,7 +83,6 @@ void WorkerService::SendFork(const WorkerPool::Fork& fork, const JobInfo& job) {
   packet.job = fork.key.job;
   packet.name = process.name;
   packet.environment = fork.key.environment;
-  packet.environment = fork.key.environment;
   packet.job_config = job.config;
   const int worker_end = pair->second.fd();
   forkserver->second->Send(packet, absl::MakeConstSpan(&worker_end, 1));
@@ -135,8 +134,9 @@ void WorkerService::HandlePacket(ControlPacket& packet) {
 }
 
 void WorkerService::HandleExited(const Exited& exited) {
-  const Process* process = processes_->table().Find(exited.serial);
+  Process* process = processes_->table().Find(exited.serial);
   if (process == nullptr) return;
+  process->status = exited.status;
   std::string cause = DescribeDeath(processes_->IdOf(exited.serial), *process, exited.status);
   if (!process->ready && !process->last_words.empty()) cause += "; it wrote last:\n" + process->last_words;
   processes_->End(exited.serial, cause);

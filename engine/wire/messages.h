@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ inline constexpr std::uint32_t kMaxInlineValue = 100 * 1024;
   /* placement groups */ X(GroupCreate) X(GroupCreated) X(GroupRemove) X(GroupQuery) X(GroupReply)                    \
   /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
       X(FlushOutput) X(FlushNode) X(NodeFlushed) X(OutputFlushed)                                                     \
+      X(StateRequest) X(StateReply) X(StateCollect) X(StateCollected) X(StateQuery) X(StateReport)                     \
       X(NodeJoin) X(NodeWelcome) X(NodePeers) X(NodeLeave) X(Shutdown) X(JobExit)
 
 enum class MessageType : std::uint16_t {
@@ -281,7 +283,8 @@ struct ActorReady {  // worker -> head: __init__ returned, or raised (pickled ex
   ActorId actor;
   std::uint32_t incarnation = 0;
   std::string error;
-  RAY_ENGINE_MESSAGE(ActorReady, actor, incarnation, error)
+  std::uint32_t pid = 0;
+  RAY_ENGINE_MESSAGE(ActorReady, actor, incarnation, error, pid)
 };
 struct ActorWatch { ActorId actor; RAY_ENGINE_MESSAGE(ActorWatch, actor) };  // caller -> head: answered by ActorUpdate, now and at each change
 struct ActorUpdate {
@@ -387,9 +390,10 @@ struct ClusterReply { std::uint64_t token = 0; std::vector<NodeInfo> nodes; RAY_
 
 struct JobStart {  // driver -> head
   std::uint64_t token = 0;
+  std::uint32_t pid = 0;
   std::string entrypoint, name_space, config;  // config: pickled job settings for workers (sys.path, cwd, ...)
   bool log_to_driver = true;
-  RAY_ENGINE_MESSAGE(JobStart, token, entrypoint, name_space, config, log_to_driver)
+  RAY_ENGINE_MESSAGE(JobStart, token, pid, entrypoint, name_space, config, log_to_driver)
 };
 struct JobStarted { std::uint64_t token = 0; JobId job; RAY_ENGINE_MESSAGE(JobStarted, token, job) };
 struct DriverLine {  // worker output or a warning -> head -> driver of the job
@@ -404,6 +408,98 @@ struct FlushOutput { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(FlushOutput, to
 struct FlushNode { std::uint64_t round = 0; RAY_ENGINE_MESSAGE(FlushNode, round) };
 struct NodeFlushed { std::uint64_t round = 0; RAY_ENGINE_MESSAGE(NodeFlushed, round) };
 struct OutputFlushed { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(OutputFlushed, token) };
+
+// ---- state, for people ---------------------------------------------------------------------------------------------
+
+struct ActorInfo {
+  ActorId actor;
+  JobId job;
+  PlacementGroupId group;
+  ActorState state{};
+  bool detached = false;
+  std::string class_name, name, name_space, cause;  // cause: of its death
+  std::uint32_t restarts = 0, pid = 0;              // pid 0: it does not run
+  ProcessId process;
+  NodeId node;
+  ResourceSet resources;  // it holds while it lives
+  template <class A>
+  void Fields(A& a) { a(actor, job, group, state, detached, class_name, name, name_space, cause, restarts, pid, process, node, resources); }
+};
+struct JobSummary {
+  JobId job;
+  std::string entrypoint, name_space;
+  ProcessId driver;
+  std::uint32_t pid = 0;
+  std::int64_t started_ms = 0, ended_ms = 0;  // since 1970; ended 0: it runs
+  template <class A>
+  void Fields(A& a) { a(job, entrypoint, name_space, driver, pid, started_ms, ended_ms); }
+};
+struct WorkerInfo {  // or driver
+  ProcessId process;
+  WorkerId worker;
+  NodeId node;
+  JobId job;
+  std::uint32_t pid = 0;
+  bool driver = false, alive = false;
+  enum Exit : std::uint8_t { kNone = 0, kBySystem = 1, kByUser = 2, kError = 3 };
+  Exit exit = kNone;
+  std::string cause;  // of its death
+  template <class A>
+  void Fields(A& a) { a(process, worker, node, job, pid, driver, alive, exit, cause); }
+};
+struct TaskInfo {
+  enum State : std::uint8_t { kWaitsForArgs = 0, kWaitsForWorker = 1, kPushed = 2, kRunning = 3, kFinished = 4, kFailed = 5 };
+  TaskId task, parent;
+  JobId job;
+  ActorId actor;  // kind kActorMethod
+  std::string name;
+  State state{};
+  std::uint32_t attempt = 0;
+  ProcessId owner, process;  // process: where it runs or ran
+  std::string error;         // kFailed, if the engine says why
+  template <class A>
+  void Fields(A& a) { a(task, parent, job, actor, name, state, attempt, owner, process, error); }
+};
+struct ReferenceInfo {  // what one process holds of one object
+  ObjectId object;
+  ProcessId holder, owner;
+  std::uint64_t size = 0;  // bytes of the value, where the holder knows them
+  bool ready = false, stored = false, actor_handle = false;
+  std::uint32_t local = 0;      // references of the program
+  std::uint32_t submitted = 0;  // in arguments of tasks that have not ended
+  std::uint32_t contained = 0;  // in values that this process owns or has read
+  std::uint32_t borrowers = 0;  // other processes; the owner knows them
+  template <class A>
+  void Fields(A& a) { a(object, holder, owner, size, ready, stored, actor_handle, local, submitted, contained, borrowers); }
+};
+enum class StateKind : std::uint8_t { kActors = 0, kJobs = 1, kWorkers = 2, kTasks = 3, kReferences = 4 };
+struct StateRows {  // of one kind
+  std::vector<ActorInfo> actors;
+  std::vector<JobSummary> jobs;
+  std::vector<WorkerInfo> workers;
+  std::vector<TaskInfo> tasks;
+  std::vector<ReferenceInfo> references;
+  template <class A>
+  void Fields(A& a) { a(actors, jobs, workers, tasks, references); }
+
+  // Adds what was collected elsewhere: workers, tasks, references.
+  void Append(StateRows more) {
+    const auto append = [](auto* all, auto& some) {
+      all->insert(all->end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
+    };
+    append(&workers, more.workers);
+    append(&tasks, more.tasks);
+    append(&references, more.references);
+  }
+};
+struct StateRequest { std::uint64_t token = 0; StateKind kind{}; RAY_ENGINE_MESSAGE(StateRequest, token, kind) };    // -> head
+struct StateReply { std::uint64_t token = 0; StateRows rows; RAY_ENGINE_MESSAGE(StateReply, token, rows) };
+struct StateCollect { std::uint64_t round = 0; StateKind kind{}; RAY_ENGINE_MESSAGE(StateCollect, round, kind) };    // head -> engines
+struct StateCollected { std::uint64_t round = 0; StateRows rows; RAY_ENGINE_MESSAGE(StateCollected, round, rows) };
+struct StateQuery { std::uint64_t round = 0; StateKind kind{}; RAY_ENGINE_MESSAGE(StateQuery, round, kind) };        // engine -> its processes
+struct StateReport { std::uint64_t round = 0; StateRows rows; RAY_ENGINE_MESSAGE(StateReport, round, rows) };
+
+// ---- nodes ---------------------------------------------------------------------------------------------------------
 
 struct NodeJoin { NodeInfo node; std::string fabric_address; RAY_ENGINE_MESSAGE(NodeJoin, node, fabric_address) };  // engine -> head
 struct NodeWelcome { std::uint32_t index = 0; RAY_ENGINE_MESSAGE(NodeWelcome, index) };

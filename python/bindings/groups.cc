@@ -39,6 +39,7 @@ nb::dict Describe(const GroupInfo& group) {
   info["id"] = nb::bytes(group.spec.id.Binary().data(), PlacementGroupId::kSize);
   info["name"] = group.spec.name;
   info["strategy"] = static_cast<int>(group.spec.strategy);
+  info["detached"] = group.spec.detached;
   info["state"] = static_cast<int>(group.state);
   info["bundles"] = bundles;
   info["nodes"] = nodes;

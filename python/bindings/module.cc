@@ -13,4 +13,5 @@ NB_MODULE(_core, module) {
   BindGroups(module);
   BindWorker(module);
   BindServices(module);
+  BindState(module);
 }

@@ -16,5 +16,6 @@ void BindCalls(nb::module_& module);
 void BindGroups(nb::module_& module);
 void BindWorker(nb::module_& module);
 void BindServices(nb::module_& module);
+void BindState(nb::module_& module);
 
 }  // namespace ray_engine::python

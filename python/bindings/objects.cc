@@ -29,9 +29,19 @@ ObjectRef::~ObjectRef() {
   if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Drop(entry_);
 }
 
+bool ObjectRef::SessionHasEnded() const {
+  return entry_ != nullptr && (session_ != current_session || session_->runtime == nullptr);
+}
+
 ObjectEntry* ObjectRef::Entry() const {
-  const bool ended = entry_ != nullptr && (session_ != current_session || session_->runtime == nullptr);
-  if (ended) RaiseSystemError("ReferenceError", "the reference belongs to a session that has ended", id_.Binary());
+  if (SessionHasEnded()) {
+    const std::string text = fmt::format(
+        "Ray object whose owner is unknown: {} belongs to a session that has ended. Ray objects whose owner is unknown "
+        "can be neither read nor passed on.",
+        id_.Hex());
+    PyErr_SetString(PyExc_ValueError, text.c_str());
+    throw nb::python_error();
+  }
   Runtime& runtime = TheRuntime();
   if (entry_ == nullptr) {
     entry_ = runtime.Adopt({id_, owner_});
@@ -218,7 +228,8 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
                            .c_str());
 }
 
-// What wait() was given: references, and generators by the references to their next items.
+// What wait() was given: references, and generators by the references to their next items. References of a session
+// that has ended never become ready, so they are left out as long as there are others.
 class Waitables {
  public:
   explicit Waitables(nb::handle refs) {
@@ -228,18 +239,34 @@ class Waitables {
     for (nb::handle ref : refs) {
       if (nb::isinstance<ObjectRefGenerator>(ref)) {
         next_items_.push_back(nb::cast<const ObjectRefGenerator&>(ref).Peek());
-        entries_.push_back(next_items_.back().Entry());
+        Add(next_items_.back());
       } else if (nb::isinstance<ObjectRef>(ref)) {
-        entries_.push_back(nb::cast<const ObjectRef&>(ref).Entry());
+        Add(nb::cast<const ObjectRef&>(ref));
       } else {
         RefuseWait("list containing ", ref);
       }
+      ++count_;
     }
+    if (entries_.empty() && lost_ != nullptr) lost_->Entry();  // raises
   }
   const std::vector<ObjectEntry*>& entries() const { return entries_; }
+  // Of an entry in what was given.
+  std::size_t PlaceOf(std::size_t entry) const { return places_[entry]; }
 
  private:
+  void Add(const ObjectRef& ref) {
+    if (ref.SessionHasEnded()) {
+      lost_ = &ref;
+      return;
+    }
+    entries_.push_back(ref.Entry());
+    places_.push_back(count_);
+  }
+
   std::vector<ObjectEntry*> entries_;
+  std::vector<std::size_t> places_;
+  std::size_t count_ = 0;
+  const ObjectRef* lost_ = nullptr;
   std::deque<ObjectRef> next_items_;
 };
 
@@ -276,13 +303,17 @@ nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool fe
   const std::vector<ObjectEntry*>& entries = waitables.entries();
   if (entries.empty()) return nb::make_tuple(nb::list(), nb::list());
   CheckWait(refs, entries, wanted, timeout);
-  const auto num_returns = static_cast<std::size_t>(wanted);
+  const auto num_returns = std::min(static_cast<std::size_t>(wanted), entries.size());
   const std::int64_t deadline = Deadline(timeout);
   if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
   const std::vector<bool> chosen = ChooseReady(entries, num_returns, fetch_local, deadline);
   const nb::list list = nb::borrow<nb::list>(refs);
   nb::list ready, rest;
-  for (std::size_t i = 0; i < entries.size(); ++i) (chosen[i] ? ready : rest).append(list[i]);
+  std::size_t entry = 0;
+  for (std::size_t i = 0; i < nb::len(list); ++i) {
+    const bool known = entry < entries.size() && waitables.PlaceOf(entry) == i;
+    (known && chosen[entry++] ? ready : rest).append(list[i]);
+  }
   return nb::make_tuple(ready, rest);
 }
 

@@ -1,6 +1,7 @@
 // What programs ask the head for: jobs, definitions, the nodes, the key-value table.
 
 #include <nanobind/stl/string.h>
+#include <unistd.h>
 
 #include "engine/base/content_hash.h"
 #include "python/bindings/module.h"
@@ -13,7 +14,8 @@ std::string Text(nb::bytes bytes) { return {bytes.c_str(), bytes.size()}; }
 nb::bytes Bytes(const std::string& text) { return nb::bytes(text.data(), text.size()); }
 
 nb::bytes StartJob(const std::string& entrypoint, const std::string& name_space, nb::bytes config, bool log_to_driver) {
-  const JobStarted started = CallHead<JobStarted>(JobStart{0, entrypoint, name_space, Text(config), log_to_driver});
+  const JobStarted started = CallHead<JobStarted>(
+      JobStart{0, static_cast<std::uint32_t>(getpid()), entrypoint, name_space, Text(config), log_to_driver});
   TheRuntime().set_job(started.job);
   return nb::bytes(started.job.Binary().data(), JobId::kSize);
 }

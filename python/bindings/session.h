@@ -86,6 +86,7 @@ class ObjectRef {
 
   const ObjectId& id() const { return id_; }
   ProcessId owner() const { return owner_; }
+  bool SessionHasEnded() const;
   // The entry; an id alone is looked up with its owner. Raises if its session has ended.
   ObjectEntry* Entry() const;
 

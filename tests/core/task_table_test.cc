@@ -7,6 +7,8 @@
 namespace ray_engine {
 namespace {
 
+constexpr ProcessId kWorker{0, 7};
+
 class TaskTableTest : public CoreFixture {
  protected:
   // Resolves the arguments; `done_` counts the calls back.
@@ -127,24 +129,24 @@ TEST_F(TaskTableTest, ALongChainOfFailuresNeedsNoDeepStack) {
 TEST_F(TaskTableTest, EachPushHasASerialOfItsOwn) {
   TaskRecord* first = Build(1, &options_);
   TaskRecord* second = Build(2, &options_);
-  tasks_.BeginAttempt(first, LeaseId{7});
-  tasks_.BeginAttempt(second);
+  tasks_.BeginAttempt(first, kWorker, LeaseId{7});
+  tasks_.BeginAttempt(second, kWorker);
   const std::uint32_t before = first->attempt;
   EXPECT_EQ(HeaderOf(first->payload).lease, LeaseId{7});
   EXPECT_EQ(HeaderOf(first->payload).attempt, before);
   EXPECT_NE(second->attempt, before);
-  tasks_.BeginAttempt(first);
+  tasks_.BeginAttempt(first, kWorker);
   EXPECT_NE(first->attempt, before);
   for (TaskRecord* record : {first, second}) tasks_.Finish(record, {InlineValue("")});
 }
 
 TEST_F(TaskTableTest, OnlyTheLastAttemptBringsAResult) {
   TaskRecord* record = Build(1, &options_);
-  tasks_.BeginAttempt(record);
+  tasks_.BeginAttempt(record, kWorker);
   DoneHeader done, read;
   done.slot = record->slot;
   done.attempt = record->attempt;
-  tasks_.BeginAttempt(record);
+  tasks_.BeginAttempt(record, kWorker);
   WireValue stale = InlineValue("stale");
   const ProcessId owner{0, 2};
   stale.refs = {{NumberedId<ObjectId>(100), owner}};
@@ -187,6 +189,38 @@ TEST_F(TaskTableTest, TasksAreFoundById) {
   EXPECT_EQ(tasks_.FindById(Task(2)), nullptr);
   tasks_.Finish(record, {InlineValue("")});
   EXPECT_EQ(tasks_.FindById(Task(1)), nullptr);
+}
+
+TEST_F(TaskTableTest, ReportsWhatLivesAndTheLatestEnds) {
+  options_.name = "f";
+  TaskRecord* waiting = Build(1, &options_);
+  TaskRecord* pushed = Build(2, &options_);
+  TaskRecord* failing = Build(3, &options_);
+  tasks_.BeginAttempt(pushed, kWorker);
+  tasks_.BeginAttempt(failing, kWorker);
+  tasks_.FinishWithError(failing, SystemError("WorkerCrashedError", "gone"));
+  std::vector<TaskInfo> report = tasks_.Report();
+  ASSERT_EQ(report.size(), 3u);
+  EXPECT_EQ(report[0].state, TaskInfo::kFailed);
+  EXPECT_EQ(report[0].process, kWorker);
+  EXPECT_EQ(report[0].error, SystemErrorBytes("WorkerCrashedError", "gone"));
+  EXPECT_EQ(report[1].state, TaskInfo::kWaitsForWorker);
+  EXPECT_TRUE(report[1].process.IsNil());
+  EXPECT_EQ(report[2].state, TaskInfo::kPushed);
+  EXPECT_EQ(report[2].name, "f");
+  tasks_.Finish(pushed, {});
+  tasks_.Finish(waiting, {});
+  report = tasks_.Report();
+  ASSERT_EQ(report.size(), 3u);
+  EXPECT_EQ(report[1].state, TaskInfo::kFinished);
+}
+
+TEST_F(TaskTableTest, RemembersOnlyTheLatest) {
+  for (std::uint32_t i = 1; i <= TaskHistory::kCapacity + 5; ++i) tasks_.Finish(Build(i, &options_), {});
+  const std::vector<TaskInfo> report = tasks_.Report();
+  EXPECT_EQ(report.size(), TaskHistory::kCapacity);
+  const auto is_first = [](const TaskInfo& info) { return info.task == Task(1); };
+  EXPECT_TRUE(std::none_of(report.begin(), report.end(), is_first));
 }
 
 }  // namespace

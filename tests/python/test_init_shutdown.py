@@ -90,12 +90,23 @@ def test_functions_and_classes_outlive_a_session(start):
 
 def test_references_of_an_ended_session_are_refused(start):
     start(num_cpus=1)
-    old = ray.put(1)
-    for _ in range(2):
-        ray.shutdown()
-        start(num_cpus=1)
-        with pytest.raises(Exception):  # noqa: B017  (Ray names no class for it)
-            ray.get(old, timeout=5)
+    old = ray.put("old")
+    ray.shutdown()
+    start(num_cpus=1)
+    new = ray.put("new")
+
+    @ray.remote
+    def takes(value):
+        return value
+
+    with pytest.raises(ValueError, match="owner is unknown.*belongs to a session that has ended"):
+        ray.get(old)
+    for argument in (old, [old]):
+        with pytest.raises(ValueError, match="owner is unknown"):
+            takes.remote(argument)
+    assert ray.wait([old, new], num_returns=2) == ([new], [old])
+    with pytest.raises(ValueError, match="owner is unknown"):
+        ray.wait([old])
 
 
 def test_handles_of_an_ended_session_are_refused(start):

@@ -43,3 +43,12 @@ def test_not_initialized_without_init():
     assert not ray.is_initialized()
     with pytest.raises(ray.exceptions.RaySystemError, match="ray.init"):
         ray.nodes()
+
+
+def test_a_function_keeps_its_name_when_a_module_of_that_name_is_imported():
+    code = (
+        "from ray_engine._private import alias; alias.install(); import ray\n"
+        "from ray.util.placement_group import PlacementGroup\n"
+        "assert callable(ray.util.placement_group) and ray.util is __import__('ray_engine.util').util"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

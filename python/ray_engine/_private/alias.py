@@ -33,6 +33,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         # The import system has just given the module the alias's spec; it keeps its own.
         module.__spec__ = module.__spec__.loader_state
+        _name_all()  # its parts too: importing one later would put the module in the place of what the package calls so
 
 
 def _real(fullname: str) -> str:
@@ -44,6 +45,11 @@ def install():
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     sys.modules[_NAME] = package
+    _name_all()
+
+
+def _name_all():
+    """Gives every module of the package that is loaded its second name."""
     for name, module in list(sys.modules.items()):
         if name.startswith(_PACKAGE + "."):
             sys.modules.setdefault(_NAME + name[len(_PACKAGE) :], module)

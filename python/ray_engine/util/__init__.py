@@ -32,11 +32,11 @@ __all__ = [
     "remove_placement_group",
 ]
 
-_LAZY = ("queue", "scheduling_strategies")
+_LAZY = ("queue", "scheduling_strategies", "state")
 _NOT_YET = frozenset({
     "accelerators", "as_completed", "collective", "dask", "iter",
     "joblib", "map_unordered", "metrics", "multiprocessing", "pdb",
-    "ray_debugpy", "rpdb", "spark", "state", "tracing",
+    "ray_debugpy", "rpdb", "spark", "tracing",
 })  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from ray_engine._private.ids import PlacementGroupID
 from ray_engine._private.placement import group_of_task
 from ray_engine._private.session import session
 
-_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 _STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
 _NODE_LABEL = "ray.io/node-id"
 
@@ -116,7 +116,7 @@ def placement_group(
         name=name or "",
         namespace=session.namespace,
         detached=lifetime == "detached",
-        strategy=_STRATEGIES.index(strategy),
+        strategy=VALID_PLACEMENT_GROUP_STRATEGIES.index(strategy),
         bundles=list(zip(bundles, selectors, strict=True)),
         bound_to_process=bool(task.get("actor_id")),
     )
@@ -132,8 +132,8 @@ def _strategy(strategy, topology_strategy) -> str:
             raise ValueError(f"topology_strategy knows the label {_NODE_LABEL!r} only, got {topology_strategy}.")
         strategy = topology_strategy[_NODE_LABEL]
     strategy = strategy or "PACK"
-    if strategy not in _STRATEGIES:
-        raise ValueError(f"Invalid strategy {strategy}; valid ones are {', '.join(_STRATEGIES)}.")
+    if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
+        raise ValueError(f"Invalid strategy {strategy}; valid ones are {', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}.")
     return strategy
 
 
@@ -213,7 +213,7 @@ def _table_row(group) -> dict:
         "name": group["name"],
         "bundles": dict(enumerate(group["bundles"])),
         "bundles_to_node_id": dict(enumerate(group["nodes"])),
-        "strategy": _STRATEGIES[group["strategy"]],
+        "strategy": VALID_PLACEMENT_GROUP_STRATEGIES[group["strategy"]],
         "state": _STATES[group["state"]],
         "stats": {},
     }

@@ -22,10 +22,42 @@ class _Node:
         return _own_node()["NodeManagerAddress"]
 
 
+class _CoreWorker:
+    """`global_worker.core_worker`: what this process holds, as the engine counts it."""
+
+    def get_all_reference_counts(self):
+        from ray_engine import _core
+
+        return {
+            row["object_id"].encode(): {"local": row["local"], "submitted": row["submitted"]}
+            for row in _core.own_references()
+            if not row["actor_handle"] and (row["local"] or row["submitted"])
+        }
+
+    def object_exists(self, ref, memory_store_only=False):
+        from ray.util.state import list_objects
+
+        return any(row.is_stored for row in list_objects(filters=[("object_id", "=", ref.hex())]))
+
+    def get_pending_children_task_ids(self, parent):
+        from ray.util.state import list_tasks
+
+        children = list_tasks(filters=[("parent_task_id", "=", parent.hex())], limit=10_000)
+        return [ray.TaskID.from_hex(task.task_id) for task in children if task.state not in ("FINISHED", "FAILED")]
+
+    def __getattr__(self, name):
+        from ray_conformance.stubs import Missing
+
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Missing(f"ray._private.worker.global_worker.core_worker.{name}")
+
+
 class _Worker:
     """`global_worker`: identity of this process. What only Ray has is served as missing."""
 
     node = _Node()
+    core_worker = _CoreWorker()
 
     @property
     def connected(self):

@@ -1,0 +1,32 @@
+// NodeState: what this node tells people about its processes, their tasks and the objects they hold.
+//
+// Answers StateCollect of the head. Tasks and references only the processes know, so every one of the node is asked.
+//
+// Loop-bound.
+
+#pragma once
+
+#include "engine/node/gather.h"
+#include "engine/node/processes.h"
+#include "engine/node/router.h"
+
+namespace ray_engine {
+
+class NodeState {
+ public:
+  // Registers its messages at the router. The pointers must outlive this.
+  NodeState(Router* router, Processes* processes, const NodeConfig* config);
+
+ private:
+  void HandleCollect(const StateCollect& collect);
+  void AskProcesses(const StateCollect& collect);
+  std::vector<WorkerInfo> Workers() const;
+  WorkerInfo Describe(const Process& process) const;
+
+  Router* router_;
+  Processes* processes_;
+  const NodeConfig* config_;
+  Gather<StateRows> reports_;
+};
+
+}  // namespace ray_engine

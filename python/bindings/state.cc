@@ -1,0 +1,112 @@
+// The state of the session, as rows for people: actors, jobs, workers, tasks, references. Python
+// (ray_engine/util/state) names it.
+
+#include <nanobind/stl/string.h>
+
+#include "python/bindings/module.h"
+#include "python/bindings/session.h"
+
+namespace ray_engine::python {
+namespace {
+
+StateRows Ask(StateKind kind) { return CallHead<StateReply>(StateRequest{0, kind}).rows; }
+
+template <class AnyId>
+std::string HexOf(const AnyId& id) {
+  return id.IsNil() ? std::string() : id.Hex();
+}
+std::string TextOf(ProcessId process) { return process.IsNil() ? std::string() : ToString(process); }
+
+nb::dict Row(const ActorInfo& actor) {
+  nb::dict row;
+  row["actor_id"] = actor.actor.Hex();
+  row["class_name"] = actor.class_name;
+  row["state"] = static_cast<int>(actor.state);
+  row["job_id"] = HexOf(actor.job);
+  row["name"] = actor.name;
+  row["ray_namespace"] = actor.name_space;
+  row["is_detached"] = actor.detached;
+  row["node_id"] = HexOf(actor.node);
+  row["pid"] = actor.pid;
+  row["placement_group_id"] = HexOf(actor.group);
+  row["num_restarts"] = actor.restarts;
+  row["death_cause"] = actor.cause;
+  row["required_resources"] = ToDict(actor.resources);
+  row["process"] = TextOf(actor.process);
+  return row;
+}
+
+nb::dict Row(const JobSummary& job) {
+  nb::dict row;
+  row["job_id"] = job.job.Hex();
+  row["entrypoint"] = job.entrypoint;
+  row["ray_namespace"] = job.name_space;
+  row["driver_pid"] = job.pid;
+  row["start_time_ms"] = job.started_ms;
+  row["end_time_ms"] = job.ended_ms;
+  return row;
+}
+
+nb::dict Row(const WorkerInfo& worker) {
+  nb::dict row;
+  row["worker_id"] = worker.worker.Hex();
+  row["is_driver"] = worker.driver;
+  row["is_alive"] = worker.alive;
+  row["node_id"] = HexOf(worker.node);
+  row["job_id"] = HexOf(worker.job);
+  row["pid"] = worker.pid;
+  row["exit"] = static_cast<int>(worker.exit);
+  row["exit_detail"] = worker.cause;
+  row["process"] = TextOf(worker.process);
+  return row;
+}
+
+nb::dict Row(const TaskInfo& task) {
+  nb::dict row;
+  row["task_id"] = task.task.Hex();
+  row["parent_task_id"] = HexOf(task.parent);
+  row["job_id"] = HexOf(task.job);
+  row["actor_id"] = HexOf(task.actor);
+  row["name"] = task.name;
+  row["state"] = static_cast<int>(task.state);
+  row["attempt_number"] = task.attempt;
+  row["process"] = TextOf(task.process);
+  row["error_message"] = nb::bytes(task.error.data(), task.error.size());
+  return row;
+}
+
+nb::dict Row(const ReferenceInfo& reference) {
+  nb::dict row;
+  row["object_id"] = reference.object.Hex();
+  row["process"] = TextOf(reference.holder);
+  row["owner"] = TextOf(reference.owner);
+  row["size"] = reference.size;
+  row["ready"] = reference.ready;
+  row["stored"] = reference.stored;
+  row["actor_handle"] = reference.actor_handle;
+  row["local"] = reference.local;
+  row["submitted"] = reference.submitted;
+  row["contained"] = reference.contained;
+  row["borrowers"] = reference.borrowers;
+  return row;
+}
+
+template <class Rows>
+nb::list ToList(const Rows& rows) {
+  nb::list list;
+  for (const auto& row : rows) list.append(Row(row));
+  return list;
+}
+
+}  // namespace
+
+void BindState(nb::module_& module) {
+  module.def("actor_rows", [] { return ToList(Ask(StateKind::kActors).actors); });
+  module.def("job_rows", [] { return ToList(Ask(StateKind::kJobs).jobs); });
+  module.def("worker_rows", [] { return ToList(Ask(StateKind::kWorkers).workers); });
+  module.def("reference_rows", [] { return ToList(Ask(StateKind::kReferences).references); });
+  module.def("own_references", [] { return ToList(TheRuntime().References()); });
+  module.def("task_rows", [] { return ToList(Ask(StateKind::kTasks).tasks); });
+}
+
+}  // namespace ray_engine::python

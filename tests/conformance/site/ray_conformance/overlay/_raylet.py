@@ -1,0 +1,3 @@
+"""`ray._raylet`: the names in it that are public elsewhere."""
+
+from ray import ObjectRef, ObjectRefGenerator  # noqa: F401

@@ -1,0 +1,1 @@
+"""`ray.experimental`, where the engine has no part of that name."""

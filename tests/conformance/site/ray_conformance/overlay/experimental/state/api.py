@@ -1,0 +1,3 @@
+"""The former place of `ray.util.state`."""
+
+from ray.util.state import *  # noqa: F403
