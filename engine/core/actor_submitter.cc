@@ -75,12 +75,7 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
     tasks_->FinishWithError(record, DeathError(*line));
     return;
   }
-  if (record->unresolved.empty() && line->waiting.empty() && line->channel != nullptr) {  // the fast path
-    tasks_->BeginAttempt(record, line->channel->peer());
-    line->sent.push_back(record);
-    line->channel->Send(MessageType::kPushTask, record->payload, false);
-    return;
-  }
+  if (MayGo(*line, *record)) return Push(line, record);  // the fast path
   line->waiting.push_back(record);
   Watch(line);
   if (record->unresolved.empty()) return SendReady(line);
@@ -88,18 +83,37 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
     if (failed != nullptr) {
       Remove(ready, &line->waiting);
       tasks_->FinishWithErrorOf(ready, failed);
+    } else if (MayGo(*line, *ready)) {
+      Remove(ready, &line->waiting);
+      return Push(line, ready);
     }
     SendReady(line);
   });
 }
 
+// Now, not waiting for others.
+bool ActorSubmitter::MayGo(const ActorLine& line, const TaskRecord& record) {
+  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || record.options->out_of_order);
+}
+
+void ActorSubmitter::Push(ActorLine* line, TaskRecord* record) {
+  tasks_->BeginAttempt(record, line->channel->peer());
+  line->sent.push_back(record);
+  line->channel->Send(MessageType::kPushTask, record->payload, false);
+}
+
 void ActorSubmitter::SendReady(ActorLine* line) {
-  while (line->channel != nullptr && !line->waiting.empty() && line->waiting.front()->unresolved.empty()) {
-    TaskRecord* record = line->waiting.front();
-    line->waiting.pop_front();
-    tasks_->BeginAttempt(record, line->channel->peer());
-    line->sent.push_back(record);
-    line->channel->Send(MessageType::kPushTask, record->payload, false);
+  auto next = line->waiting.begin();
+  while (line->channel != nullptr && next != line->waiting.end()) {
+    TaskRecord* record = *next;
+    if (record->unresolved.empty()) {
+      next = line->waiting.erase(next);
+      Push(line, record);
+    } else if (record->options->out_of_order) {
+      ++next;
+    } else {
+      return;
+    }
   }
 }
 
@@ -110,7 +124,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
     if (record->retries_left > 0) --record->retries_left;
-    line->waiting.push_back(record);
+    line->waiting.push_front(record);  // those behind it may wait for its result
     SendReady(line);
     return;
   }

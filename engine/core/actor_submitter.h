@@ -1,7 +1,8 @@
 // ActorSubmitter: actors as their callers see them.
 //
 // Calls go from caller to actor directly, in submission order per caller: a call whose arguments are not there yet
-// holds back those behind it. Until the actor is alive they wait here. The head tells every state change (ActorUpdate).
+// holds back those behind it, unless the actor takes its calls in any order (out_of_order). Until the actor is alive
+// they wait here. The head tells every state change (ActorUpdate).
 // The process that created an actor also keeps what its constructor needs, and tells the head when the last handle is
 // gone.
 //
@@ -26,7 +27,7 @@ struct ActorLine {
   ActorUpdate last;  // state kPending until the head has spoken
   bool watching = false;
   Channel* channel = nullptr;                // kAlive
-  std::deque<TaskRecord*> waiting;           // not sent: actor not alive, or arguments missing in front
+  std::deque<TaskRecord*> waiting;           // not sent: actor not alive, or arguments missing
   std::deque<TaskRecord*> sent;              // in order, not ended
   ObjectEntry* handle = nullptr;             // counts the handles; not held here
   std::vector<ObjectEntry*> creation_holds;  // what the constructor's arguments mention; creator only
@@ -59,6 +60,8 @@ class ActorSubmitter {
   void ForgetHandle(const ObjectId& object) { by_handle_.erase(object); }
 
  private:
+  static bool MayGo(const ActorLine& line, const TaskRecord& record);
+  void Push(ActorLine* line, TaskRecord* record);
   void SendReady(ActorLine* line);
   void FailCreation(ActorLine* line, const ObjectEntry* failed);
   void FailAll(ActorLine* line);

@@ -64,6 +64,7 @@ void Executor::Finished(ExecTask* task) {
   done->actor.reset();
   done->cancelled = false;
   done->interruptible = true;
+  done->leaving = false;
   done->consumed = 0;
   pool_.push_back(std::move(done));
 }
@@ -116,6 +117,10 @@ ExecTask* Executor::Cancel(const TaskId& id) {
   queue_.erase(queued);
   sender_->To(owner)->Send(MessageType::kTaskDone, payload, true);
   return nullptr;
+}
+
+bool Executor::AnyLeaving() const {
+  return std::any_of(running_.begin(), running_.end(), [](const auto& task) { return task->leaving; });
 }
 
 bool Executor::IsRunning(const TaskId& id) const {

@@ -31,6 +31,7 @@ struct ExecTask {
   Nanoseconds started_at{0};
   bool cancelled = false;      // while it was running
   bool interruptible = true;   // until its user code has returned
+  bool leaving = false;        // it has asked for the end of the process; written by its own thread
   std::uint32_t consumed = 0;  // of the items it has yielded
 };
 
@@ -54,6 +55,8 @@ class Executor {
   // Finished().
   ExecTask* Start(Nanoseconds now, int group = kAnyGroup);
   bool HasGroups() const { return has_groups_; }
+  // A task that has asked for the end of the process has not ended itself.
+  bool AnyLeaving() const;
   void Finished(ExecTask* task);
 
   // Gives back every normal task that has not started.

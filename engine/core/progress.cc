@@ -289,6 +289,8 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kStartActor:
       return with(StartActor{}, [&](const auto& m) { executor_->On(m); });
+    case MessageType::kActorKill:
+      return OnToldToLeave();
     case MessageType::kActorUpdate:
       return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
     case MessageType::kStoreCreated:
@@ -392,6 +394,16 @@ void Runtime::OnShutdown(const Shutdown& message) {
       executor_->HasWork() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
   if (idle_only && needed) return peers_->SendToEngine(Ready{static_cast<std::uint32_t>(getpid())});
   End(message.reason);
+}
+
+// The actor of this process is not needed any more, or has said that it leaves. Its last acts may not take for ever.
+void Runtime::OnToldToLeave() {
+  leaving_ = true;
+  waiters_cv_.notify_all();
+  std::thread([grace = exit_grace_.load()] {
+    std::this_thread::sleep_for(grace);
+    _exit(1);
+  }).detach();
 }
 
 void Runtime::End(const std::string& reason) {

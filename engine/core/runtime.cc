@@ -29,6 +29,8 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.captures_children);
   Append(&key, options.max_calls);
   Append(&key, options.concurrency_group);
+  Append(&key, options.out_of_order);
+  Append(&key, options.max_pending);
   Append(&key, options.stream_limit);
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);
@@ -467,6 +469,12 @@ void Runtime::KillActor(const ActorId& actor, bool no_restart) {
   const std::lock_guard lock(mutex_);
   peers_->SendToHead(ActorKill{actor, no_restart, ""});
   actors_->OnKillSent(actor);
+}
+
+bool Runtime::IsFull(const ActorId& actor, std::uint32_t max_pending) {
+  const std::lock_guard lock(mutex_);
+  const ActorLine* line = actors_->Line(actor);
+  return line->waiting.size() + line->sent.size() >= max_pending;
 }
 
 ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {

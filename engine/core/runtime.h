@@ -142,6 +142,8 @@ class Runtime : private Ownership::Listener {
   ActorId NewActorId();
   void Cancel(ObjectEntry* entry, bool force, bool recursive);
   void KillActor(const ActorId& actor, bool no_restart);
+  // So many of this process's calls to the actor are under way.
+  bool IsFull(const ActorId& actor, std::uint32_t max_pending);
   ActorUpdate ActorStateOf(const ActorId& actor);
 
   // ---- streams -----------------------------------------------------------------------------------------------------
@@ -155,7 +157,8 @@ class Runtime : private Ownership::Listener {
 
   // ---- worker ------------------------------------------------------------------------------------------------------
 
-  // The next task (of the concurrency group); kInterrupted as above. kDisconnected: the worker shall end.
+  // The next task (of the concurrency group); kInterrupted as above. kDisconnected: the worker shall end. A process
+  // that leaves gets no more tasks, and ends once the tasks that asked for it have.
   WaitResult NextTask(ExecTask** task, int group);
   // Entries for the references among the task's arguments, in order: held until FinishTask.
   std::vector<ObjectEntry*> ReceiveArgs(const TaskView& view);
@@ -171,9 +174,15 @@ class Runtime : private Ownership::Listener {
   void SetMainThread(pthread_t thread) { main_thread_ = thread; }
   // The task goes on in another thread, which will finish it; this one may take the next.
   void Detach() { Context() = {}; }
-  // Ends every wait: the process has decided to end.
-  void EndProcess(const std::string& reason);
-  bool WasCancelled(ExecTask* task);
+  // The process has decided to end: it takes no further task, while waits go on working for what it has to do yet. The
+  // task that this thread runs, if any, will not be replied to: FinishUnanswered().
+  void Leave();
+  void FinishUnanswered(ExecTask* task, const std::vector<ObjectEntry*>& received);
+  // The session is over, or the engine gone.
+  bool HasEnded();
+  // For how long an actor that is not needed any more may go on with its own end before the process is ended.
+  void set_exit_grace(std::chrono::milliseconds grace) { exit_grace_ = grace; }
+  bool WasCancelled(const ExecTask* task);
   // No interrupt will be sent for the task from now on; true if one was.
   bool EndInterrupts(ExecTask* task);
 
@@ -244,6 +253,7 @@ class Runtime : private Ownership::Listener {
   void End(const std::string& reason);
   bool EngineGone() const;
   void OnShutdown(const Shutdown& message);
+  void OnToldToLeave();
   void OnCancel(ProcessId from, const CancelTask& message);
   void CancelRecord(TaskRecord* record, bool force, bool recursive);
   void CancelChildren(const TaskId& parent, bool force);
@@ -288,6 +298,8 @@ class Runtime : private Ownership::Listener {
   bool progressing_ = false;  // some thread has the role
   bool ended_ = false;
   std::string end_reason_;
+  bool leaving_ = false;  // this process has decided to end, or has been told to
+  std::atomic<std::chrono::milliseconds> exit_grace_{std::chrono::milliseconds(30'000)};
 
   std::unique_ptr<Peers> peers_;
   FrameJoiner joiner_;

@@ -11,8 +11,9 @@ namespace ray_engine {
 WaitResult Runtime::NextTask(ExecTask** task, int group) {
   std::unique_lock lock(mutex_);
   const WaitResult result = WaitFor(
-      lock, [&] { return executor_->HasWork(group); }, kNever);
+      lock, [&] { return leaving_ ? !executor_->AnyLeaving() : executor_->HasWork(group); }, kNever);
   if (result != WaitResult::kReady) return result;
+  if (leaving_) return WaitResult::kDisconnected;
   *task = executor_->Start(Nanoseconds(NowNs()), group);
   Context() = {*task, (*task)->header.task, 0};
   std::memcpy(job_.data(), (*task)->header.task.data() + TaskId::kSize - JobId::kSize, JobId::kSize);
@@ -95,13 +96,29 @@ void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std
   Unpark();
 }
 
-void Runtime::EndProcess(const std::string& reason) {
+void Runtime::Leave() {
   const std::lock_guard lock(mutex_);
-  End(reason);
+  leaving_ = true;
+  if (Context().task != nullptr) Context().task->leaving = true;
+  waiters_cv_.notify_all();
   WakeSleeper(sleeper_.block());
 }
 
-bool Runtime::WasCancelled(ExecTask* task) {
+void Runtime::FinishUnanswered(ExecTask* task, const std::vector<ObjectEntry*>& received) {
+  const std::lock_guard lock(mutex_);
+  ownership_->CloseScope(received);
+  executor_->Finished(task);
+  Context() = {};
+  waiters_cv_.notify_all();
+  WakeSleeper(sleeper_.block());
+}
+
+bool Runtime::HasEnded() {
+  const std::lock_guard lock(mutex_);
+  return ended_;
+}
+
+bool Runtime::WasCancelled(const ExecTask* task) {
   const std::lock_guard lock(mutex_);
   return task->cancelled;
 }

@@ -39,6 +39,8 @@ struct CallOptions {
   std::uint32_t stream_limit = 0;
   bool captures_children = false;
   std::uint8_t concurrency_group = 0;  // kActorMethod
+  bool out_of_order = false;           // kActorMethod: may overtake calls whose arguments are not there yet
+  std::uint32_t max_pending = 0;       // kActorMethod: refused beyond so many calls under way; 0: never
   std::uint32_t max_calls = 0;         // kNormal: the worker ends after so many; 0: never
   std::int32_t max_retries = 3;        // -1: for ever
   bool retry_exceptions = false;

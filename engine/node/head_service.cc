@@ -176,7 +176,7 @@ void HeadService::Do(const ActorDirectory::EndLease& end) {
       router_->Send(end.worker.Engine(), LeaseReturn{end.lease});
       break;
     case ActorDirectory::Ending::kExit:
-      router_->Send(end.worker, Shutdown{end.reason}, true);
+      router_->Send(end.worker, ActorKill{{}, true, end.reason, true}, true);
       break;
     case ActorDirectory::Ending::kKill:
       router_->Send(end.worker.Engine(), KillWorker{end.lease, end.reason});

@@ -261,6 +261,8 @@ class MethodCaller {
     call.name = method;
     SetReturns(options, &call);
     call.concurrency_group = Option<std::uint8_t>(options, "concurrency_group", 0);
+    call.out_of_order = Option<bool>(options, "out_of_order", false);
+    call.max_pending = Option<std::uint32_t>(options, "max_pending_calls", 0);
     call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
@@ -275,6 +277,7 @@ class MethodCaller {
                        actor_.actor().Binary());
     }
     arity_.Check(args, kwargs);
+    if (options_->max_pending > 0 && runtime.IsFull(actor_.actor(), options_->max_pending)) RefuseCall();
     CallArgs call_args;
     std::swap(call_args, ScratchArgs());
     EncodeArgs(args, kwargs, method_, name_, &call_args);
@@ -285,6 +288,13 @@ class MethodCaller {
   }
 
  private:
+  [[noreturn]] void RefuseCall() const {
+    RaiseSystemError("PendingCallsLimitExceeded",
+                     fmt::format("The call of {} was not submitted: {} calls to the actor are pending, as many as its "
+                                 "option max_pending_calls allows. Wait for some of their results first.",
+                                 method_, options_->max_pending));
+  }
+
   ActorRef actor_;
   Arity arity_;
   nb::object name_;

@@ -1,6 +1,7 @@
 // The worker's main loop: takes tasks from the runtime and runs them in this interpreter.
 
 #include <absl/container/flat_hash_map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include "python/bindings/module.h"
@@ -11,12 +12,26 @@ namespace {
 
 absl::flat_hash_map<FunctionId, PyObject*> functions;  // loaded definitions, for the life of the process
 PyObject* actor_instance = nullptr;                    // of this process
+ActorId actor_id;
 std::string actor_class_name, actor_name;
 std::uint32_t actor_restarts = 0;
 ResourceSet actor_resources;
 bool actor_captures_children = false;
-bool threads_by_group = false;  // of an actor with concurrency groups: each thread belongs to one
-int exit_code = 0;              // of the process, once a task has called sys.exit()
+bool threads_by_group = false;     // of an actor with concurrency groups: each thread belongs to one
+PyObject* current_call = nullptr;  // context variable: the Execution that a coroutine belongs to
+
+// How this process ends, once user code has asked for it.
+struct ProcessExit {
+  bool asked = false;
+  bool intended = false;  // an actor is not restarted, and its callers are told the cause
+  int code = 0;
+  std::string cause;
+} process_exit;
+
+void AskToExit(int code, bool intended, std::string cause) {
+  if (!process_exit.asked) process_exit = {true, intended, code, std::move(cause)};
+  TheRuntime().Leave();
+}
 
 nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
 
@@ -46,26 +61,27 @@ class Execution : public std::enable_shared_from_this<Execution> {
  public:
   explicit Execution(ExecTask* task) : task_(task), runtime_(TheRuntime()) {}
 
-  // Returns false if the process shall end.
-  bool Run() {
+  void Run() {
     try {
       if (!ParseTask(task_->payload, &view_)) RaiseSystemError("RaySystemError", "a task arrived malformed");
       received_ = runtime_.ReceiveArgs(view_);
       target_ = Target();
       if (!IsMethod()) SetCapture();
       DecodeArgs();
+      if (IsCreation() && task_->actor->spec.is_async) StartLoop();
       if (async_loop != nullptr && IsMethod()) return HandOver();
-      const nb::object result = Call();
+      const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
       if (IsStream()) YieldAll(result);
       Succeed(IsStream() ? nb::none() : result);
     } catch (nb::python_error& exception) {
-      if (exception.matches(PyExc_SystemExit)) return Exit(exception);
       Fail(exception);
     } catch (const std::exception& exception) {
       FailWith(MakeTextError(exception.what()));
     }
-    return true;
   }
+
+  // Null once it has ended.
+  ExecTask* task() const { return task_; }
 
  private:
   bool IsMethod() const { return task_->header.kind == TaskKind::kActorMethod; }
@@ -91,6 +107,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       case TaskKind::kNormal:
         return Definition(task_->header.function, hooks.load_function);
       case TaskKind::kActorCreation:
+        actor_id = task_->actor->spec.actor;
         actor_class_name = task_->actor->spec.class_name;
         actor_name = task_->actor->spec.name;
         actor_restarts = task_->actor->incarnation;
@@ -163,9 +180,10 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // ---- the end -----------------------------------------------------------------------------------------------------
 
   void Succeed(nb::object result) {
+    if (task_->leaving) return EndUnanswered();  // though user code may have swallowed what exit_actor() raised
     if (IsCreation()) {
       actor_instance = result.inc_ref().ptr();
-      StartActorThreads();
+      if (async_loop == nullptr) StartThreads();
       return Created("");
     }
     std::vector<EncodedValue> encoded;
@@ -177,8 +195,10 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   void Fail(nb::python_error& exception) {
-    const bool cancelled =
-        runtime_.WasCancelled(task_) && (exception.matches(PyExc_KeyboardInterrupt) || IsCancelledError(exception));
+    if (exception.matches(PyExc_SystemExit)) AskForExit(exception);
+    if (task_->leaving) return EndUnanswered();
+    const bool cancelled = !IsCreation() && (exception.matches(PyExc_KeyboardInterrupt) ||
+                                             (runtime_.WasCancelled(task_) && IsCancelledError(exception)));
     cancelled ? FailCancelled() : FailWith(MakeError(exception));
   }
 
@@ -206,13 +226,22 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   void Finish(DoneHeader::Outcome outcome, std::vector<ValuePieces> values) {
     DropPython();
+    ExecTask* task = std::exchange(task_, nullptr);
     const nb::gil_scoped_release release;
-    runtime_.FinishTask(task_, outcome, std::move(values), received_);
+    runtime_.FinishTask(task, outcome, std::move(values), received_);
   }
   void Created(const std::string& error) {
     DropPython();
+    ExecTask* task = std::exchange(task_, nullptr);
     const nb::gil_scoped_release release;
-    runtime_.FinishCreation(task_, error, received_);
+    runtime_.FinishCreation(task, error, received_);
+  }
+  // The task has ended the process; whoever waits for it learns that from the process's end.
+  void EndUnanswered() {
+    DropPython();
+    ExecTask* task = std::exchange(task_, nullptr);
+    const nb::gil_scoped_release release;
+    runtime_.FinishUnanswered(task, received_);
   }
   // Arguments must be gone before the reply: what they kept alive is no longer ours then.
   void DropPython() {
@@ -221,15 +250,13 @@ class Execution : public std::enable_shared_from_this<Execution> {
     keywords_.reset();
   }
 
-  // sys.exit() and exit_actor() end the process; whoever waits for this task learns it from the process's end.
-  bool Exit(nb::python_error& exception) {
-    if (IsMethod() || IsCreation()) {
-      const ActorId actor = ActorId::FromBinary(task_->header.task.Binary().substr(8));
-      runtime_.Post(kHead, ActorKill{actor, true, nb::cast<std::string>(nb::str(exception.value())), true});
-    }
-    const nb::object code = nb::getattr(exception.value(), "code", nb::none());
-    exit_code = code.is_none() ? 0 : nb::isinstance<nb::int_>(code) ? nb::cast<int>(code) : 1;
-    return false;
+  // sys.exit(0) is an intended end; with any other code, or none, the process counts as one that has failed.
+  void AskForExit(nb::python_error& exception) {
+    const nb::object given = nb::getattr(exception.value(), "code", nb::none());
+    const bool has_code = nb::isinstance<nb::int_>(given);
+    const int code = given.is_none() ? 0 : has_code ? nb::cast<int>(given) : 1;
+    AskToExit(code, has_code && code == 0, "it called sys.exit(0).");
+    task_->leaving = true;
   }
 
   // A cancellation that came as the task ended must not hit the next one.
@@ -240,10 +267,23 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   // ---- actors with coroutines or threads ---------------------------------------------------------------------------
 
-  bool HandOver() {
+  // To be called in the loop's thread: Call() in a context that knows this execution.
+  nb::object ContextualCall() {
+    const auto self = shared_from_this();
+    return nb::cpp_function([self] {
+      auto* held = new std::shared_ptr<Execution>(self);
+      const nb::capsule value(held, [](void* p) noexcept { delete static_cast<std::shared_ptr<Execution>*>(p); });
+      Py_XDECREF(PyContextVar_Set(current_call, value.ptr()));
+      return self->Call();
+    });
+  }
+
+  nb::object CallInLoop() { return nb::borrow(async_loop).attr("construct")(ContextualCall()); }
+
+  void HandOver() {
     runtime_.Detach();
     const auto self = shared_from_this();
-    const nb::object call = nb::cpp_function([self] { return self->Call(); });
+    const nb::object call = ContextualCall();
     const nb::object done =
         nb::cpp_function([self](nb::handle result, nb::handle error) { self->Complete(result, error); },
                          nb::arg("result").none(), nb::arg("error").none());
@@ -254,7 +294,6 @@ class Execution : public std::enable_shared_from_this<Execution> {
     }
     nb::borrow(async_loop)
         .attr("submit")(IdBytes(task_->header.task.Binary()), call, done, task_->header.concurrency_group, emit, wait);
-    return true;
   }
 
   void Complete(nb::handle result, nb::handle error) {
@@ -263,26 +302,22 @@ class Execution : public std::enable_shared_from_this<Execution> {
       PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
       throw nb::python_error();
     } catch (nb::python_error& exception) {
-      if (exception.matches(PyExc_SystemExit)) {
-        Exit(exception);
-        runtime_.EndProcess("the actor has ended itself");
-      } else {
-        Fail(exception);
-      }
+      Fail(exception);
     } catch (const std::exception& exception) {
       FailWith(MakeTextError(exception.what()));
     }
   }
 
-  void StartActorThreads() const {
+  void StartLoop() const {
     const ActorSpec& spec = task_->actor->spec;
-    if (spec.is_async) {
-      async_loop = nb::module_::import_("ray_engine._private.async_actor")
-                       .attr("AsyncActorLoop")(spec.max_concurrency, Groups(spec))
-                       .release()
-                       .ptr();
-      return;
-    }
+    async_loop = nb::module_::import_("ray_engine._private.async_actor")
+                     .attr("start")(spec.max_concurrency, Groups(spec))
+                     .release()
+                     .ptr();
+  }
+
+  void StartThreads() const {
+    const ActorSpec& spec = task_->actor->spec;
     const nb::object thread = nb::module_::import_("threading").attr("Thread");
     const nb::object loop = nb::module_::import_("ray_engine._core").attr("run_worker");
     const auto start = [&](std::uint32_t count, int group) {
@@ -355,10 +390,19 @@ class Execution : public std::enable_shared_from_this<Execution> {
   nb::dict keywords_ = nb::steal<nb::dict>(nb::handle());
 };
 
-// Runs in the main thread, and in the further threads of a threaded actor. Returns the exit code of the process.
-int RunWorker(int group) {
+// Tells the head that the actor ends because it wants to.
+void SayGoodbye() {
+  if (!process_exit.intended || actor_id.IsNil()) return;
+  const std::string cause = "The actor is dead because its worker process has ended as intended: " + process_exit.cause;
+  TheRuntime().Post(kHead, ActorKill{actor_id, true, cause, true});
+}
+
+// Runs in the main thread, and in the further threads of a threaded actor. Returns the exit code of a process that
+// leaves by its own decision, or because its actor is not needed any more; None if the session has ended.
+std::optional<int> RunWorker(int group) {
   Runtime& runtime = TheRuntime();
-  if (actor_instance == nullptr) runtime.SetMainThread(pthread_self());
+  const bool is_main = actor_instance == nullptr;
+  if (is_main) runtime.SetMainThread(pthread_self());
   while (true) {
     if (group == Executor::kAnyGroup && threads_by_group) group = 0;  // from the actor's creation on
     ExecTask* task = nullptr;
@@ -367,20 +411,48 @@ int RunWorker(int group) {
       const nb::gil_scoped_release release;
       result = runtime.NextTask(&task, group);
     }
-    if (result == WaitResult::kDisconnected) return exit_code;
-    if (result == WaitResult::kReady) {
-      if (std::make_shared<Execution>(task)->Run()) continue;
-      runtime.EndProcess("the actor has ended itself");
-      return exit_code;
-    }
-    if (PyErr_CheckSignals() != 0) PyErr_Clear();  // an interrupt that came too late for its task
+    if (result == WaitResult::kDisconnected) break;
+    if (result == WaitResult::kReady)
+      std::make_shared<Execution>(task)->Run();
+    else if (PyErr_CheckSignals() != 0)
+      PyErr_Clear();  // an interrupt that came too late for its task
   }
+  if (!is_main || runtime.HasEnded()) return std::nullopt;
+  SayGoodbye();
+  return process_exit.code;
+}
+
+// The task that the calling thread, or coroutine, belongs to.
+const ExecTask* RunningTask() {
+  if (const ExecTask* task = Runtime::Context().task) return task;
+  PyObject* value = nullptr;
+  if (current_call == nullptr || PyContextVar_Get(current_call, nullptr, &value) != 0 || value == nullptr)
+    return nullptr;
+  const nb::object held = nb::steal(value);
+  return (*static_cast<std::shared_ptr<Execution>*>(PyCapsule_GetPointer(value, nullptr)))->task();
+}
+
+// What a thread of an actor that runs no task may know.
+nb::dict ActorAlone() {
+  nb::dict task;
+  task["task_id"] = nb::none();
+  task["actor_id"] = IdBytes(actor_id.Binary());
+  task["job_id"] = IdBytes(actor_id.Binary().substr(12));
+  task["attempt"] = 0;
+  task["name"] = task["function_name"] = nb::none();
+  task["class_name"] = actor_class_name;
+  task["actor_name"] = actor_name;
+  task["restarts"] = actor_restarts;
+  task["resources"] = ToDict(actor_resources);
+  task["captures_children"] = actor_captures_children;
+  task["cancelled"] = false;
+  return task;
 }
 
 nb::object CurrentTask() {
-  const TaskContext& context = Runtime::Context();
-  if (context.task == nullptr) return nb::none();
-  const TaskHeader& header = context.task->header;
+  const ExecTask* running = RunningTask();
+  if (running == nullptr) return actor_id.IsNil() ? nb::object(nb::none()) : nb::object(ActorAlone());
+  const TaskHeader& header = running->header;
   nb::dict task;
   const bool is_actor = header.kind != TaskKind::kNormal;
   task["task_id"] = IdBytes(header.task.Binary());
@@ -388,7 +460,7 @@ nb::object CurrentTask() {
   task["job_id"] = IdBytes(header.task.Binary().substr(20));
   task["attempt"] = header.attempt;
   TaskView view;
-  ParseTask(context.task->payload, &view);
+  ParseTask(running->payload, &view);
   task["name"] = std::string(view.name);
   task["function_name"] = is_actor ? actor_class_name + "." + std::string(view.name) : std::string(view.name);
   task["class_name"] = is_actor ? actor_class_name : std::string();
@@ -398,7 +470,7 @@ nb::object CurrentTask() {
   if (!is_actor) Reader(view.resources)(resources);
   task["resources"] = ToDict(resources);
   task["captures_children"] = is_actor ? actor_captures_children : header.captures_children;
-  task["cancelled"] = TheRuntime().WasCancelled(context.task);
+  task["cancelled"] = TheRuntime().WasCancelled(running);
   return task;
 }
 
@@ -412,7 +484,11 @@ void CancelMethod(const TaskId& task) {
 
 void BindWorker(nb::module_& module) {
   cancel_method = &CancelMethod;
+  current_call = PyContextVar_New("ray_engine_call", nullptr);
   module.def("run_worker", &RunWorker, nb::arg("group") = Executor::kAnyGroup);
+  module.def("ask_to_exit", &AskToExit, nb::arg("code"), nb::arg("intended"), nb::arg("cause"));
+  module.def("set_exit_grace",
+             [](std::int64_t milliseconds) { TheRuntime().set_exit_grace(std::chrono::milliseconds(milliseconds)); });
   module.def("current_task", &CurrentTask);
 }
 

@@ -3,7 +3,7 @@
 import sys
 
 from ray_engine import _core
-from ray_engine._private import hooks, job, worker_output
+from ray_engine._private import hooks, job, system_methods, worker_output
 from ray_engine._private.ids import JobID
 from ray_engine._private.session import session
 
@@ -23,8 +23,14 @@ def main(fd: int, job_config: bytes = b"", job_id: bytes = b"", environment=()):
         environment=dict(environment) or settings.get("environment", {}),
     )
     worker_output.install()
+    if "exit_grace_ms" in settings:
+        _core.set_exit_grace(settings["exit_grace_ms"])
     try:
-        return _core.run_worker()
+        code = _core.run_worker()
+        if code is None:  # the session has ended
+            return 0
+        system_methods.shut_down()
+        return code
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

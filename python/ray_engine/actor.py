@@ -79,10 +79,8 @@ class ActorClass:
         description = self._describe()
         description.methods["__init__"].signature.check_call(args, kwargs)
         request = requests.actor(actor_options, is_async=description.is_async)
-        settings = {
-            "max_task_retries": request["max_task_retries"],
-            "concurrency_groups": tuple(name for name, _ in request["concurrency_groups"]),
-        }
+        settings = {name: request[name] for name in ("max_task_retries", "max_pending_calls", "out_of_order")}
+        settings["concurrency_groups"] = tuple(name for name, _ in request["concurrency_groups"])
         blob = self._pickled(settings)
         class_id = definitions.export("class", self._class, f"the actor class {description.full_name}.__init__")
         request.update(class_name=self._name, handle=blob, describe=f"{description.full_name}.__init__")
@@ -294,6 +292,8 @@ class ActorMethod:
             "max_task_retries": self._settings["max_task_retries"] if retries is None else retries,
             **requests.retry(chosen("retry_exceptions")),
             "concurrency_group": self._group(chosen("concurrency_group")),
+            "out_of_order": self._settings["out_of_order"],
+            "max_pending_calls": self._settings["max_pending_calls"],
             "name": given.get("name") or name,
             **method.signature.options(),
             "describe": f"{self._description.module}.{name}",

@@ -77,6 +77,10 @@ class RuntimeContext:
     def get_task_function_name(self):
         return _of_task("function_name")
 
+    def is_canceled(self) -> bool:
+        """Whether somebody has cancelled the task that asks."""
+        return bool(_of_task("cancelled"))
+
     def get_assigned_resources(self) -> dict:
         return placement.plain(_of_task("resources") or {})
 
@@ -116,7 +120,7 @@ class RuntimeContext:
         if not actor_id:
             raise RuntimeError("This method is only available in an actor.")
         description = actor_description.describe(definitions.actor_class())
-        settings = {"max_task_retries": 0, "concurrency_groups": ()}
+        settings = {"max_task_retries": 0, "max_pending_calls": 0, "out_of_order": False, "concurrency_groups": ()}
         blob = actor_description.pickled(description, settings)
         return ActorHandle(_core.ActorRef(actor_id, None), description, settings, blob)
 

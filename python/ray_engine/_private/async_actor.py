@@ -1,23 +1,40 @@
-"""Async actors: the event loop in which the methods of an actor with coroutines run.
+"""Async actors: the event loops in which the methods of an actor with coroutines run.
 
-The loop has a thread of its own; the worker's main thread hands it calls in the order they arrived. At most
-`max_concurrency` run at a time, the others wait in that order.
+Every concurrency group has a loop with a thread of its own, so that one that blocks blocks no other; the constructor
+runs in that of the default group. The worker's main thread hands over calls in the order they arrived. At most so many
+of a group run at a time as the group allows, the others wait in that order.
 """
 
 import asyncio
 import inspect
 import threading
 
+from ray_engine import _core
 
-class AsyncActorLoop:
-    """Runs calls as tasks of one event loop. submit() is for the worker's main thread."""
+_actor = None  # the AsyncActor of this process
+
+
+def start(max_concurrency: int, groups=()):
+    """Makes the loops of this process's actor. `groups`: how many calls of each concurrency group run at a time."""
+    global _actor
+    _actor = AsyncActor(max_concurrency, groups)
+    return _actor
+
+
+def the_actor():
+    """The AsyncActor of this process; None if it has none."""
+    return _actor
+
+
+class AsyncActor:
+    """Runs calls as tasks of event loops. submit() is for the worker's main thread."""
 
     def __init__(self, max_concurrency: int, groups=()):
-        """`groups`: how many calls of each concurrency group, from 1, run at a time; group 0 has max_concurrency."""
-        self._loop = asyncio.new_event_loop()
-        self._free = [asyncio.Semaphore(count) for count in (max_concurrency, *groups)]
-        self._tasks = {}
-        threading.Thread(target=self._loop.run_forever, name="async actor", daemon=True).start()
+        self._loops = [_GroupLoop(count) for count in (max_concurrency, *groups)]  # by number of the group, 0 first
+
+    def construct(self, call):
+        """Makes the actor's instance in the loop of the default group; waits for it."""
+        return self._loops[0].run(call)
 
     def submit(self, key: bytes, call, done, group=0, emit=None, wait=None):
         """Runs `call()`, awaits what it returns if that can be awaited, then calls done(result, exception).
@@ -25,14 +42,73 @@ class AsyncActorLoop:
         With `emit`, what it returns is a generator of either kind, and each item goes to emit(item). Where that returns
         False the reader is behind, and wait() blocks until it has caught up.
         """
-        self._loop.call_soon_threadsafe(self._start, key, call, done, group, emit, wait)
+        self._loops[group].start(key, call, done, emit, wait)
 
     def cancel(self, key: bytes):
         """Cancels the call of that key if it has not ended. From any thread."""
+        for loop in self._loops:
+            loop.cancel(key)
+
+    def close(self):
+        """Starts no further call; whoever has called in the loop that runs now gets no answer."""
+        for loop in self._loops:
+            loop.close()
+
+    def stop(self):
+        """Ends the loops, between two steps of what runs in them."""
+        for loop in self._loops:
+            loop.stop()
+
+
+class _GroupLoop:
+    """The loop of one concurrency group and its thread."""
+
+    def __init__(self, count: int):
+        self._loop = asyncio.new_event_loop()
+        self._free = asyncio.Semaphore(count)
+        self._tasks = {}
+        self._closed = False
+        self._unanswered = set()  # keys of calls that have ended the process
+        self._thread = threading.Thread(target=self._serve, name="async actor", daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        asyncio.set_event_loop(self._loop)
+        while True:
+            try:
+                return self._loop.run_forever()
+            except SystemExit as leaving:  # of a task that user code has started
+                end_process(leaving)
+            except KeyboardInterrupt:
+                pass
+
+    def run(self, call):
+        result, error = asyncio.run_coroutine_threadsafe(_outcome(call), self._loop).result()
+        if error is not None:
+            raise error
+        return result
+
+    def start(self, key, call, done, emit, wait):
+        self._loop.call_soon_threadsafe(self._start, key, call, done, emit, wait)
+
+    def cancel(self, key):
         self._loop.call_soon_threadsafe(self._cancel, key)
 
-    def _start(self, key, call, done, group, emit, wait):
-        task = self._loop.create_task(self._run(call, done, self._free[group], emit, wait))
+    def close(self):
+        self._closed = True
+        if threading.current_thread() is not self._thread:
+            return
+        current = asyncio.current_task(self._loop)
+        self._unanswered.update(key for key, task in self._tasks.items() if task is current)
+
+    def stop(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _start(self, key, call, done, emit, wait):
+        if self._closed:
+            return
+        task = self._loop.create_task(self._run(key, call, done, emit, wait))
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
@@ -41,23 +117,43 @@ class AsyncActorLoop:
         if task is not None:
             task.cancel()
 
-    async def _run(self, call, done, free, emit, wait):
+    async def _run(self, key, call, done, emit, wait):
         try:
-            async with free:
+            async with self._free:
+                if self._closed:
+                    return
                 result = call()
                 if inspect.isawaitable(result):
                     result = await result
                 if emit is not None:
                     result = await self._emit_all(result, emit, wait)
         except BaseException as error:  # the caller gets it
-            done(None, error)
+            outcome = None, error
         else:
-            done(result, None)
+            outcome = result, None
+        if key not in self._unanswered:
+            done(*outcome)
 
     async def _emit_all(self, items, emit, wait):
         async for item in items if inspect.isasyncgen(items) else _as_async(items):
             if not emit(item):
                 await self._loop.run_in_executor(None, wait)
+
+
+def end_process(leaving: SystemExit):
+    """For sys.exit() outside of a call, as the interpreter would take it."""
+    code = leaving.code
+    known = isinstance(code, int)
+    status = code if known else int(code is not None)
+    _core.ask_to_exit(status, known and code == 0, "it called sys.exit(0).")
+
+
+async def _outcome(call):
+    """(result, exception): asyncio would let some exceptions end the loop."""
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
 
 
 async def _as_async(items):

@@ -19,7 +19,8 @@ _LARGE_BYTES, _TOO_LARGE_BYTES = 10**7, 10**8  # of a pickled definition: warned
 
 _exported = {}  # id(object) -> (weak reference to it, session number, definition id)
 _loaded = {}  # definition id -> function or actor factory
-_actor = None  # the actor instance that lives in this process
+_actor = None  # the actor instance that lives in this process; its class while that is being made
+_actor_shown = None  # what its output is marked with
 
 
 def export(kind: str, definition, label: str) -> bytes:
@@ -99,10 +100,21 @@ class ActorFactory:
         self.cls = _with_system_methods(cls)
 
     def __call__(self, *args, **kwargs):
-        global _actor
+        global _actor, _actor_shown
         _actor = self.cls  # what an error in __init__ shows
+        _actor_shown = self.cls.__name__
         _actor = self.cls(*args, **kwargs)
+        if self.cls.__repr__ is not object.__repr__:
+            _actor_shown = _safe_repr(_actor)
         return _actor
+
+
+def _safe_repr(actor):
+    """On one line; the name of its class if its own repr fails."""
+    try:
+        return " ".join(repr(actor).splitlines())
+    except Exception:
+        return type(actor).__name__
 
 
 def _with_system_methods(cls):
@@ -121,6 +133,16 @@ def _with_system_methods(cls):
 def actor_class():
     """The class of this process's actor; None if it has none."""
     return _actor if isinstance(_actor, type) or _actor is None else type(_actor)
+
+
+def actor_instance():
+    """The actor of this process; None if it has none, or its constructor has not returned."""
+    return None if isinstance(_actor, type) else _actor
+
+
+def actor_shown():
+    """How output of this process's actor is marked: its repr if its class defines one. None if there is no actor."""
+    return _actor_shown
 
 
 def current_actor():

@@ -10,8 +10,8 @@ import random
 import sys
 
 
-def config(namespace: str, environment: dict) -> bytes:
-    """The settings of this process as a driver."""
+def config(namespace: str, environment: dict, system_config: dict) -> bytes:
+    """The settings of this process as a driver. `system_config`: those of Ray's private settings that it was given."""
     directory = _working_directory()
     path = [os.path.join(directory, entry) for entry in sys.path]  # "" is the working directory
     return pickle.dumps(
@@ -21,8 +21,16 @@ def config(namespace: str, environment: dict) -> bytes:
             "namespace": namespace,
             "environment": environment,
             "alias": sys.modules.get("ray") is sys.modules["ray_engine"],
+            **_exit_grace(system_config),
         }
     )
+
+
+def _exit_grace(system_config) -> dict:
+    """How long the end of an actor may take before its process is killed, in milliseconds."""
+    name = "actor_graceful_shutdown_timeout_ms"
+    given = system_config.get(name, os.environ.get(f"RAY_{name}"))
+    return {} if given is None else {"exit_grace_ms": int(given)}
 
 
 def _working_directory() -> str:

@@ -73,7 +73,8 @@ def init(
     }
     if not isinstance(address, (str, type(None))):
         raise TypeError(f"address must be a string or None, got {address!r}")
-    _check_settings(node, local_mode, namespace, kwargs)
+    system_config = kwargs.pop("_system_config", None) or {}
+    _check_settings(node, local_mode, namespace, system_config, kwargs)
     if job_config is not None:
         namespace = namespace or job_config.ray_namespace
         runtime_env = runtime_env or job_config.runtime_env
@@ -86,16 +87,16 @@ def init(
                 )
             logger.info("Calling ray.init() again after it has already been called.")
             return context()
-        _connect(address, node, namespace, runtime_env, log_to_driver is not False)
+        _connect(address, node, namespace, runtime_env, system_config, log_to_driver is not False)
     return context()
 
 
-def _check_settings(node, local_mode, namespace, rest):
+def _check_settings(node, local_mode, namespace, system_config, rest):
     if rest.pop("allow_multiple", None):
         raise RuntimeError("`allow_multiple` argument is passed to `ray.init`, but there is no Ray Client here.")
     if rest.pop("storage", None):
         raise RuntimeError("Cluster-wide storage configuration has been removed from Ray.")
-    if not isinstance(rest.pop("_system_config", None) or {}, dict):
+    if not isinstance(system_config, dict):
         raise TypeError("The _system_config must be a dict.")
     unknown = ", ".join(name for name in rest if name not in _WITHOUT_EFFECT)
     if unknown:
@@ -134,7 +135,7 @@ def check_node(node):
         labels.check_node_labels(node["labels"])
 
 
-def _connect(address, node, namespace, runtime_env, log_to_driver):
+def _connect(address, node, namespace, runtime_env, system_config, log_to_driver):
     fd, name = _place(address)
     supervisor = None
     if fd is None and name is None:
@@ -146,7 +147,7 @@ def _connect(address, node, namespace, runtime_env, log_to_driver):
         info = _join(fd, name, supervisor)
         environment = requests.environment(runtime_env) or {}
         namespace = namespace or str(uuid.uuid4())
-        settings = job.config(namespace, environment)
+        settings = job.config(namespace, environment, system_config)
         job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
     except BaseException:
         _core.disconnect()

@@ -36,10 +36,26 @@ def _settle(result, value, error):
 
 
 def as_future(self, _internal=False):
-    """An asyncio.Future of the value, in the running loop."""
+    """An asyncio.Future of the value, in the running loop; where none runs, in the loop of this thread, which is made
+    if need be."""
     import asyncio
 
-    return asyncio.wrap_future(self.future())
+    return asyncio.wrap_future(self.future(), loop=_loop_of_thread())
+
+
+def _loop_of_thread():
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    try:
+        return asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:  # not the main thread, or a loop was used here before and unset
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        return loop
 
 
 def __await__(self):

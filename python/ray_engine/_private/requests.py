@@ -51,6 +51,8 @@ def actor(given: dict, *, is_async: bool) -> dict:
         "max_task_retries": min(options["max_task_retries"] or 0, _MAX_INT32),
         "max_concurrency": concurrency,
         "concurrency_groups": concurrency_groups(options["concurrency_groups"]),
+        "max_pending_calls": max(options["max_pending_calls"] or 0, 0),
+        "out_of_order": is_async or concurrency > 1 or bool(options["allow_out_of_order_execution"]),
         "is_async": is_async,
         "placement": to_place,
         "running": running,
@@ -120,8 +122,6 @@ def _refuse(options):
     for name in ("fallback_strategy", "enable_tensor_transport"):
         if options.get(name):
             raise unavailable.option(name, options[name])
-    if options.get("max_pending_calls", -1) not in (-1, 0, None):
-        raise unavailable.option("max_pending_calls", options["max_pending_calls"])
 
 
 def _retries(given, default) -> int:

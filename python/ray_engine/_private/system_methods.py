@@ -1,9 +1,15 @@
-"""The methods that every actor has beside its own, and the end that an actor gives itself."""
+"""The methods that every actor has beside its own, and the end of an actor: by exit_actor(), and its last words."""
+
+import logging
 
 from ray_engine import _core
+from ray_engine._private import async_actor, definitions
 from ray_engine._private.session import session
+from ray_engine.exceptions import AsyncioActorExit
 
+logger = logging.getLogger("ray")
 NAMES = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
+_CAUSE = "exit_actor() is called."
 
 
 def __ray_ready__(self):
@@ -18,15 +24,38 @@ def __ray_terminate__(self):
     exit_actor()
 
 
-class _ActorExit(SystemExit):
-    """Ends the actor's process as asked for; the engine does not restart it."""
-
-
 def exit_actor():
-    """Ends the actor this is called in, as soon as it is called. Calls that wait fail, and it is not restarted."""
-    task = _core.current_task()
-    if not task or not task.get("actor_id"):
+    """Ends the actor that this is called in, from any of its threads.
+
+    What it raises (SystemExit; AsyncioActorExit in an actor with coroutines) unwinds the caller; the actor ends even
+    where that is swallowed, once the method that called this is over. Calls that wait fail with ActorDiedError, and the
+    actor is not restarted. Its `__ray_shutdown__` method and then its atexit functions run.
+
+    Raises:
+        TypeError: this is not an actor.
+    """
+    if definitions.actor_class() is None:
         raise TypeError(
             f"exit_actor API is called on a non-actor worker, {session.role}. It ends the actor whose method calls it."
         )
-    raise _ActorExit("exit_actor() is called.")
+    actor = async_actor.the_actor()
+    if actor is None:
+        _core.ask_to_exit(0, True, _CAUSE)
+        raise SystemExit(0)
+    actor.close()
+    _core.ask_to_exit(0, True, _CAUSE)
+    raise AsyncioActorExit(_CAUSE)
+
+
+def shut_down():
+    """The last act of an actor that ends by itself, or because nobody needs it: its own `__ray_shutdown__`."""
+    actor = async_actor.the_actor()
+    if actor is not None:
+        actor.stop()
+    shutdown = getattr(definitions.actor_instance(), "__ray_shutdown__", None)
+    if not callable(shutdown):
+        return
+    try:
+        shutdown()
+    except Exception:
+        logger.exception("The actor's __ray_shutdown__ method raised an exception; the actor ends anyway")

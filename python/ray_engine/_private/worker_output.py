@@ -40,9 +40,9 @@ class _TitledStream(io.TextIOWrapper):
 
 
 def _title() -> str:
-    cls = definitions.actor_class()
-    if cls is not None:
-        return f":actor_name:{cls.__name__}"
+    shown = definitions.actor_shown()
+    if shown is not None:
+        return f":actor_name:{shown}"
     task = _core.current_task()
     return f":task_name:{task['name']}" if task else ""
 

@@ -25,6 +25,10 @@ def get_or_create_event_loop():
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
+        pass
+    try:
+        return asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         return loop
