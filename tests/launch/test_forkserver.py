@@ -53,7 +53,8 @@ class Engine:
 
         packet = struct.pack("<HI", _packets.FORK, serial) + b"\1\0\0\0" + text(name.encode())
         packet += struct.pack("<I", len(environment))
-        packet += b"".join(text(part.encode()) for pair in environment for part in pair) + text(job_config)
+        packet += b"".join(text(part.encode()) for pair in environment for part in pair)
+        packet += struct.pack("<II", 0, 0) + text(job_config)
         with theirs:
             socket.send_fds(self.socket, [packet], [theirs.fileno()])
 

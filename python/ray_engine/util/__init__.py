@@ -32,9 +32,9 @@ __all__ = [
     "remove_placement_group",
 ]
 
-_LAZY = ("queue", "scheduling_strategies")
+_LAZY = ("accelerators", "queue", "scheduling_strategies")
 _NOT_YET = frozenset({
-    "accelerators", "as_completed", "collective", "dask", "iter",
+    "as_completed", "collective", "dask", "iter",
     "joblib", "map_unordered", "metrics", "multiprocessing", "pdb",
     "ray_debugpy", "rpdb", "spark", "state", "tracing",
 })  # fmt: skip

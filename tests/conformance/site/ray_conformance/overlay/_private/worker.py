@@ -21,6 +21,10 @@ class _Node:
     def node_ip_address(self):
         return _own_node()["NodeManagerAddress"]
 
+    @property
+    def plasma_store_socket_name(self):
+        return _own_node()["ObjectStoreSocketName"]
+
 
 class _Worker:
     """`global_worker`: identity of this process. What only Ray has is served as missing."""
