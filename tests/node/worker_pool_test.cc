@@ -145,8 +145,8 @@ TEST_F(WorkerPoolTest, WorkersAreNotSharedBetweenJobsOrEnvironments) {
 }
 
 TEST_F(WorkerPoolTest, PrestartedWorkerIsForkedOnceAndServesTheFirstLease) {
-  const auto fork = The<WorkerPool::Fork>(pool_.Prestart({Job(1), {}}));
-  EXPECT_TRUE(pool_.Prestart({Job(1), {}}).empty());
+  const auto fork = The<WorkerPool::Fork>(pool_.Prestart({Job(1), {}, {}}));
+  EXPECT_TRUE(pool_.Prestart({Job(1), {}, {}}).empty());
   EXPECT_TRUE(pool_.OnStartLease(Lease(1)).empty());
   EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnWorkerReady(fork.serial, milliseconds(0))).serial, fork.serial);
 }

@@ -55,8 +55,6 @@ _RENAMED = {"NVIDIA_TESLA_A100": "NVIDIA_A100"}
 
 def __getattr__(name):
     if name in _RENAMED:
-        warnings.warn(
-            f"{name} is deprecated, use {_RENAMED[name]} instead.", DeprecationWarning, stacklevel=2
-        )
+        warnings.warn(f"{name} is deprecated, use {_RENAMED[name]} instead.", DeprecationWarning, stacklevel=2)
         return globals()[_RENAMED[name]]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
