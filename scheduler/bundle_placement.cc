@@ -10,29 +10,36 @@ namespace ray_engine {
 namespace {
 
 using Nodes = std::vector<std::uint32_t>;
+using Places = std::vector<BundlePlace>;
 
 // What is left of the nodes while bundles are being placed.
 class Plan {
  public:
   Plan(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, bool ever)
-      : spec_(spec), result_(placed), bundles_on_(cluster.nodes().size()) {
+      : spec_(spec), result_(placed.size()), bundles_on_(cluster.nodes().size()) {
     for (const NodeInfo& node : cluster.nodes()) {
       free_.push_back(ever ? node.total : node.available);
       labels_.push_back(&node.labels);
       if (node.alive) alive_.push_back(node.index);
     }
     for (std::uint32_t bundle = 0; bundle < result_.size(); ++bundle) {
-      if (result_[bundle] == kNoNode) {
+      asks_.push_back(UnitAsk::Of(spec.bundles[bundle].resources));
+      result_[bundle].node = placed[bundle];
+      if (placed[bundle] == kNoNode) {
         missing_.push_back(bundle);
       } else {
-        ++bundles_on_[result_[bundle]];
+        ++bundles_on_[placed[bundle]];
       }
+    }
+    if (std::any_of(asks_.begin(), asks_.end(), [](const UnitAsk& ask) { return !ask.Empty(); })) {
+      for (const NodeInfo& node : cluster.nodes())
+        books_.push_back(ever ? UnitBooks(node.total) : cluster.books(node.index));
     }
     // Large bundles first: what is hard to place goes while there is room.
     std::stable_sort(missing_.begin(), missing_.end(), [this](auto a, auto b) { return Size(a) > Size(b); });
   }
 
-  std::optional<Nodes> Make() {
+  std::optional<Places> Make() {
     const bool done = spec_.strategy == GroupSpec::kStrictPack     ? OnOneNode()
                       : spec_.strategy == GroupSpec::kStrictSpread ? OnNodesOfTheirOwn()
                                                                    : OneByOne();
@@ -47,12 +54,27 @@ class Plan {
   }
   bool Fits(std::uint32_t bundle, std::uint32_t node) const {
     return free_[node].Covers(spec_.bundles[bundle].resources) &&
-           MatchesLabels(spec_.bundles[bundle].selector, *labels_[node]);
+           MatchesLabels(spec_.bundles[bundle].selector, *labels_[node]) &&
+           (asks_[bundle].Empty() || books_[node].Fits(asks_[bundle]));
   }
   void Put(std::uint32_t bundle, std::uint32_t node) {
-    result_[bundle] = node;
+    result_[bundle].node = node;
     ++bundles_on_[node];
     free_[node].Subtract(spec_.bundles[bundle].resources);
+    if (asks_[bundle].Empty()) return;
+    result_[bundle].units = *books_[node].Choose(asks_[bundle]);
+    books_[node].Take(result_[bundle].units);
+  }
+  // Each alone would fit; do their units together?
+  bool UnitsFitTogether(std::uint32_t node) const {
+    if (books_.empty()) return true;
+    UnitBooks books = books_[node];
+    for (const std::uint32_t bundle : missing_) {
+      const std::optional<Units> units = books.Choose(asks_[bundle]);
+      if (!units) return false;
+      books.Take(*units);
+    }
+    return true;
   }
 
   bool OnOneNode() {
@@ -60,7 +82,8 @@ class Plan {
     for (const std::uint32_t bundle : missing_) all.Add(spec_.bundles[bundle].resources);
     const auto takes_all = [&](std::uint32_t node) {
       return free_[node].Covers(all) &&
-             std::all_of(missing_.begin(), missing_.end(), [&](auto bundle) { return Fits(bundle, node); });
+             std::all_of(missing_.begin(), missing_.end(), [&](auto bundle) { return Fits(bundle, node); }) &&
+             UnitsFitTogether(node);
     };
     const auto node = std::find_if(alive_.begin(), alive_.end(), takes_all);
     if (node == alive_.end()) return missing_.empty();
@@ -109,14 +132,17 @@ class Plan {
 
   const GroupSpec& spec_;
   std::vector<ResourceSet> free_;
+  std::vector<UnitBooks> books_;  // none if no bundle needs units
+  std::vector<UnitAsk> asks_;     // by bundle
   std::vector<const Labels*> labels_;
-  Nodes alive_, missing_, result_;
+  Nodes alive_, missing_;
+  Places result_;
   std::vector<int> bundles_on_;
 };
 
 }  // namespace
 
-std::optional<Nodes> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, bool ever) {
+std::optional<Places> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, bool ever) {
   return Plan(cluster, spec, placed, ever).Make();
 }
 

@@ -1,4 +1,4 @@
-// BundlePlacement: on which nodes the bundles of a placement group go, all or none.
+// BundlePlacement: on which nodes the bundles of a placement group go, all or none, and which units they take there.
 //
 // Pure function of the nodes' free resources and labels.
 
@@ -13,10 +13,16 @@
 
 namespace ray_engine {
 
-// A node for each bundle, or nothing if they do not fit now. `placed[i]` is a node that bundle i has already, which it
-// keeps; kNoNode: none. `ever`: as if nothing else ran.
 inline constexpr std::uint32_t kNoNode = 0xffffffff;
-std::optional<std::vector<std::uint32_t>> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec,
-                                                       const std::vector<std::uint32_t>& placed, bool ever = false);
+
+struct BundlePlace {
+  std::uint32_t node = kNoNode;
+  Units units;  // of the node's own stock
+};
+
+// A place for each bundle, or nothing if they do not fit now. `placed[i]` is a node that bundle i has already, which it
+// keeps (without units in the answer); kNoNode: none. `ever`: as if nothing else ran.
+std::optional<std::vector<BundlePlace>> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec,
+                                                     const std::vector<std::uint32_t>& placed, bool ever = false);
 
 }  // namespace ray_engine

@@ -10,6 +10,8 @@ void ClusterView::Add(const NodeInfo& node) {
     gap.index = static_cast<std::uint32_t>(nodes_.size() - 1);
     gap.alive = false;
   }
+  books_.resize(nodes_.size());
+  books_[node.index] = UnitBooks(node.total);
   NodeInfo& entry = nodes_[node.index];
   entry = node;
   entry.alive = true;
@@ -23,6 +25,7 @@ void ClusterView::Remove(std::uint32_t index, const std::string& reason) {
   node.alive = false;
   node.death_reason = reason;
   node.available = ResourceSet();
+  books_[index] = UnitBooks();
   by_id_.erase(node.id);
 }
 
@@ -32,6 +35,22 @@ void ClusterView::Take(std::uint32_t index, const ResourceSet& amount) {
 
 void ClusterView::Give(std::uint32_t index, const ResourceSet& amount) {
   if (Find(index) != nullptr) nodes_[index].available.Add(amount);
+}
+
+void ClusterView::TakeUnits(std::uint32_t index, const Units& units) {
+  if (!units.Empty() && Find(index) != nullptr) books_[index].Take(units);
+}
+
+void ClusterView::GiveUnits(std::uint32_t index, const Units& units) {
+  if (!units.Empty() && Find(index) != nullptr) books_[index].Give(units);
+}
+
+void ClusterView::OpenBundle(std::uint32_t index, const StockName& bundle, const Units& units) {
+  if (Find(index) != nullptr) books_[index].OpenBundle(bundle, units);
+}
+
+void ClusterView::CloseBundle(std::uint32_t index, const StockName& bundle) {
+  if (Find(index) != nullptr) books_[index].CloseBundle(bundle);
 }
 
 void ClusterView::Extend(std::uint32_t index, const ResourceSet& amount) {

@@ -2,7 +2,7 @@
 //
 // Owns one entry per node that ever joined, by node index; a lost node stays, marked as such, for people who ask.
 // `available` of a node is its total minus all that leases hold there; it goes negative when a blocked task takes its
-// CPU back.
+// CPU back. Beside the amounts, a node's UnitBooks say which units of its accelerators are free.
 //
 // Loop-bound (head loop).
 
@@ -17,6 +17,7 @@
 #include "engine/base/ids.h"
 #include "engine/base/resources.h"
 #include "engine/wire/messages.h"
+#include "scheduler/unit_books.h"
 
 namespace ray_engine {
 
@@ -32,6 +33,13 @@ class ClusterView {
   void Extend(std::uint32_t index, const ResourceSet& amount);
   void Shrink(std::uint32_t index, const ResourceSet& amount);
 
+  void TakeUnits(std::uint32_t index, const Units& units);
+  void GiveUnits(std::uint32_t index, const Units& units);
+  void OpenBundle(std::uint32_t index, const StockName& bundle, const Units& units);
+  void CloseBundle(std::uint32_t index, const StockName& bundle);
+  // Of a lost node: empty.
+  const UnitBooks& books(std::uint32_t index) const { return books_[index]; }
+
   // The living node of this index or id; null if there is none.
   const NodeInfo* Find(std::uint32_t index) const;
   const NodeInfo* Find(const NodeId& id) const;
@@ -44,6 +52,7 @@ class ClusterView {
 
  private:
   std::vector<NodeInfo> nodes_;
+  std::vector<UnitBooks> books_;                        // by node index
   absl::flat_hash_map<NodeId, std::uint32_t> by_id_;  // living nodes
 };
 

@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "scheduler/bundle_placement.h"
+#include "engine/base/accelerators.h"
 #include "scheduler/scheduler.h"
 
 namespace ray_engine {
@@ -136,8 +136,29 @@ std::string Scheduler::CheckNodes() const {
     for (const auto& [name, amount] : node.available.entries()) {
       if (amount < 0 && !IsCpu(name)) return fmt::format("{} was given away beyond what there is", name);
     }
+    if (std::string problem = CheckUnits(node); !problem.empty()) return problem;
   }
   return "";
+}
+
+// Amounts and units say the same, and once all have given their units back none is missing.
+std::string Scheduler::CheckUnits(const NodeInfo& node) const {
+  UnitBooks books = cluster_.books(node.index);
+  if (std::string problem = books.CheckInvariants(); !problem.empty()) return problem;
+  for (const auto& [name, amount] : node.total.entries()) {
+    if (IsUnitResource(name) && books.Free(name) != node.available.Get(name)) return name + ": units are not amounts";
+  }
+  for (const LeaseId id : leases_.LeasesOn(node.index)) {
+    const Lease& lease = *leases_.FindLease(id);
+    if (lease.units.Empty() != UnitAsk::Of(lease.held).Empty()) return "a lease has units without amounts, or amounts only";
+    books.Give(lease.units);
+  }
+  for (const Group& group : groups_.groups()) {
+    for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
+      if (group.nodes[bundle] == node.index) books.CloseBundle({group.spec.id.Hex(), bundle});
+    }
+  }
+  return books.CheckAllFree();
 }
 
 std::string Scheduler::CheckLines() const {

@@ -2,7 +2,8 @@
 //
 // A bundle on a node is a set of resources of that node's own: for bundle 2 of group G with {CPU: 1} the node has
 // CPU_group_2_G and CPU_group_G of 1 more, and CPU of 1 less; and bundle_group_2_G and bundle_group_G of 1000 each, for
-// what needs no resource but a place. Tasks of the group ask for those, so the rest of the scheduler knows no groups.
+// what needs no resource but a place. Tasks of the group ask for those, so the rest of the scheduler knows no groups,
+// but for the units of accelerators that a bundle has (unit_books.h).
 //
 // Plain bookkeeping: it decides nothing. Owns the groups. Loop-bound (head loop).
 

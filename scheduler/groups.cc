@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "scheduler/bundle_placement.h"
 #include "scheduler/scheduler.h"
 
 namespace ray_engine {
@@ -44,21 +43,22 @@ void Scheduler::RemoveGroupsOf(ProcessId creator, Actions* actions) {
 // Groups are served by age, so that a large one is not overtaken for ever by small ones of the same kind.
 void Scheduler::PlaceGroups() {
   for (Group* group : groups_.Waiting()) {
-    const auto nodes = PlaceBundles(cluster_, group->spec, group->nodes);
-    if (!nodes) continue;
-    for (std::uint32_t bundle = 0; bundle < nodes->size(); ++bundle) {
-      if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*nodes)[bundle]);
+    const auto places = PlaceBundles(cluster_, group->spec, group->nodes);
+    if (!places) continue;
+    for (std::uint32_t bundle = 0; bundle < places->size(); ++bundle) {
+      if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*places)[bundle]);
     }
     groups_.MarkPlaced(group);
   }
 }
 
 // Moves a bundle's resources from what a node has to what the group has there.
-void Scheduler::SetBundle(Group* group, std::uint32_t bundle, std::uint32_t node) {
-  group->nodes[bundle] = node;
-  cluster_.Take(node, group->spec.bundles[bundle].resources);
-  cluster_.Extend(node, BundleResources(group->spec, bundle));
-  policy_.OnJoinedOrLost(node);
+void Scheduler::SetBundle(Group* group, std::uint32_t bundle, const BundlePlace& place) {
+  group->nodes[bundle] = place.node;
+  cluster_.Take(place.node, group->spec.bundles[bundle].resources);
+  cluster_.OpenBundle(place.node, {group->spec.id.Hex(), bundle}, place.units);
+  cluster_.Extend(place.node, BundleResources(group->spec, bundle));
+  policy_.OnJoinedOrLost(place.node);
 }
 
 void Scheduler::RemoveGroup(Group* group, Actions* actions) {
@@ -67,6 +67,7 @@ void Scheduler::RemoveGroup(Group* group, Actions* actions) {
     const std::uint32_t node = group->nodes[bundle];
     if (node == kNoNode) continue;
     cluster_.Shrink(node, BundleResources(group->spec, bundle));
+    cluster_.CloseBundle(node, {group->spec.id.Hex(), bundle});
     cluster_.Give(node, group->spec.bundles[bundle].resources);
     policy_.OnJoinedOrLost(node);
   }

@@ -54,6 +54,7 @@ struct Lease {
   std::uint32_t node = 0;
   LeaseQueue* queue = nullptr;
   ResourceSet held;
+  Units units;  // of those resources
   bool blocked = false;
   Time ask_after{};  // not to be asked back before
   Time patience{};   // until it may be asked again

@@ -33,6 +33,17 @@ std::uint64_t HybridScore(const ResourceSet& asked, const NodeInfo& node) {
 std::uint64_t ScoreOf(std::uint64_t key) { return key >> 32; }
 std::uint32_t NodeOfKey(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
 
+// Enough is free in all, but not in the right pieces.
+std::string UnitShortage(const UnitAsk& asked) {
+  std::string text;
+  for (const auto& [resource, amount] : asked.amounts) {
+    text += fmt::format("{}{} {} needed {}", text.empty() ? "" : "; ", resource, AmountText(resource, amount),
+                        amount < ResourceSet::kUnit ? "of one unit, and none has so much free"
+                                                    : "in whole units, and fewer are free");
+  }
+  return text;
+}
+
 // "CPU 1 free of 4, 2 needed" for each resource of which `node` has too little.
 std::string Shortage(const ResourceSet& asked, const NodeInfo& node, bool ever) {
   std::string text;
@@ -63,7 +74,8 @@ PlacementShape ShapeOf(const LeaseClass& lease_class) {
 
 // ---- Candidates ----------------------------------------------------------------------------------------------------
 
-Candidates::Candidates(PlacementShape shape, const ClusterView& cluster) : shape_(std::move(shape)) {
+Candidates::Candidates(PlacementShape shape, const ClusterView& cluster)
+    : shape_(std::move(shape)), units_(UnitAsk::Of(shape_.resources)) {
   Rebuild(cluster);
 }
 
@@ -118,6 +130,7 @@ std::string Candidates::Refusal(const ClusterView& cluster, const NodeInfo& node
   if (!MatchesLabels(shape_.selector, node.labels)) return "has not the labels " + SelectorText(shape_.selector);
   if (!Admits(cluster, node)) return "not the node asked for";
   if (!node.total.Covers(shape_.resources)) return Shortage(shape_.resources, node, true);
+  if (node.available.Covers(shape_.resources)) return UnitShortage(units_);
   return Shortage(shape_.resources, node, false);
 }
 
@@ -132,7 +145,9 @@ bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const 
 Candidates::Key Candidates::ComputeKey(const ClusterView& cluster, std::uint32_t index) const {
   const NodeInfo* node = cluster.Find(index);
   if (node == nullptr || !node->total.Covers(shape_.resources) || !Admits(cluster, *node)) return kInfeasible;
+  if (!units_.Empty() && !cluster.books(index).CouldFit(units_)) return kInfeasible;
   if (!node->available.Covers(shape_.resources)) return kFull;
+  if (!units_.Empty() && !cluster.books(index).Fits(units_)) return kFull;
   if (shape_.strategy == LeaseClass::kSpread) return index;
   const std::uint64_t penalty = MatchesLabels(shape_.soft_selector, node->labels) ? 0 : kUnwishedPenalty;
   return (HybridScore(shape_.resources, *node) + penalty) << 32 | index;

@@ -49,6 +49,7 @@ class Candidates {
   Candidates(PlacementShape shape, const ClusterView& cluster);
 
   const PlacementShape& shape() const { return shape_; }
+  const UnitAsk& units() const { return units_; }
   // Nodes whose total would do / that have room now.
   std::size_t feasible() const { return feasible_; }
   std::size_t ready() const { return ready_.size(); }
@@ -82,6 +83,7 @@ class Candidates {
   void SetKey(std::uint32_t node, Key key);
 
   PlacementShape shape_;
+  UnitAsk units_;
   std::vector<Key> keys_;       // by node index
   absl::btree_set<Key> ready_;  // the keys of nodes with room
   std::size_t feasible_ = 0;

@@ -10,12 +10,13 @@ namespace {
 constexpr int kLeasesPerAsk = 256;  // looked at for one queue at one time
 constexpr int kNodesPerSearch = 64;
 
-// True if `held` has some of what `available` lacks for `asked`.
-bool Helps(const ResourceSet& held, const ResourceSet& available, const ResourceSet& asked) {
+// True if the lease has some of what the node lacks for `asked`. `units_lack`: of the units that would be needed some
+// are in use.
+bool Helps(const Lease& lease, const ResourceSet& available, const ResourceSet& asked, bool units_lack) {
   for (const auto& [name, amount] : asked.entries()) {
-    if (available.Get(name) < amount && held.Get(name) > 0) return true;
+    if (available.Get(name) < amount && lease.held.Get(name) > 0) return true;
   }
-  return false;
+  return units_lack && !lease.units.Empty();
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ void Reclaimer::AskOnNode(std::uint32_t node, Round* round) {
     if (round->needed == 0) return;
     --round->budget;
     Lease* lease = leases_.FindLease(id);
-    if (!MayAsk(*lease, info->available, *round)) continue;
+    if (!MayAsk(*lease, *info, *round)) continue;
     lease->patience = std::min(std::max(2 * lease->patience, kSlice), kMaxAskInterval);
     lease->ask_after = round->now + lease->patience;
     ++round->asked_of[lease->queue];
@@ -68,10 +69,12 @@ void Reclaimer::AskOnNode(std::uint32_t node, Round* round) {
   }
 }
 
-bool Reclaimer::MayAsk(const Lease& lease, const ResourceSet& available, const Round& round) const {
+bool Reclaimer::MayAsk(const Lease& lease, const NodeInfo& node, const Round& round) const {
   const LeaseQueue& holder = *lease.queue;
   if (&holder == round.queue || holder.client == kHead || holder.gone || lease.blocked) return false;
-  if (lease.ask_after > round.now || !Helps(lease.held, available, round.queue->lease_class.resources)) return false;
+  if (lease.ask_after > round.now) return false;
+  const bool units_lack = !cluster_.books(node.index).Fits(round.queue->candidates->units());
+  if (!Helps(lease, node.available, round.queue->lease_class.resources, units_lack)) return false;
   if (round.reserved) return true;
   if (holder.active <= round.queue->active) return false;
   const std::uint32_t fair = (holder.active - round.queue->active + 1) / 2;  // what would make the two alike
@@ -104,12 +107,16 @@ void Reclaimer::Consider(LeaseQueue* queue, Time now) {
 }
 
 bool Reclaimer::CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const {
+  const UnitAsk& units = queue.candidates->units();
   ResourceSet room = cluster_.Find(node)->available;
+  UnitBooks books = units.Empty() ? UnitBooks() : cluster_.books(node);
   for (const LeaseId id : leases_.LeasesOn(node)) {
     const Lease& lease = *leases_.FindLease(id);
-    if (lease.queue->client != kHead && !lease.blocked) room.Add(lease.held);
+    if (lease.queue->client == kHead || lease.blocked) continue;
+    room.Add(lease.held);
+    if (!units.Empty()) books.Give(lease.units);
   }
-  return room.Covers(queue.lease_class.resources);
+  return room.Covers(queue.lease_class.resources) && books.Fits(units);
 }
 
 void Reclaimer::OnServed(LeaseQueue* queue) {

@@ -56,7 +56,7 @@ class Reclaimer {
   struct Round;  // one call of Ask
 
   void AskOnNode(std::uint32_t node, Round* round);
-  bool MayAsk(const Lease& lease, const ResourceSet& available, const Round& round) const;
+  bool MayAsk(const Lease& lease, const NodeInfo& node, const Round& round) const;
   bool CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const;
 
   LeaseTable& leases_;

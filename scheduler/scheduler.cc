@@ -214,10 +214,13 @@ void Scheduler::Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* 
   Lease* lease = leases_.AddLease(queue, node);
   lease->held = queue->lease_class.resources;
   lease->ask_after = now + Reclaimer::kSlice;
+  lease->units = *cluster_.books(node).Choose(queue->candidates->units());
   cluster_.Take(node, lease->held);
+  cluster_.TakeUnits(node, lease->units);
   policy_.OnChanged(node);
   ++counts_.grants;
-  actions->push_back(Send{ProcessId{node, 0}, StartLease{lease->id, queue->client, queue->key, queue->lease_class}});
+  actions->push_back(Send{ProcessId{node, 0}, StartLease{lease->id, queue->client, queue->key, queue->lease_class,
+                                                         lease->units.Numbers()}});
   TickSoon(now);
   if (--queue->wanted == 0) return LeaveLine(queue);
   reclaimer_.OnServed(queue);
@@ -255,6 +258,7 @@ Scheduler::Actions Scheduler::OnLeaseEnded(const LeaseEnded& ended, Time now) {
 void Scheduler::End(Lease* lease) {
   const std::uint32_t node = lease->node;
   cluster_.Give(node, lease->Taken());
+  cluster_.GiveUnits(node, lease->units);
   policy_.OnChanged(node);
   leases_.EraseLease(lease);
 }
@@ -263,6 +267,10 @@ void Scheduler::ChangeLease(Lease* lease, absl::FunctionRef<void()> change) {
   cluster_.Give(lease->node, lease->Taken());
   change();
   cluster_.Take(lease->node, lease->Taken());
+  if (!lease->units.Empty() && UnitAsk::Of(lease->held).Empty()) {
+    cluster_.GiveUnits(lease->node, lease->units);
+    lease->units = Units();
+  }
   policy_.OnChanged(lease->node);
 }
 

@@ -29,6 +29,7 @@
 #include "absl/functional/function_ref.h"
 #include "engine/base/ids.h"
 #include "engine/wire/messages.h"
+#include "scheduler/bundle_placement.h"
 #include "scheduler/cluster_view.h"
 #include "scheduler/group_table.h"
 #include "scheduler/lease_table.h"
@@ -76,7 +77,7 @@ class Scheduler {
   Actions OnBlocked(LeaseId lease, Time now);
   Actions OnUnblocked(LeaseId lease, Time now);
   Actions OnClientGone(ProcessId client, const std::string& cause, Time now);
-  // From now on the lease holds `held` only (an actor that runs).
+  // From now on the lease holds `held` only (an actor that runs): all of the units it has, or none.
   Actions SetHeld(LeaseId lease, const ResourceSet& held, Time now);
 
   // False if the name is taken.
@@ -138,7 +139,7 @@ class Scheduler {
   void PlaceGroups();
   void LoseBundlesOn(std::uint32_t node);
   void RemoveGroupsOf(ProcessId creator, Actions* actions);
-  void SetBundle(Group* group, std::uint32_t bundle, std::uint32_t node);
+  void SetBundle(Group* group, std::uint32_t bundle, const BundlePlace& place);
   void RemoveGroup(Group* group, Actions* actions);
   void EndLeasesOf(const PlacementGroupId& id, Actions* actions);
   void FailQueuesOf(const PlacementGroupId& id, Actions* actions);
@@ -161,6 +162,7 @@ class Scheduler {
 
   std::string CheckLeases() const;
   std::string CheckNodes() const;
+  std::string CheckUnits(const NodeInfo& node) const;
   std::string CheckLines() const;
 
   ClusterView cluster_;

@@ -40,10 +40,16 @@ class Runtime::ProgramWait {
     told_ = true;
   }
   bool Told() const { return told_; }
-  bool ToBeTold() const { return gives_cpu_ && !told_ && !runtime_->executor_->running().empty(); }
+  bool ToBeTold() const { return gives_cpu_ && !told_ && RunsWhatMayGive(); }
   std::int64_t TellAt() const { return ToBeTold() ? since_ + kBlockedAfterNs : kNever; }
 
  private:
+  // An actor that lives keeps what it was given for life.
+  bool RunsWhatMayGive() const {
+    const auto& running = runtime_->executor_->running();
+    return !running.empty() && running.front()->header.kind != TaskKind::kActorMethod;
+  }
+
   Runtime* runtime_;
   const bool gives_cpu_;
   bool told_ = false;

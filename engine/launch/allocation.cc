@@ -1,5 +1,6 @@
 #include "engine/launch/allocation.h"
 
+#include <absl/strings/str_join.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -63,19 +64,48 @@ double CpusOfMachine(const Options& options, const MachineFacts& facts, const Ra
   return sum;
 }
 
+// The GPUs of this rank, of those that all nodes of the machine share: the ranks before it have theirs first.
+std::vector<std::string> GpusOf(const MachineFacts& facts, const Rank& rank) {
+  int first = 0;
+  for (Rank before = rank; before.local_rank.value_or(0) > 0;) {
+    before.local_rank = *before.local_rank - 1;
+    first += PartOf(facts.gpus, before);
+  }
+  std::vector<std::string> part;
+  for (int i = first; i < first + PartOf(facts.gpus, rank); ++i) {
+    part.push_back(facts.visible_gpus ? (*facts.visible_gpus)[static_cast<std::size_t>(i)] : std::to_string(i));
+  }
+  return part;
+}
+
+absl::Status OfferGpus(const Options& options, const MachineFacts& facts, const Rank& rank, bool own_node,
+                       Offer* offer) {
+  const bool shared = own_node && LocalSize(rank) > 1;
+  const bool first = rank.local_rank.value_or(0) == 0;
+  const std::vector<std::string> part = shared ? GpusOf(facts, rank) : std::vector<std::string>();
+  const auto visible = static_cast<double>(shared ? part.size() : facts.visible_gpus.value_or(part).size());
+  offer->num_gpus = shared ? visible : first ? facts.gpus : 0;
+  if (options.Given("num-gpus")) offer->num_gpus = options.Number("num-gpus");
+  if (facts.visible_gpus && offer->num_gpus > visible) {
+    return absl::InvalidArgumentError(fmt::format("--num-gpus={}: {} lists {} for this node", offer->num_gpus,
+                                                  facts.gpu_variable, visible));
+  }
+  if (shared && !part.empty() && offer->num_gpus <= visible)
+    offer->gpu_part = {facts.gpu_variable, absl::StrJoin(part, ",")};
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Offer> MakeOffer(const Options& options, const MachineFacts& facts, const Rank& rank, bool own_node) {
-  const bool first = rank.local_rank.value_or(0) == 0;
   const std::uint64_t memory = facts.memory_bytes / static_cast<std::uint64_t>(own_node ? LocalSize(rank) : 1);
-  const int gpus = own_node ? PartOf(facts.gpus, rank) : first ? facts.gpus : 0;
   Offer offer;
   offer.num_cpus = CpusOf(options, facts, rank);
   offer.node_cpus = own_node ? offer.num_cpus : CpusOfMachine(options, facts, rank);
   if (offer.node_cpus > ResourceSet::kLargest)
     return absl::InvalidArgumentError(
         fmt::format("--num-cpus: too large for the {} ranks of this machine together", LocalSize(rank)));
-  offer.num_gpus = options.Given("num-gpus") ? options.Number("num-gpus") : gpus;
+  if (absl::Status status = OfferGpus(options, facts, rank, own_node, &offer); !status.ok()) return status;
   offer.store = options.Given("object-store-memory") ? options.Bytes("object-store-memory") : memory / 10 * 3;
   if (offer.store > facts.memory_bytes) {
     return absl::InvalidArgumentError(

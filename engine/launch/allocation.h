@@ -12,6 +12,10 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/base/options.h"
 #include "engine/base/process.h"
@@ -26,6 +30,8 @@ struct MachineFacts {
   double cpu_quota = 0;  // of the cgroup, in CPUs; 0: none
   int slurm_cpus = 0;    // of the job on this machine; 0: not under Slurm
   int gpus = 0;
+  std::string gpu_variable;                             // CUDA_VISIBLE_DEVICES, or that of another maker
+  std::optional<std::vector<std::string>> visible_gpus;  // what it lists, if it is set
   std::uint64_t memory_bytes = 0;
 };
 
@@ -44,6 +50,7 @@ struct Offer {
   double num_cpus = 0;   // that this rank's own workers may use
   double node_cpus = 0;  // that all ranks of the node may use
   double num_gpus = 0;
+  std::pair<std::string, std::string> gpu_part;  // variable and list, if this node has only a part of what is visible
   std::uint64_t memory = 0, store = 0;
 };
 // An error if more is asked for than there is. `own_node`: every rank of the machine is a node of its own.

@@ -16,6 +16,11 @@ Environment ForChildren(Environment environment) {
   return environment;
 }
 
+void SetGpuPart(const Offer& offer, Environment* environment) {
+  const auto& [variable, list] = offer.gpu_part;
+  if (!variable.empty()) environment->Set(variable, list);
+}
+
 // So that the interpreter finds our package; `import ray` too where ray-engine has launched the program.
 Environment ForPython(const Installation& installation, const NodePlan& plan, const Environment& environment) {
   Environment own = ForChildren(environment);
@@ -62,6 +67,7 @@ SpawnRequest EngineRequest(const Options& options, const Installation& installat
   AddFd("forkserver-fd", ends.engine_forkserver, &request);
   AddFd("driver-fd", ends.engine_driver, &request);
   request.environment = ForChildren(environment);
+  SetGpuPart(plan.offer, &request.environment);
   for (const auto& [name, value] : FabricEnvironment()) request.environment.Set(name, value);
   request.null_input = request.new_session = request.die_with_parent = true;
   return request;
@@ -72,6 +78,7 @@ SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan&
   SpawnRequest request;
   request.argv = {plan.python, "-m", "ray_engine._forkserver", std::to_string(ends.forkserver)};
   request.environment = ForPython(installation, plan, environment);
+  SetGpuPart(plan.offer, &request.environment);
   request.directory = "/";  // modules are not to be found in the working directory by accident
   request.inherited_fds = {ends.forkserver};
   request.null_input = request.new_session = request.die_with_parent = true;

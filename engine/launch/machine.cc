@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/accelerators.h"
 #include "engine/launch/allocation.h"
 
 namespace ray_engine {
@@ -129,17 +130,6 @@ std::uint64_t Memory(const Environment& environment, int cpus) {
   return std::min({std::uint64_t{machine.totalram} * machine.mem_unit, CgroupMemory(), SlurmMemory(environment, cpus)});
 }
 
-int VisibleGpus(const Environment& environment) {
-  if (environment.Has("CUDA_VISIBLE_DEVICES")) {
-    const std::string list = environment.Get("CUDA_VISIBLE_DEVICES");
-    if (list.empty() || list == "NoDevFiles" || list == "-1") return 0;
-    return 1 + static_cast<int>(std::count(list.begin(), list.end(), ','));
-  }
-  std::error_code missing;
-  const fs::directory_iterator devices("/proc/driver/nvidia/gpus", missing);
-  return missing ? 0 : static_cast<int>(std::distance(begin(devices), end(devices)));
-}
-
 }  // namespace
 
 MachineFacts ReadMachine(const Environment& environment, const Rank& rank) {
@@ -149,7 +139,10 @@ MachineFacts ReadMachine(const Environment& environment, const Rank& rank) {
   ReadCpus(rank, &facts);
   facts.cpu_quota = CpuQuota();
   facts.slurm_cpus = static_cast<int>(ParseNumber(environment.Get("SLURM_CPUS_ON_NODE")).value_or(0));
-  facts.gpus = VisibleGpus(environment);
+  const AcceleratorFamily gpu = Accelerators(environment).front();
+  facts.gpus = CountGpus(environment);
+  facts.gpu_variable = gpu.variable;
+  facts.visible_gpus = VisibleIds(gpu, environment);
   facts.memory_bytes = Memory(environment, facts.slurm_cpus > 0 ? facts.slurm_cpus : facts.allowed_cpus);
   if (know_mask && KeepsOwnMask(facts, rank)) RestoreMask(own);
   return facts;

@@ -7,12 +7,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
+#include "engine/base/accelerators.h"
 #include "engine/wire/control_socket.h"
 
 namespace ray_engine {
 namespace {
+
+constexpr char kTypeLabel[] = "ray.io/accelerator-type";
 
 std::string HostName() {
   char name[256] = "";
@@ -47,6 +51,27 @@ ResourceSet TotalOf(const Options& options, const NodeInfo& node, bool head) {
   return total;
 }
 
+// Tasks ask for a type of accelerator by a resource of that name, or by the label.
+void AddAcceleratorTypes(const Environment& environment, NodeInfo* node) {
+  const auto label = [](const auto& entry) { return entry.first == kTypeLabel; };
+  for (const AcceleratorFamily& family : Accelerators(environment)) {
+    if (node->total.Get(family.resource) == 0) continue;
+    const std::string type = AcceleratorType(family);
+    if (type.empty()) continue;
+    const std::string resource = "accelerator_type:" + type;
+    if (node->total.Get(resource) == 0) node->total.Set(resource, ResourceSet::kUnit);
+    if (std::none_of(node->labels.begin(), node->labels.end(), label)) node->labels.emplace_back(kTypeLabel, type);
+  }
+}
+
+std::vector<std::pair<std::string, std::string>> VariablesOf(const Environment& environment) {
+  std::vector<std::pair<std::string, std::string>> variables;
+  for (const AcceleratorFamily& family : Accelerators(environment)) {
+    if (environment.Has(family.variable)) variables.emplace_back(family.variable, environment.Get(family.variable));
+  }
+  return variables;
+}
+
 NodeInfo InfoOf(const Options& options, bool head) {
   NodeInfo node;
   node.id = NodeId::Random();
@@ -55,8 +80,9 @@ NodeInfo InfoOf(const Options& options, bool head) {
   node.name = options.Given("node-name") ? options.Text("node-name") : node.hostname;
   node.store_bytes = options.Bytes("object-store-memory");
   node.total = TotalOf(options, node, head);
-  node.available = node.total;
   node.labels = options.Labels("labels");
+  AddAcceleratorTypes(Environment::OfThisProcess(), &node);
+  node.available = node.total;
   node.labels.emplace_back("ray.io/node-id", node.id.Hex());
   return node;
 }
@@ -75,6 +101,7 @@ NodeConfig ConfigOf(const Options& options) {
   config.join = options.Text("join");
   config.log_dir = options.Text("log-dir");
   config.forkserver_cpus = options.Given("forkserver-cpus") ? options.Number("forkserver-cpus") : 1;
+  config.accelerator_environment = VariablesOf(Environment::OfThisProcess());
   config.info = InfoOf(options, config.head);
   config.store_bytes = config.info.store_bytes;
   config.socket = options.Text("socket");

@@ -24,6 +24,7 @@ struct NodeConfig {
   std::string session, socket, join, log_dir;
   double forkserver_cpus = 1;
   std::uint64_t store_bytes = 0;
+  std::vector<std::pair<std::string, std::string>> accelerator_environment;  // the variables that say which it sees
   NodeInfo info;  // as the head will know this node; its index comes later
 };
 

@@ -61,17 +61,24 @@ WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, bool retire, Time n
     return actions;
   }
   const std::uint32_t serial = it->second;
-  by_lease_.erase(it);
-  actions.push_back(End{lease, ""});
   Worker& worker = workers_[serial];
-  if (retire) {
-    worker.lease = LeaseId::kNone;
-    worker.state = State::kLeaving;
-    actions.push_back(AskToEnd{serial});
-  } else {
+  if (!retire || worker.key.units.empty()) EndLease(&worker, &actions);
+  if (!retire) {
     MakeIdle(serial, &worker, now, &actions);
+    return actions;
   }
+  worker.retired = true;
+  worker.state = State::kLeaving;
+  worker.idle_since = now;
+  actions.push_back(AskToEnd{serial});
   return actions;
+}
+
+void WorkerPool::EndLease(Worker* worker, Actions* actions) {
+  if (worker->lease == LeaseId::kNone) return;
+  by_lease_.erase(worker->lease);
+  actions->push_back(End{worker->lease, ""});
+  worker->lease = LeaseId::kNone;
 }
 
 bool WorkerPool::DropWaiting(LeaseId lease, Actions* actions) {
@@ -109,6 +116,10 @@ WorkerPool::Actions WorkerPool::OnWorkerReady(std::uint32_t serial, Time now) {
     group.failures = 0;
     MakeIdle(serial, &worker, now, &actions);
     ForkWhereNeeded(&actions);
+  } else if (worker.state == State::kLeaving && worker.retired) {
+    EndLease(&worker, &actions);
+    worker.state = State::kStaying;
+    worker.idle_since = now;
   } else if (worker.state == State::kLeaving) {
     MakeIdle(serial, &worker, now, &actions);
   }
@@ -117,7 +128,6 @@ WorkerPool::Actions WorkerPool::OnWorkerReady(std::uint32_t serial, Time now) {
 
 void WorkerPool::MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions) {
   Group& group = groups_[worker->key];
-  worker->lease = LeaseId::kNone;
   worker->idle_since = now;
   if (!group.waiting.empty()) {
     const StartLease lease = group.waiting.front();
@@ -135,6 +145,7 @@ WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::st
   Actions actions;
   const auto it = workers_.find(serial);
   if (it == workers_.end()) return actions;
+  EndLease(&it->second, &actions);
   const Worker worker = it->second;
   workers_.erase(it);
   if (const auto server = forkservers_.find(worker.forkserver); server != forkservers_.end()) --server->second.workers;
@@ -142,9 +153,6 @@ WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::st
   if (worker.state == State::kIdle) {
     group.idle.erase(std::find(group.idle.begin(), group.idle.end(), serial));
     --idle_;
-  } else if (worker.state == State::kLeased) {
-    by_lease_.erase(worker.lease);
-    actions.push_back(End{worker.lease, ""});
   } else if (worker.state == State::kStarting) {
     --group.starting;
     --starting_;
@@ -232,8 +240,15 @@ std::uint32_t WorkerPool::KeepIdle() const {
 WorkerPool::Actions WorkerPool::OnTick(Time now) {
   Actions actions;
   std::vector<std::pair<Time, std::uint32_t>> idle;
-  for (const auto& [serial, worker] : workers_) {
-    if (worker.state == State::kIdle) idle.emplace_back(worker.idle_since, serial);
+  for (auto& [serial, worker] : workers_) {
+    if (worker.state == State::kIdle) {
+      idle.emplace_back(worker.idle_since, serial);
+    } else if (const auto due = DueAt(worker); due && now >= *due) {
+      worker.state == State::kStaying ? actions.push_back(AskToEnd{serial})
+                                      : actions.push_back(Kill{serial, "it did not end when it was asked to"});
+      worker.state = State::kLeaving;
+      worker.idle_since = now;
+    }
   }
   std::sort(idle.begin(), idle.end());
   for (const auto& [since, serial] : idle) {
@@ -244,12 +259,20 @@ WorkerPool::Actions WorkerPool::OnTick(Time now) {
 }
 
 std::optional<WorkerPool::Time> WorkerPool::NextTick() const {
-  if (idle_ <= KeepIdle()) return std::nullopt;
-  Time oldest = Time::max();
+  std::optional<Time> next;
   for (const auto& [serial, worker] : workers_) {
-    if (worker.state == State::kIdle) oldest = std::min(oldest, worker.idle_since);
+    const std::optional<Time> due = DueAt(worker);
+    if (due && (!next || *due < *next)) next = due;
   }
-  return oldest + limits_.idle_timeout;
+  return next;
+}
+
+std::optional<WorkerPool::Time> WorkerPool::DueAt(const Worker& worker) const {
+  const bool waited_for = worker.state == State::kLeaving && worker.lease != LeaseId::kNone;
+  if (waited_for) return worker.idle_since + limits_.end_timeout;
+  const bool too_many = worker.state == State::kIdle && idle_ > KeepIdle();
+  if (too_many || worker.state == State::kStaying) return worker.idle_since + limits_.idle_timeout;
+  return std::nullopt;
 }
 
 WorkerPool::Statistics WorkerPool::Stats() const {
@@ -258,7 +281,7 @@ WorkerPool::Statistics WorkerPool::Stats() const {
     stats.starting += worker.state == State::kStarting;
     stats.idle += worker.state == State::kIdle;
     stats.leased += worker.state == State::kLeased;
-    stats.leaving += worker.state == State::kLeaving;
+    stats.leaving += worker.state == State::kLeaving || worker.state == State::kStaying;
   }
   for (const auto& [key, group] : groups_) stats.waiting += group.waiting.size();
   return stats;

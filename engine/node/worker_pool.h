@@ -1,9 +1,11 @@
 // WorkerPool: which worker serves which lease, when to fork one and when to let one go.
 //
-// Workers are shared only inside one (job, environment). A lease takes an idle worker, else it waits, in order, for one
+// Workers are shared only inside one (job, environment). One that was given units of accelerators serves leases with
+// the same units only: what it has set up on them cannot move. A lease takes an idle worker, else it waits, in order, for one
 // that is forked for it by the forkserver with the lowest load for its CPUs. As many idle workers as the node has CPUs
 // are kept for the next lease; the others are asked to end after idle_timeout, and one that stays (it owns something)
-// says so by Ready. Workers that die before they are ready are tried again max_start_failures times, then the leases
+// says so by Ready. One that is retired serves nobody while it stays, and is asked again; if it has units, its lease
+// ends when it does, as only then what it has put on them is gone, or when it says that it stays. Workers that die before they are ready are tried again max_start_failures times, then the leases
 // that wait for them end with the reason.
 //
 // Pure state machine: events and the time in, actions out; no I/O. Loop-bound.
@@ -22,6 +24,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -32,12 +35,10 @@ namespace ray_engine {
 struct WorkerKey {
   JobId job;
   std::vector<std::pair<std::string, std::string>> environment;
-  friend bool operator<(const WorkerKey& a, const WorkerKey& b) {
-    return a.job != b.job ? a.job < b.job : a.environment < b.environment;
-  }
-  friend bool operator==(const WorkerKey& a, const WorkerKey& b) {
-    return a.job == b.job && a.environment == b.environment;
-  }
+  AssignedUnits units;
+  auto Tie() const { return std::tie(job, environment, units); }
+  friend bool operator<(const WorkerKey& a, const WorkerKey& b) { return a.Tie() < b.Tie(); }
+  friend bool operator==(const WorkerKey& a, const WorkerKey& b) { return a.Tie() == b.Tie(); }
 };
 
 class WorkerPool {
@@ -48,6 +49,7 @@ class WorkerPool {
     std::uint32_t max_starting = 4;  // forked and not ready yet; more on a node with more than two CPUs
     std::uint32_t max_start_failures = 3;
     Time idle_timeout = std::chrono::seconds(1);
+    Time end_timeout = std::chrono::seconds(10);  // of a worker whose lease waits for its end; then it is killed
   };
 
   struct Fork {
@@ -95,7 +97,7 @@ class WorkerPool {
   Actions OnJobEnded(const JobId& job);
 
   Actions OnTick(Time now);
-  // When OnTick is due; none while no idle worker is one too many.
+  // When OnTick is due; none while nobody is to be asked to end, and no end is waited for.
   std::optional<Time> NextTick() const;
 
   struct Statistics {
@@ -104,13 +106,14 @@ class WorkerPool {
   Statistics Stats() const;
 
  private:
-  enum class State : std::uint8_t { kStarting, kIdle, kLeased, kLeaving };
+  enum class State : std::uint8_t { kStarting, kIdle, kLeased, kLeaving, kStaying };  // the last: retired, asked in vain
   struct Worker {
     State state = State::kStarting;
     WorkerKey key;
     std::uint32_t forkserver = 0;
+    bool retired = false;
     LeaseId lease{};
-    Time idle_since{};
+    Time idle_since{};  // or since it was retired, or has said that it stays
   };
   struct Group {  // of one key
     std::deque<StartLease> waiting;
@@ -127,13 +130,18 @@ class WorkerPool {
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
   std::optional<std::uint32_t> LeastLoaded() const;
   std::uint32_t KeepIdle() const;
+  // When something is to be done about the worker.
+  std::optional<Time> DueAt(const Worker& worker) const;
   std::uint32_t MaxStarting() const { return std::max(limits_.max_starting, 2 * KeepIdle()); }
+  void EndLease(Worker* worker, Actions* actions);
   void MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions);
   void GiveLease(const StartLease& lease, std::uint32_t serial, Actions* actions);
   void AskIdleToEnd(std::uint32_t serial, Worker* worker, Actions* actions);
   void StartFailed(const WorkerKey& key, const std::string& cause, Actions* actions);
   bool DropWaiting(LeaseId lease, Actions* actions);
-  static WorkerKey KeyOf(const StartLease& lease) { return {lease.lease_class.job, lease.lease_class.environment}; }
+  static WorkerKey KeyOf(const StartLease& lease) {
+    return {lease.lease_class.job, lease.lease_class.environment, lease.units};
+  }
 
   Limits limits_;
   std::function<std::uint32_t(const WorkerKey&)> new_serial_;

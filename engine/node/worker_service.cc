@@ -83,6 +83,8 @@ void WorkerService::SendFork(const WorkerPool::Fork& fork, const JobInfo& job) {
   packet.job = fork.key.job;
   packet.name = process.name;
   packet.environment = fork.key.environment;
+  packet.node_environment = config_->accelerator_environment;
+  packet.units = fork.key.units;
   packet.job_config = job.config;
   const int worker_end = pair->second.fd();
   forkserver->second->Send(packet, absl::MakeConstSpan(&worker_end, 1));
@@ -185,11 +187,12 @@ void WorkerService::KillAll() {
 }
 
 void WorkerService::ScheduleTick() {
-  const std::optional<WorkerPool::Time> due = pool_.NextTick();
-  if (!due || tick_scheduled_) return;
-  tick_scheduled_ = true;
-  loop_->After(std::max(*due - Now(), WorkerPool::Time(0)), [this] {
-    tick_scheduled_ = false;
+  const WorkerPool::Time due = pool_.NextTick().value_or(WorkerPool::Time::max());
+  if (due >= tick_at_) return;
+  tick_at_ = due;
+  loop_->After(std::max(due - Now(), WorkerPool::Time(0)), [this, due] {
+    if (due != tick_at_) return;  // an earlier one has come in between
+    tick_at_ = WorkerPool::Time::max();
     Perform(pool_.OnTick(Now()));
   });
 }

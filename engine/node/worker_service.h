@@ -30,7 +30,7 @@ class WorkerService {
 
   void AddForkserver(ControlSocket socket, double num_cpus);
   // The job has started here: its first worker is forked before somebody asks.
-  void Prestart(const JobId& job) { Perform(pool_.Prestart({job, {}})); }
+  void Prestart(const JobId& job) { Perform(pool_.Prestart({job, {}, {}})); }
   void OnOutput(std::function<void(const Output&)> listener) { on_output_ = std::move(listener); }
 
   // Tells all workers to end, and kills those that are still there after a moment.
@@ -76,7 +76,7 @@ class WorkerService {
   };
   std::map<std::uint64_t, Flushing> flushing_;  // by token
   std::uint64_t next_flush_ = 1;
-  bool tick_scheduled_ = false;
+  WorkerPool::Time tick_at_ = WorkerPool::Time::max();
   bool ending_ = false;
 };
 

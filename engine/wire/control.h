@@ -79,9 +79,11 @@ struct Fork {  // engine -> forkserver; the worker's socket (on which its Welcom
   std::uint32_t serial = 0;
   JobId job;
   std::string name;  // of the process, for people
-  std::vector<std::pair<std::string, std::string>> environment;
+  std::vector<std::pair<std::string, std::string>> environment;       // of the tasks
+  std::vector<std::pair<std::string, std::string>> node_environment;  // which accelerators the node sees, whoever forks
+  std::vector<std::pair<std::string, std::vector<std::uint32_t>>> units;  // AssignedUnits, for the life of the worker
   std::string job_config;  // pickled: sys.path, working directory
-  RAY_ENGINE_CONTROL(Fork, serial, job, name, environment, job_config)
+  RAY_ENGINE_CONTROL(Fork, serial, job, name, environment, node_environment, units, job_config)
 };
 struct Forked { std::uint32_t serial = 0, pid = 0; std::string error; RAY_ENGINE_CONTROL(Forked, serial, pid, error) };
 struct Exited { std::uint32_t serial = 0, pid = 0; std::int32_t status = 0; RAY_ENGINE_CONTROL(Exited, serial, pid, status) };  // wait status

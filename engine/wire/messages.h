@@ -218,12 +218,14 @@ struct LeaseDemand {  // client -> head: I want `count` leases of my class `key`
   std::uint32_t locality = 0xffffffff;  // node that holds most argument bytes
   RAY_ENGINE_MESSAGE(LeaseDemand, key, count, name, lease_class, locality)
 };
+using AssignedUnits = std::vector<std::pair<std::string, std::vector<std::uint32_t>>>;  // unit resource, numbers of its units
 struct StartLease {  // head -> node engine: find or fork a worker
   LeaseId lease{};
   ProcessId client;
   std::uint32_t key = 0;
   LeaseClass lease_class;
-  RAY_ENGINE_MESSAGE(StartLease, lease, client, key, lease_class)
+  AssignedUnits units;
+  RAY_ENGINE_MESSAGE(StartLease, lease, client, key, lease_class, units)
 };
 struct LeaseGrant {  // node engine -> client
   LeaseId lease{};

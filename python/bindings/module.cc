@@ -5,6 +5,7 @@
 NB_MODULE(_core, module) {
   using namespace ray_engine::python;
   nb::set_leak_warnings(false);  // references in the globals of a program outlive the module
+  BindAccelerators(module);
   BindSession(module);
   BindValues(module);
   BindObjects(module);

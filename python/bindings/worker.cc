@@ -4,6 +4,8 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <utility>
+
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
@@ -17,6 +19,8 @@ std::string actor_class_name, actor_name;
 std::uint32_t actor_restarts = 0;
 ResourceSet actor_resources;
 bool actor_captures_children = false;
+LeaseId lease_of_threads{};        // whose CPUs have been looked at last
+std::int64_t threads = 1;          // by the CPUs of that lease; the forkserver begins with one
 bool threads_by_group = false;     // of an actor with concurrency groups: each thread belongs to one
 PyObject* current_call = nullptr;  // context variable: the Execution that a coroutine belongs to
 
@@ -34,6 +38,15 @@ void AskToExit(int code, bool intended, std::string cause) {
 }
 
 nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
+
+// Of threads that a task with these resources is to use: its whole CPUs, at least one.
+std::int64_t ThreadsFor(const ResourceSet& resources) {
+  ResourceSet::Amount cpus = 0;  // those of a bundle are there twice, under the group's name too
+  for (const auto& [name, amount] : resources.entries()) {
+    if (name == "CPU" || name.rfind("CPU_group_", 0) == 0) cpus = std::max(cpus, amount);
+  }
+  return std::max<std::int64_t>(cpus / ResourceSet::kUnit, 1);
+}
 
 // The function or class of a definition; fetched from the head and loaded once.
 nb::object Definition(const FunctionId& id, PyObject* load) {
@@ -65,6 +78,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     try {
       if (!ParseTask(task_->payload, &view_)) RaiseSystemError("RaySystemError", "a task arrived malformed");
       received_ = runtime_.ReceiveArgs(view_);
+      if (!IsMethod()) SetThreads();
       target_ = Target();
       if (!IsMethod()) SetCapture();
       DecodeArgs();
@@ -87,6 +101,17 @@ class Execution : public std::enable_shared_from_this<Execution> {
   bool IsMethod() const { return task_->header.kind == TaskKind::kActorMethod; }
   bool IsStream() const { return task_->header.yields == Yields::kStreaming; }
   bool IsCreation() const { return task_->header.kind == TaskKind::kActorCreation; }
+
+  // The number of threads for the task shows in the environment before any of the program's code is loaded.
+  void SetThreads() const {
+    const LeaseId lease = IsCreation() ? task_->actor->lease : task_->header.lease;
+    if (std::exchange(lease_of_threads, lease) == lease) return;
+    ResourceSet resources;
+    IsCreation() ? void(resources = task_->actor->spec.running) : Reader(view_.resources)(resources);
+    const std::int64_t wanted = ThreadsFor(resources);
+    if (std::exchange(threads, wanted) == wanted) return;
+    nb::module_::import_("ray_engine._private.allotment").attr("set_threads")(wanted);
+  }
 
   // The group in which the task's children run is kept in Python, as it changes rarely.
   void SetCapture() const {
@@ -118,7 +143,19 @@ class Execution : public std::enable_shared_from_this<Execution> {
         break;
     }
     if (actor_instance == nullptr) RaiseSystemError("RaySystemError", "the actor has no instance");
-    return nb::getattr(nb::handle(actor_instance), nb::str(view_.name.data(), view_.name.size()));
+    return Method(nb::str(view_.name.data(), view_.name.size()));
+  }
+
+  // As the class has it: the instance may have something else under that name.
+  static nb::object Method(const nb::str& name) {
+    PyTypeObject* type = Py_TYPE(actor_instance);
+    PyObject* found = _PyType_Lookup(type, name.ptr());
+    if (found == nullptr) return nb::getattr(nb::handle(actor_instance), name);
+    const descrgetfunc bind = Py_TYPE(found)->tp_descr_get;
+    if (bind == nullptr) return nb::borrow(found);
+    PyObject* bound = bind(found, actor_instance, reinterpret_cast<PyObject*>(type));
+    if (bound == nullptr) throw nb::python_error();
+    return nb::steal(bound);
   }
 
   void DecodeArgs() {

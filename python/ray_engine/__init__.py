@@ -24,7 +24,7 @@ from ray_engine import actor, exceptions  # isort: skip
 from ray_engine._private.api import cancel, get, kill, put, remote, wait
 from ray_engine._private.cluster_state import available_resources, cluster_resources, nodes
 from ray_engine.actor import get_actor, method
-from ray_engine.runtime_context import get_runtime_context
+from ray_engine.runtime_context import get_gpu_ids, get_runtime_context
 
 ObjectID = ObjectRef
 SCRIPT_MODE = 0
@@ -56,6 +56,7 @@ __all__ = [
     "exceptions",
     "get",
     "get_actor",
+    "get_gpu_ids",
     "get_runtime_context",
     "init",
     "is_initialized",

@@ -24,6 +24,8 @@ _MAX_BACKLOG = 256  # packets that the engine has not taken; beyond it workers w
 _IDLE_MS = 100  # quiet time after the first worker until numpy is imported
 _PR_SET_PDEATHSIG = 1
 
+_sets_threads = False  # whether OMP_NUM_THREADS is ours to set
+
 
 class Stream:
     """One output stream of a worker, read from its pipe and passed on in whole lines."""
@@ -304,11 +306,19 @@ def _work(request, fd) -> int:
     _own_group(0)
     _prefer_as_victim()
     _set_name(request.name)
+    os.environ.update(request.node_environment)
     os.environ.update(request.environment)
     _open_output()
     from ray_engine import _worker_main
 
-    code = _worker_main.main(fd, job_config=request.job_config, job_id=request.job, environment=request.environment)
+    code = _worker_main.main(
+        fd,
+        job_config=request.job_config,
+        job_id=request.job,
+        environment=request.environment,
+        units=request.units,
+        sets_threads=_sets_threads and "OMP_NUM_THREADS" not in dict(request.environment),
+    )
     _run_exit_functions()
     return code or 0
 
@@ -403,12 +413,14 @@ def _freeze():
 
 
 def _prepare():
+    global _sets_threads
     if sys.path[0] in ("", "/"):
         del sys.path[0]  # the folder it was started in
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _sets_threads = "OMP_NUM_THREADS" not in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     gc.disable()
 

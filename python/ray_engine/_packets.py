@@ -32,6 +32,9 @@ class Reader:
         self._at = end
         return taken
 
+    def numbers(self, code: str) -> list:
+        return [self.number(code) for _ in range(self.number("I"))]
+
     def blob(self) -> bytes:
         return self.raw(self.number("I"))
 
@@ -47,6 +50,8 @@ class Fork:
         self.job = reader.raw(JOB_ID_BYTES)
         self.name = reader.text()
         self.environment = [(reader.text(), reader.text()) for _ in range(reader.number("I"))]
+        self.node_environment = [(reader.text(), reader.text()) for _ in range(reader.number("I"))]
+        self.units = {reader.text(): reader.numbers("I") for _ in range(reader.number("I"))}
         self.job_config = reader.blob()
 
 

@@ -3,14 +3,15 @@
 import sys
 
 from ray_engine import _core
-from ray_engine._private import hooks, job, system_methods, worker_output
+from ray_engine._private import allotment, hooks, job, system_methods, worker_output
 from ray_engine._private.ids import JobID
 from ray_engine._private.session import session
 
 
-def main(fd: int, job_config: bytes = b"", job_id: bytes = b"", environment=()):
+def main(fd: int, job_config: bytes = b"", job_id: bytes = b"", environment=(), units=None, sets_threads=False):
     """Runs in a new process. `fd` is the worker's socket, on which the engine's welcome waits; the rest is what the
-    Fork packet says of the worker (engine/wire/control.h)."""
+    Fork packet says of the worker (engine/wire/control.h), and whether OMP_NUM_THREADS follows the CPUs of tasks."""
+    allotment.begin(units or {}, sets_threads)
     settings = job.apply(job_config)
     info = _core.connect(fd=fd, role="worker", hooks=hooks.table())
     if job_id:

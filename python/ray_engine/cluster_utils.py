@@ -15,6 +15,8 @@ from ray_engine._private.session import session
 _DEFAULTS = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 150 * 1024 * 1024}
 _POLL_S = 0.01
 
+cluster_not_supported = False  # programs ask; there is no platform without
+
 
 class Node:
     """A node of a Cluster. `ray-engine` tells by one packet that it is up: its socket's name and its id."""

@@ -1,7 +1,7 @@
 """RuntimeContext: who am I, asked from inside a driver, task or actor."""
 
 from ray_engine import _core
-from ray_engine._private import actor_description, definitions, lifecycle, placement
+from ray_engine._private import actor_description, allotment, definitions, lifecycle, placement
 from ray_engine._private.ids import ActorID, JobID, PlacementGroupID, TaskID
 from ray_engine._private.session import session
 
@@ -84,6 +84,11 @@ class RuntimeContext:
     def get_assigned_resources(self) -> dict:
         return placement.plain(_of_task("resources") or {})
 
+    def get_accelerator_ids(self) -> dict:
+        """{resource: ids} of the accelerators that the task or actor was given, for all families that there are: as in
+        {"GPU": ["0", "1"], "TPU": [], ...}. In a driver all lists are empty."""
+        return allotment.all_ids()
+
     def get_placement_group_id(self):
         """The placement group the task or actor runs in; None if in none."""
         return _hex(placement.group_of_task(_core.current_task()))
@@ -153,3 +158,10 @@ def get_runtime_context() -> RuntimeContext:
     """The context of the running driver, task or actor."""
     lifecycle.ensure_connected()
     return _context
+
+
+def get_gpu_ids() -> list:
+    """Ids of the GPUs that the task or actor was given; [] in a driver. Numbers from 0, or strings out of what
+    CUDA_VISIBLE_DEVICES listed where the node was started."""
+    lifecycle.ensure_connected()
+    return allotment.ids("GPU")

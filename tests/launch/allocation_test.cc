@@ -84,6 +84,33 @@ TEST(AllocationTest, NodesThatShareAMachineDivideIt) {
   EXPECT_EQ(offer->memory + offer->store, 50ull << 30);
 }
 
+using Part = std::pair<std::string, std::string>;
+
+TEST(AllocationTest, NodesThatShareAMachineSeeDifferentGpus) {
+  MachineFacts facts = Machine(8, 1);
+  facts.gpus = 3;
+  facts.gpu_variable = "CUDA_VISIBLE_DEVICES";
+  const auto part = [&facts](int rank) { return MakeOffer(Options(), facts, RankOf(rank, 2, rank, 2), true)->gpu_part; };
+  EXPECT_EQ(part(0), (Part{"CUDA_VISIBLE_DEVICES", "0,1"}));
+  EXPECT_EQ(part(1), (Part{"CUDA_VISIBLE_DEVICES", "2"}));
+  facts.visible_gpus = {"4", "5", "7"};
+  EXPECT_EQ(part(0), (Part{"CUDA_VISIBLE_DEVICES", "4,5"}));
+  EXPECT_EQ(part(1), (Part{"CUDA_VISIBLE_DEVICES", "7"}));
+  EXPECT_EQ(MakeOffer(Options(), facts, RankOf(0, 2, 0, 1), true)->gpu_part, Part());
+}
+
+TEST(AllocationTest, NoMoreGpusAreTakenThanTheVariableLists) {
+  MachineFacts facts = Machine(8, 1);
+  facts.gpu_variable = "CUDA_VISIBLE_DEVICES";
+  Options options;
+  ASSERT_TRUE(ReadCommandLine({"--num-gpus=2"}, Program::kLauncher, &options).ok());
+  EXPECT_EQ(MakeOffer(options, facts, RankOf(0, 1, 0, 1), false)->num_gpus, 2);  // nobody knows better
+  facts.gpus = 1;
+  facts.visible_gpus = {"3"};
+  const auto offer = MakeOffer(options, facts, RankOf(0, 1, 0, 1), false);
+  EXPECT_EQ(offer.status().message(), "--num-gpus=2: CUDA_VISIBLE_DEVICES lists 1 for this node");
+}
+
 TEST(AllocationTest, TheUsersNumbersAreTaken) {
   Options options;
   ASSERT_TRUE(ReadCommandLine({"--num-cpus=2", "--num-gpus=1", "--object-store-memory=1G", "--memory=5G"},

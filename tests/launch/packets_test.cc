@@ -37,6 +37,8 @@ Fork ExampleFork() {
   fork.job = JobId::FromBinary(std::string("\x01\x02\x03\x04", 4));
   fork.name = "worker";
   fork.environment = {{"A", "1"}, {"B", "zwei ü"}};
+  fork.node_environment = {{"C", "3,5"}};
+  fork.units = {{"GPU", {0, 2}}, {"TPU", {1}}};
   fork.job_config = std::string("\x80\x05N.\x00", 5);
   return fork;
 }

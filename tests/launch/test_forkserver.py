@@ -19,10 +19,10 @@ START = """
 import os, sys
 from ray_engine import _forkserver, _worker_main
 
-def main(fd, job_config, job_id, environment):
+def main(fd, job_config, job_id, environment, units, sets_threads):
     os.set_inheritable(fd, False)
     program = os.read(fd, 1 << 16).decode()
-    exec(program, {"fd": fd, "job_config": job_config, "job_id": job_id})
+    exec(program, {"fd": fd, "job_config": job_config, "job_id": job_id, "units": units, "sets_threads": sets_threads})
 
 _worker_main.main = main
 _forkserver.main()
@@ -42,7 +42,7 @@ class Engine:
                 command, pass_fds=[theirs.fileno()], env={**os.environ, **environment}, start_new_session=True
             )
 
-    def fork(self, serial, program, environment=(), job_config=b"", name="worker"):
+    def fork(self, serial, program, environment=(), node_environment=(), job_config=b"", name="worker"):
         ours, theirs = socket.socketpair()
         ours.sendall(program.encode())
         ours.settimeout(LIMIT_S)
@@ -52,8 +52,9 @@ class Engine:
             return struct.pack("<I", len(value)) + value
 
         packet = struct.pack("<HI", _packets.FORK, serial) + b"\1\0\0\0" + text(name.encode())
-        packet += struct.pack("<I", len(environment))
-        packet += b"".join(text(part.encode()) for pair in environment for part in pair) + text(job_config)
+        for pairs in (environment, node_environment):
+            packet += struct.pack("<I", len(pairs)) + b"".join(text(part.encode()) for pair in pairs for part in pair)
+        packet += struct.pack("<I", 1) + text(b"GPU") + struct.pack("<II", 1, 3) + text(job_config)
         with theirs:
             socket.send_fds(self.socket, [packet], [theirs.fileno()])
 
@@ -205,6 +206,25 @@ def test_environment_and_standard_input(engine):
     program = "import os, sys\nprint(os.environ['GREETING'], repr(sys.stdin.read()), job_id, job_config)"
     out, err, _ = engine.run(program, environment=[("GREETING", "hello")], job_config=b"config")
     assert out == "hello '' b'\\x01\\x00\\x00\\x00' b'config'\n", err
+
+
+def test_the_node_says_what_is_visible_and_the_task_has_the_last_word(engine):
+    program = "import os\nprint(os.environ['A'], os.environ['B'], units)"
+    out, err, _ = engine.run(program, environment=[("B", "task")], node_environment=[("A", "node"), ("B", "node")])
+    assert out == "node task {'GPU': [3]}\n", err
+
+
+@pytest.mark.parametrize(
+    ("node", "task", "ours"), [(None, [], True), ("4", [], False), (None, [("OMP_NUM_THREADS", "2")], False)]
+)
+def test_the_number_of_threads_is_ours_to_set_unless_somebody_has_chosen(monkeypatch, node, task, ours):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    engine = Engine(**({} if node is None else {"OMP_NUM_THREADS": node}))
+    try:
+        out, err, _ = engine.run("print(sets_threads)", environment=task)
+    finally:
+        engine.close()
+    assert out == f"{ours}\n", err
 
 
 def test_a_worker_has_no_descriptor_of_the_forkserver_or_of_other_workers(engine):

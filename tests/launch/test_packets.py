@@ -13,6 +13,8 @@ def test_fork_is_read():
     assert isinstance(fork, _packets.Fork)
     assert (fork.serial, fork.job, fork.name) == (7, b"\1\2\3\4", "worker")
     assert fork.environment == [("A", "1"), ("B", "zwei ü")]
+    assert fork.node_environment == [("C", "3,5")]
+    assert fork.units == {"GPU": [0, 2], "TPU": [1]}
     assert fork.job_config == b"\x80\x05N.\0"
 
 

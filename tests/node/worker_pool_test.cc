@@ -19,6 +19,12 @@ StartLease Lease(std::uint64_t id, const JobId& job = Job(1)) {
   return lease;
 }
 
+StartLease GpuLease(std::uint64_t id, std::uint32_t gpu) {
+  StartLease lease = Lease(id);
+  lease.units = {{"GPU", {gpu}}};
+  return lease;
+}
+
 class WorkerPoolTest : public testing::Test {
  protected:
   WorkerPoolTest() { pool_.OnForkserverUp(1, 1); }
@@ -47,7 +53,7 @@ class WorkerPoolTest : public testing::Test {
   }
 
   std::uint32_t last_serial_ = 0;
-  WorkerPool::Limits limits_{/*max_starting=*/3, /*max_start_failures=*/2, milliseconds(1000)};
+  WorkerPool::Limits limits_{/*max_starting=*/3, /*max_start_failures=*/2, milliseconds(1000), milliseconds(5000)};
   WorkerPool pool_{limits_, [this](const WorkerKey&) { return ++last_serial_; }};
 };
 
@@ -74,6 +80,51 @@ TEST_F(WorkerPoolTest, ARetiredWorkerIsAskedToEndAndServesNobodyElse) {
   The<WorkerPool::Fork>(pool_.OnStartLease(Lease(2)));
 }
 
+TEST_F(WorkerPoolTest, ARetiredWorkerThatStaysServesNobodyAndIsAskedAgain) {
+  const std::uint32_t serial = Leased(1);
+  pool_.OnLeaseReturn(LeaseId{1}, true, milliseconds(1));
+  EXPECT_TRUE(pool_.OnWorkerReady(serial, milliseconds(2)).empty());
+  EXPECT_EQ(pool_.Stats().leaving, 1u);
+  The<WorkerPool::Fork>(pool_.OnStartLease(Lease(2)));
+  EXPECT_EQ(pool_.NextTick(), milliseconds(1002));
+  EXPECT_EQ(The<WorkerPool::AskToEnd>(pool_.OnTick(milliseconds(1002))).serial, serial);
+  EXPECT_FALSE(pool_.NextTick().has_value());
+}
+
+TEST_F(WorkerPoolTest, WorkersWithUnitsServeLeasesWithTheSameUnitsOnly) {
+  Leased(1);
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(1));
+  const auto first = The<WorkerPool::Fork>(pool_.OnStartLease(GpuLease(2, 0)));
+  EXPECT_EQ(first.key.units, GpuLease(2, 0).units);
+  pool_.OnWorkerReady(first.serial, milliseconds(2));
+  pool_.OnLeaseReturn(LeaseId{2}, false, milliseconds(3));
+  The<WorkerPool::Fork>(pool_.OnStartLease(GpuLease(3, 1)));
+  EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnStartLease(GpuLease(4, 0))).serial, first.serial);
+}
+
+TEST_F(WorkerPoolTest, TheUnitsOfARetiredWorkerAreFreeWhenItHasEnded) {
+  const auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(GpuLease(1, 0)));
+  pool_.OnWorkerReady(fork.serial, milliseconds(0));
+  EXPECT_EQ(The<WorkerPool::AskToEnd>(pool_.OnLeaseReturn(LeaseId{1}, true, milliseconds(1))).serial, fork.serial);
+  EXPECT_EQ(The<WorkerPool::End>(pool_.OnWorkerGone(fork.serial, "it has ended")).lease, LeaseId{1});
+}
+
+TEST_F(WorkerPoolTest, TheUnitsOfARetiredWorkerThatStaysAreFreeAtOnce) {
+  const auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(GpuLease(1, 0)));
+  pool_.OnWorkerReady(fork.serial, milliseconds(0));
+  pool_.OnLeaseReturn(LeaseId{1}, true, milliseconds(1));
+  EXPECT_EQ(The<WorkerPool::End>(pool_.OnWorkerReady(fork.serial, milliseconds(2))).lease, LeaseId{1});
+  EXPECT_TRUE(pool_.OnWorkerGone(fork.serial, "it has ended").empty());
+}
+
+TEST_F(WorkerPoolTest, AWorkerThatHangsOnToItsUnitsIsKilled) {
+  const auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(GpuLease(1, 0)));
+  pool_.OnWorkerReady(fork.serial, milliseconds(0));
+  pool_.OnLeaseReturn(LeaseId{1}, true, milliseconds(100));
+  EXPECT_EQ(pool_.NextTick(), milliseconds(5100));
+  EXPECT_EQ(The<WorkerPool::Kill>(pool_.OnTick(milliseconds(5100))).serial, fork.serial);
+}
+
 TEST_F(WorkerPoolTest, ReturnedWorkerGoesToTheLeaseThatWaitsLongest) {
   const std::uint32_t serial = Leased(1);
   pool_.OnStartLease(Lease(2));
@@ -94,8 +145,8 @@ TEST_F(WorkerPoolTest, WorkersAreNotSharedBetweenJobsOrEnvironments) {
 }
 
 TEST_F(WorkerPoolTest, PrestartedWorkerIsForkedOnceAndServesTheFirstLease) {
-  const auto fork = The<WorkerPool::Fork>(pool_.Prestart({Job(1), {}}));
-  EXPECT_TRUE(pool_.Prestart({Job(1), {}}).empty());
+  const auto fork = The<WorkerPool::Fork>(pool_.Prestart({Job(1), {}, {}}));
+  EXPECT_TRUE(pool_.Prestart({Job(1), {}, {}}).empty());
   EXPECT_TRUE(pool_.OnStartLease(Lease(1)).empty());
   EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnWorkerReady(fork.serial, milliseconds(0))).serial, fork.serial);
 }

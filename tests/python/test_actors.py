@@ -685,3 +685,45 @@ def test_exit_functions_run_when_an_actor_ends_by_itself(cluster, tmp_path, how)
     else:
         del actor
     wait_for((tmp_path / "tidied").exists)
+
+
+def test_a_method_is_found_though_the_instance_has_something_else_of_that_name(cluster):
+    @ray.remote
+    class Counter:
+        def __init__(self):
+            self.value = 3
+            self.twice = lambda: "hidden"
+
+        def value(self):
+            return self.value
+
+        @staticmethod
+        def twice(number):
+            return 2 * number
+
+        @classmethod
+        def name(cls):
+            return cls.__name__
+
+    counter = Counter.remote()
+    assert ray.get([counter.value.remote(), counter.twice.remote(2), counter.name.remote()]) == [3, 4, "Counter"]
+
+
+def test_an_actor_keeps_its_cpu_while_it_waits(start):
+    start(num_cpus=1)
+
+    @ray.remote
+    def one():
+        return 1
+
+    @ray.remote
+    class Waiter:
+        def wait(self):
+            return ray.get(one.remote())
+
+    assert ray.get(Waiter.remote().wait.remote()) == 1  # it has none
+    keeping = Waiter.options(num_cpus=1).remote()
+    waiting = keeping.wait.remote()
+    assert ray.wait([waiting], timeout=0.5)[0] == []
+    ray.kill(keeping)
+    assert ray.get(one.remote()) == 1

@@ -197,3 +197,8 @@ def test_label_selectors(nodes):
     assert ray.get(where.options(scheduling_strategy=soft).remote()) == zones["b"]
     group = placement_group([{"CPU": 1}], bundle_label_selector=[{"zone": "a"}])
     assert places(group) == [zones["a"]]
+
+
+def test_a_bundle_index_needs_a_group(cluster):
+    with pytest.raises(ValueError, match="bundle index must be -1, got 0"):
+        ray.remote(lambda: 1).options(placement_group_bundle_index=0).remote()

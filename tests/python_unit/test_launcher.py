@@ -108,6 +108,8 @@ def test_settings_as_arguments():
         ({"resources": {"x": -1}}, ValueError, "not negative"),
         ({"num_cpus": 1e20}, ValueError, "num_cpus cannot be 1e\\+20; the most is"),
         ({"num_gpus": float("inf")}, ValueError, "num_gpus cannot be inf"),
+        ({"num_gpus": 1.5}, ValueError, "whole units of GPU"),
+        ({"resources": {"TPU": 0.5}}, ValueError, "whole units of TPU"),
         ({"_memory": 10**400}, ValueError, "memory cannot be 1000"),
         ({"resources": {"x": 1e20}}, ValueError, "resource x cannot be 1e\\+20"),
         ({"resources": {"x": float("nan")}}, ValueError, "resource x cannot be nan"),

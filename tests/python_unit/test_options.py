@@ -30,7 +30,8 @@ class A:
         ({"num_cpus": "1"}, TypeError, "The type of keyword 'num_cpus' must be"),
         ({"num_cpus": -1}, ValueError, "The quantity of resource num_cpus cannot be negative"),
         ({"num_cpus": 0.00001}, ValueError, "cannot go beyond 0.0001"),
-        ({"num_gpus": 1.5}, ValueError, "whole number"),
+        ({"resources": {"TPU": 3}}, ValueError, "not a supported chip configuration"),
+        ({"resources": {"neuron_cores": 0.5}}, ValueError, "must be whole numbers"),
         ({"num_returns": -1}, ValueError, "'num_returns' only accepts"),
         ({"num_returns": "many"}, ValueError, "'num_returns' only accepts"),
         ({"num_returns": "streaming"}, ValueError, "can only be used with generator functions"),
@@ -123,6 +124,22 @@ def test_task_resources():
     )
     assert request["resources"] == {"GPU": 0.5, "memory": 10.0, "x": 2.0, "accelerator_type:A100": 0.001}
     assert request["max_calls"] == 1  # a worker that used a device is not used again
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [({"num_gpus": 1.5}, "GPU"), ({"resources": {"NPU": 2.25}}, "NPU"), ({"num_gpus": 3.1}, "GPU")]
+)
+def test_units_above_one_must_be_whole(given, name):
+    words = f"{name} resource quantities >1 must be whole numbers"
+    with pytest.raises(ValueError, match=words):
+        requests.task(given, is_generator=False)
+    with pytest.raises(ValueError, match=words):
+        requests.actor(given, is_async=False)
+
+
+def test_other_resources_may_be_fractions_above_one():
+    request = requests.task({"num_cpus": 1.5, "resources": {"x": 2.5}}, is_generator=False)
+    assert request["resources"] == {"CPU": 1.5, "x": 2.5}
 
 
 def test_default_of_retries_comes_from_the_environment(monkeypatch):

@@ -29,8 +29,15 @@ class BundlePlacementTest : public ::testing::Test {
     node.labels = std::move(labels);
     cluster_.Add(node);
   }
+  std::optional<Nodes> Place(const GroupSpec& spec) {
+    const auto places = PlaceBundles(cluster_, spec, Nodes(spec.bundles.size(), kNoNode));
+    if (!places) return std::nullopt;
+    Nodes nodes;
+    for (const BundlePlace& place : *places) nodes.push_back(place.node);
+    return nodes;
+  }
   std::optional<Nodes> Place(GroupSpec::Strategy strategy, const std::vector<ResourceSet>& bundles) {
-    return PlaceBundles(cluster_, MakeGroup(1, strategy, bundles), Nodes(bundles.size(), kNoNode));
+    return Place(MakeGroup(1, strategy, bundles));
   }
   static std::size_t Distinct(const Nodes& nodes) { return std::set<std::uint32_t>(nodes.begin(), nodes.end()).size(); }
 
@@ -70,9 +77,9 @@ TEST_F(BundlePlacementTest, BundlesGoWhereTheLabelsAre) {
   GroupSpec spec = MakeGroup(1, GroupSpec::kPack, {Cpus(1), Cpus(1)});
   spec.bundles[0].selector = {{"zone", "b"}};
   spec.bundles[1].selector = {{"zone", "a"}};
-  EXPECT_EQ(PlaceBundles(cluster_, spec, Nodes(2, kNoNode)), (Nodes{1, 0}));
+  EXPECT_EQ(Place(spec), (Nodes{1, 0}));
   spec.bundles[1].selector = {{"zone", "c"}};
-  EXPECT_FALSE(PlaceBundles(cluster_, spec, Nodes(2, kNoNode)));
+  EXPECT_FALSE(Place(spec));
 }
 
 class GroupsTest : public SchedulerFixture {

@@ -21,7 +21,7 @@ def _describe(node) -> dict:
         "NodeManagerHostname": node["hostname"],
         "NodeManagerPort": 0,
         "ObjectManagerPort": 0,
-        "ObjectStoreSocketName": "",
+        "ObjectStoreSocketName": _socket_name(node["index"]),
         "RayletSocketName": _socket_name(node["index"]),
         "MetricsExportPort": 0,
         "MetricsAgentPort": 0,

@@ -16,7 +16,7 @@ import threading
 import uuid
 
 from ray_engine import _core
-from ray_engine._private import job, labels, launcher, object_ref, requests
+from ray_engine._private import allotment, job, labels, launcher, object_ref, requests
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
 
@@ -129,10 +129,19 @@ def check_node(node):
         problem = rules.quantity_problem(name, value)
         if problem:
             raise ValueError(problem)
+    _check_accelerators(node.get("num_gpus") or 0, resources or {})
     if not isinstance(node.get("node_name"), (str, type(None))):
         raise TypeError(f"node_name must be a string, got {node['node_name']!r}")
     if node.get("labels") is not None:
         labels.check_node_labels(node["labels"])
+
+
+def _check_accelerators(num_gpus, resources):
+    for name in _core.unit_resources():
+        amount = num_gpus if name == "GPU" else resources.get(name, 0)
+        if amount != int(amount):
+            raise ValueError(f"A node has whole units of {name}, but {amount} were given.")
+    allotment.check_node(num_gpus, resources)
 
 
 def _connect(address, node, namespace, runtime_env, system_config, log_to_driver):

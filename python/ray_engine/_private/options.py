@@ -6,6 +6,7 @@ options into what the engine wants is done in requests.py.
 Immutable.
 """
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ray_engine._private import labels
 
 _UNIT = 10000  # resources are counted in 1/10,000
 _LARGEST = 10**14  # ResourceSet::kLargest
+_TPU_AMOUNTS = (1, 2, 4, 8)
 _NONE = type(None)
 
 
@@ -56,20 +58,40 @@ def quantity_problem(name, quantity):
         return f"The quantity of resource {name} cannot be {quantity}; the most is {_LARGEST}"
     if isinstance(quantity, float) and quantity != 0 and int(quantity * _UNIT) == 0:
         return f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
-    if name in ("num_gpus", "GPU") and quantity > 1 and quantity != int(quantity):
-        return f"{name} must be a whole number where it is above 1, but it is {quantity}"
     return None
 
 
+def _request_problem(name, quantity):
+    """The same for what a task or actor asks for."""
+    problem = quantity_problem(name, quantity)
+    if problem or quantity is None:
+        return problem
+    if name == "TPU" and quantity not in _TPU_AMOUNTS:
+        return (
+            f"The number of requested 'TPU' was set to {quantity} which is not a supported chip configuration. "
+            f"Supported configs: {_TPU_AMOUNTS}"
+        )
+    if quantity != int(quantity) and name in _whole_resources():
+        return f"{name} resource quantity must be whole numbers. The specified quantity {quantity} is invalid."
+    return None
+
+
+@functools.cache
+def _whole_resources():
+    from ray_engine import _core
+
+    return frozenset(resource for resource, _, _, whole, _ in _core.accelerators() if whole)
+
+
 def _amount(name, default=None):
-    return Option((float, int, _NONE), lambda value: quantity_problem(name, value), default)
+    return Option((float, int, _NONE), lambda value: _request_problem(name, value), default)
 
 
 def _resources_problem(resources):
     for name, quantity in (resources or {}).items():
         if name in ("CPU", "GPU"):
             return "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' keyword"
-        problem = quantity_problem(name, quantity)
+        problem = _request_problem(name, quantity)
         if problem:
             return problem
     return None

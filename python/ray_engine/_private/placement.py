@@ -53,6 +53,9 @@ def _strategy(options):
         return PlacementGroupSchedulingStrategy(
             group, options["placement_group_bundle_index"], options["placement_group_capture_child_tasks"]
         )
+    index = options["placement_group_bundle_index"]
+    if strategy is None and index != -1:
+        raise ValueError(f"If placement group is not set, the value of bundle index must be -1, got {index}.")
     if strategy is None and session.captured_group is not None:
         return PlacementGroupSchedulingStrategy(session.captured_group, -1, True)
     return strategy

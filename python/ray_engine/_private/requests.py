@@ -6,6 +6,7 @@ cannot honour are refused here, at the first use.
 
 import os
 
+from ray_engine import _core
 from ray_engine._private import placement, unavailable
 from ray_engine._private.options import ACTOR, TASK
 from ray_engine._private.session import session
@@ -140,7 +141,17 @@ def _resources(options) -> dict:
         resources["memory"] = int(resources["memory"])
     if options["accelerator_type"] is not None:
         resources[f"accelerator_type:{options['accelerator_type']}"] = 0.001
+    _check_units(resources)
     return {name: float(amount) for name, amount in resources.items() if amount}
+
+
+def _check_units(resources):
+    for name in _core.unit_resources():
+        amount = resources.get(name) or 0
+        if amount > 1 and amount != int(amount):
+            raise ValueError(
+                f"{name} resource quantities >1 must be whole numbers. The specified quantity {amount} is invalid."
+            )
 
 
 def _actor_resources(options):

@@ -2,7 +2,7 @@
 
 # Names of the top-level module that Ray programs may ask for.
 TOP_LEVEL = frozenset({
-    "timeline", "get_gpu_ids", "client", "ClientBuilder", "java_function", "java_actor_class", "cpp_function",
+    "timeline", "client", "ClientBuilder", "java_function", "java_actor_class", "cpp_function",
     "LoggingConfig", "Language", "data", "train", "tune", "serve",
     "rllib", "air", "llm", "dag", "autoscaler", "workflow", "widgets", "internal", "runtime_env", "cross_language",
     "job_submission",

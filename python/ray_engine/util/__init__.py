@@ -32,9 +32,9 @@ __all__ = [
     "remove_placement_group",
 ]
 
-_LAZY = ("queue", "scheduling_strategies", "state")
+_LAZY = ("accelerators", "queue", "scheduling_strategies", "state")
 _NOT_YET = frozenset({
-    "accelerators", "as_completed", "collective", "dask", "iter",
+    "as_completed", "collective", "dask", "iter",
     "joblib", "map_unordered", "metrics", "multiprocessing", "pdb",
     "ray_debugpy", "rpdb", "spark", "tracing",
 })  # fmt: skip

@@ -21,6 +21,10 @@ class _Node:
     def node_ip_address(self):
         return _own_node()["NodeManagerAddress"]
 
+    @property
+    def plasma_store_socket_name(self):
+        return _own_node()["ObjectStoreSocketName"]
+
 
 class _CoreWorker:
     """`global_worker.core_worker`: what this process holds, as the engine counts it."""
