@@ -281,6 +281,8 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return with(BorrowRemove{}, [&](const auto& m) { ownership_->On(from, m); });
     case MessageType::kCopyAdded:
       return with(CopyAdded{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kStoreFree:
+      return with(StoreFree{}, [&](const auto& m) { ownership_->On(m); });
     case MessageType::kLeaseGrant:
       return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
     case MessageType::kLeaseReclaim:
