@@ -226,7 +226,13 @@ void Runtime::Upcall(std::function<void()> call) {
 }
 
 void Runtime::UpdateWantsReplies() {
-  sleeper_.block()->wants_replies.store(tasks_->HasDependants() || callbacks_ > 0 ? 1 : 0, std::memory_order_relaxed);
+  std::atomic<std::uint32_t>& wants = sleeper_.block()->wants_replies;
+  const std::uint32_t wanted = tasks_->HasDependants() || callbacks_ > 0 ? 1 : 0;
+  const bool begins = wanted > wants.load(std::memory_order_relaxed);
+  wants.store(wanted, std::memory_order_relaxed);
+  if (!begins || progressing_) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (peers_->Readable()) Nudge(sleeper_.block());  // a reply that came before it was wanted has not rung
 }
 
 void Runtime::TellBlocked() {

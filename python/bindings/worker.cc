@@ -39,7 +39,8 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
   return nb::borrow(known);
 }
 
-PyObject* async_loop = nullptr;  // an AsyncActorLoop, for an actor with coroutines
+PyObject* async_loop = nullptr;                      // an AsyncActorLoop, for an actor with coroutines
+absl::flat_hash_map<TaskId, ExecTask*> handed_over;  // the calls that run in it
 
 // One task while it runs.
 class Execution : public std::enable_shared_from_this<Execution> {
@@ -242,6 +243,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   bool HandOver() {
     runtime_.Detach();
+    handed_over[task_->header.task] = task_;
     const auto self = shared_from_this();
     const nb::object call = nb::cpp_function([self] { return self->Call(); });
     const nb::object done =
@@ -258,6 +260,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   void Complete(nb::handle result, nb::handle error) {
+    handed_over.erase(task_->header.task);
     try {
       if (error.is_none()) return Succeed(nb::borrow(result));
       PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
@@ -377,10 +380,21 @@ int RunWorker(int group) {
   }
 }
 
+// The task that runs in this thread, or whose coroutine does; null in a driver.
+ExecTask* RunningTask() {
+  ExecTask* task = Runtime::Context().task;
+  if (task != nullptr || async_loop == nullptr) return task;
+  const nb::object id = nb::borrow(async_loop).attr("current")();
+  if (id.is_none()) return nullptr;
+  const auto bytes = nb::cast<nb::bytes>(id);
+  const auto found = handed_over.find(TaskId::FromBinary({bytes.c_str(), bytes.size()}));
+  return found == handed_over.end() ? nullptr : found->second;
+}
+
 nb::object CurrentTask() {
-  const TaskContext& context = Runtime::Context();
-  if (context.task == nullptr) return nb::none();
-  const TaskHeader& header = context.task->header;
+  ExecTask* const running = RunningTask();
+  if (running == nullptr) return nb::none();
+  const TaskHeader& header = running->header;
   nb::dict task;
   const bool is_actor = header.kind != TaskKind::kNormal;
   task["task_id"] = IdBytes(header.task.Binary());
@@ -388,9 +402,9 @@ nb::object CurrentTask() {
   task["job_id"] = IdBytes(header.task.Binary().substr(20));
   task["attempt"] = header.attempt;
   TaskView view;
-  ParseTask(context.task->payload, &view);
+  ParseTask(running->payload, &view);
   task["name"] = std::string(view.name);
-  task["function_name"] = is_actor ? actor_class_name + "." + std::string(view.name) : std::string(view.name);
+  task["function_id"] = IdBytes(header.function.Binary());
   task["class_name"] = is_actor ? actor_class_name : std::string();
   task["actor_name"] = actor_name;
   task["restarts"] = actor_restarts;
@@ -398,7 +412,7 @@ nb::object CurrentTask() {
   if (!is_actor) Reader(view.resources)(resources);
   task["resources"] = ToDict(resources);
   task["captures_children"] = is_actor ? actor_captures_children : header.captures_children;
-  task["cancelled"] = TheRuntime().WasCancelled(context.task);
+  task["cancelled"] = TheRuntime().WasCancelled(running);
   return task;
 }
 

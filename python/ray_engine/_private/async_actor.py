@@ -5,8 +5,11 @@ The loop has a thread of its own; the worker's main thread hands it calls in the
 """
 
 import asyncio
+import contextvars
 import inspect
 import threading
+
+_current = contextvars.ContextVar("task id", default=None)
 
 
 class AsyncActorLoop:
@@ -27,12 +30,17 @@ class AsyncActorLoop:
         """
         self._loop.call_soon_threadsafe(self._start, key, call, done, group, emit, wait)
 
+    @staticmethod
+    def current():
+        """The key of the call whose coroutine asks; None outside of calls."""
+        return _current.get()
+
     def cancel(self, key: bytes):
         """Cancels the call of that key if it has not ended. From any thread."""
         self._loop.call_soon_threadsafe(self._cancel, key)
 
     def _start(self, key, call, done, group, emit, wait):
-        task = self._loop.create_task(self._run(call, done, self._free[group], emit, wait))
+        task = self._loop.create_task(self._run(key, call, done, self._free[group], emit, wait))
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
@@ -41,7 +49,8 @@ class AsyncActorLoop:
         if task is not None:
             task.cancel()
 
-    async def _run(self, call, done, free, emit, wait):
+    async def _run(self, key, call, done, free, emit, wait):
+        _current.set(key)
         try:
             async with free:
                 result = call()

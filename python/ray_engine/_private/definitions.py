@@ -7,6 +7,7 @@ exports nothing.
 Thread-safe: all is done under the GIL by single dictionary operations; a lost race exports the same bytes twice.
 """
 
+import inspect
 import traceback
 import warnings
 import weakref
@@ -14,6 +15,7 @@ import weakref
 from ray_engine import _core
 from ray_engine._private.serialization import dumps_plain, unserializable
 from ray_engine._private.session import session
+from ray_engine.exceptions import OufOfBandObjectRefSerializationException
 
 _LARGE_BYTES, _TOO_LARGE_BYTES = 10**7, 10**8  # of a pickled definition: warned about, refused
 
@@ -29,6 +31,8 @@ def export(kind: str, definition, label: str) -> bytes:
         return known[2]
     try:
         blob = dumps_plain(definition)
+    except OufOfBandObjectRefSerializationException:
+        raise
     except Exception as error:
         raise unserializable(definition, label) from error
     _check_size(kind, definition.__name__, len(blob))
@@ -121,6 +125,17 @@ def _with_system_methods(cls):
 def actor_class():
     """The class of this process's actor; None if it has none."""
     return _actor if isinstance(_actor, type) or _actor is None else type(_actor)
+
+
+def function_name(task: dict) -> str:
+    """The full name of the function or method that a task of this process runs."""
+    cls = actor_class()
+    if not task["actor_id"]:
+        function = _loaded[task["function_id"]]
+        return f"{function.__module__}.{function.__name__}"
+    is_coroutine = inspect.iscoroutinefunction(getattr(cls, task["name"], None))
+    class_name = cls.__qualname__ if is_coroutine else cls.__name__  # so it is in Ray
+    return f"{cls.__module__}.{class_name}.{task['name']}"
 
 
 def current_actor():
