@@ -133,9 +133,10 @@ def function_name(task: dict) -> str:
     if not task["actor_id"]:
         function = _loaded[task["function_id"]]
         return f"{function.__module__}.{function.__name__}"
-    is_coroutine = inspect.iscoroutinefunction(getattr(cls, task["name"], None))
-    class_name = cls.__qualname__ if is_coroutine else cls.__name__  # so it is in Ray
-    return f"{cls.__module__}.{class_name}.{task['name']}"
+    method = getattr(cls, task["name"], None)
+    if inspect.iscoroutinefunction(method):  # named differently in Ray too
+        return f"{method.__module__}.{method.__qualname__}"
+    return f"{cls.__module__}.{cls.__name__}.{task['name']}"
 
 
 def current_actor():
