@@ -8,6 +8,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -40,7 +41,8 @@ struct ObjectEntry {
   bool in_table = false;  // other processes may name it
   bool ready = false;     // the value (or error) below is there
   bool is_error = false;
-  bool requested = false;  // borrowed: the owner has been asked for the value
+  bool requested = false;          // borrowed: the owner has been asked for the value
+  std::atomic<bool> freed{false};  // the program gave the value up; what is below stays for who is reading it
   WireValue::Kind kind = WireValue::kInline;
   std::uint32_t node = 0;  // kStored
   std::uint64_t size = 0;  // kStored

@@ -71,16 +71,29 @@ void Ownership::Release(ObjectEntry* entry) {
 
 void Ownership::ReleaseOwned(ObjectEntry* entry) {
   if (entry->rare != nullptr && !entry->rare->borrowers.empty()) return;
-  if (entry->ready && entry->kind == WireValue::kStored) {
-    const StoreFree message{{entry->id}};
-    sender_->Send(ProcessId{entry->node, 0}, message);
-    if (entry->rare != nullptr) {
-      for (const std::uint32_t node : entry->rare->copies) sender_->Send(ProcessId{node, 0}, message);
-    }
-  }
+  if (!entry->freed) FreeCopies(entry);
   DropContained(entry);
   listener_->OnObjectFreed(entry->id);
   Delete(entry);
+}
+
+void Ownership::FreeCopies(ObjectEntry* entry) {
+  if (!entry->ready || entry->kind != WireValue::kStored) return;
+  const StoreFree message{{entry->id}};
+  sender_->Send(ProcessId{entry->node, 0}, message);
+  if (entry->rare == nullptr) return;
+  for (const std::uint32_t node : std::exchange(entry->rare->copies, {})) sender_->Send(ProcessId{node, 0}, message);
+}
+
+void Ownership::Free(ObjectEntry* entry) {
+  const bool own = entry->owner == sender_->self();
+  if (entry->is_error || entry->freed || (own && !entry->ready)) return;
+  entry->freed = entry->ready;
+  if (own) {
+    FreeCopies(entry);
+  } else if (!gone_.contains(entry->owner)) {
+    sender_->Send(entry->owner, StoreFree{{entry->id}});
+  }
 }
 
 void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
@@ -221,6 +234,7 @@ void Ownership::Refuse(const WireValue& value) {
 }
 
 WireValue Ownership::ValueOf(const ObjectEntry* entry) {
+  if (entry->freed) return SystemError("ObjectFreedError", "", entry->id.Binary());
   WireValue value;
   value.kind = entry->kind;
   value.is_error = entry->is_error;
@@ -365,11 +379,18 @@ void Ownership::On(const ValueReply& message) {
 
 void Ownership::On(const CopyAdded& message) {
   ObjectEntry* entry = Find(message.object);
-  if (entry == nullptr) {
+  if (entry == nullptr || entry->freed) {
     sender_->Send(ProcessId{message.node, 0}, StoreFree{{message.object}});
   } else if (message.node != entry->node) {
     auto& copies = entry->Extra().copies;
     if (std::find(copies.begin(), copies.end(), message.node) == copies.end()) copies.push_back(message.node);
+  }
+}
+
+void Ownership::On(const StoreFree& message) {
+  for (const ObjectId& object : message.objects) {
+    ObjectEntry* entry = Find(object);
+    if (entry != nullptr && entry->owner == sender_->self()) Free(entry);
   }
 }
 

@@ -64,6 +64,9 @@ class Ownership {
   void SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<ObjectEntry*> contained);
   // Asks the owner for the value of a borrowed object, once.
   void RequestValue(ObjectEntry* entry);
+  // The value goes though references to it are held: whoever reads it from now on is told so. An object that is not
+  // there yet, or is an error, stays as it is.
+  void Free(ObjectEntry* entry);
 
   // ---- references in messages --------------------------------------------------------------------------------------
 
@@ -95,6 +98,7 @@ class Ownership {
   void On(ProcessId from, const ValueRequest& message);
   void On(const ValueReply& message);
   void On(const CopyAdded& message);
+  void On(const StoreFree& message);  // a borrower asks for Free()
   void OnProcessGone(ProcessId process, const std::string& cause);
   bool IsGone(ProcessId process) const { return gone_.contains(process); }
   // Sends what was collected. Call about every 10 ms while NeedsFlush().
@@ -126,6 +130,7 @@ class Ownership {
   void ReleaseBorrowed(ObjectEntry* entry);
   void Delete(ObjectEntry* entry);
   void DropContained(ObjectEntry* entry);
+  void FreeCopies(ObjectEntry* entry);
   void Announce(ObjectEntry* entry);
   void CallBack();
   void Register(ObjectEntry* entry);  // rule 3

@@ -232,7 +232,13 @@ void Runtime::Upcall(std::function<void()> call) {
 }
 
 void Runtime::UpdateWantsReplies() {
-  sleeper_.block()->wants_replies.store(tasks_->HasDependants() || callbacks_ > 0 ? 1 : 0, std::memory_order_relaxed);
+  std::atomic<std::uint32_t>& wants = sleeper_.block()->wants_replies;
+  const std::uint32_t wanted = tasks_->HasDependants() || callbacks_ > 0 ? 1 : 0;
+  const bool begins = wanted > wants.load(std::memory_order_relaxed);
+  wants.store(wanted, std::memory_order_relaxed);
+  if (!begins || progressing_) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (peers_->Readable()) Nudge(sleeper_.block());  // a reply that came before it was wanted has not rung
 }
 
 void Runtime::TellBlocked() {
@@ -287,6 +293,8 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return with(BorrowRemove{}, [&](const auto& m) { ownership_->On(from, m); });
     case MessageType::kCopyAdded:
       return with(CopyAdded{}, [&](const auto& m) { ownership_->On(m); });
+    case MessageType::kStoreFree:
+      return with(StoreFree{}, [&](const auto& m) { ownership_->On(m); });
     case MessageType::kLeaseGrant:
       return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
     case MessageType::kLeaseReclaim:

@@ -253,6 +253,24 @@ bool Runtime::IsHere(ObjectEntry* entry) {
   return entry->rare != nullptr && !entry->rare->pin.expired();
 }
 
+void Runtime::Free(ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  ownership_->Free(entry);
+  Unpark();
+}
+
+Place Runtime::PlaceOf(const ObjectEntry* entry) {
+  const std::lock_guard lock(mutex_);
+  Place place;
+  if (!entry->ready || entry->freed) return place;
+  const bool stored = entry->kind == WireValue::kStored;
+  place.nodes.push_back(stored ? entry->node : entry->owner.node);
+  if (entry->rare != nullptr)
+    place.nodes.insert(place.nodes.end(), entry->rare->copies.begin(), entry->rare->copies.end());
+  place.size = stored ? entry->size : entry->bytes.size();
+  return place;
+}
+
 bool Runtime::OwnerIsGone(const ObjectEntry* entry) {
   const std::lock_guard lock(mutex_);
   return ownership_->IsGone(entry->owner);

@@ -71,6 +71,12 @@ struct Submitted {
   std::shared_ptr<Stream> stream;
 };
 
+// Nodes that hold an object, that of the primary copy first (for a small one that of its owner), and its bytes.
+struct Place {
+  std::vector<std::uint32_t> nodes;
+  std::uint64_t size = 0;
+};
+
 enum class WaitResult { kReady, kTimeout, kInterrupted, kDisconnected };
 
 // What a thread of this process is running; empty for a driver.
@@ -121,6 +127,11 @@ class Runtime : private Ownership::Listener {
   bool IsReady(ObjectEntry* entry);
   // Getting its value will move nothing between nodes. REQUIRES: IsReady().
   bool IsHere(ObjectEntry* entry);
+  // Gives the value up though references are held: reading it is an error from now on. Nothing happens to an object
+  // that is not there yet.
+  void Free(ObjectEntry* entry);
+  // Where the object is, as far as this process knows.
+  Place PlaceOf(const ObjectEntry* entry);
   // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
   // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says

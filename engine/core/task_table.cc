@@ -85,7 +85,7 @@ void TaskTable::OnArgReady(std::uint32_t slot, const TaskId& id) {
 // Returns the first argument that is an error, or null.
 ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
   for (const auto& [offset, entry] : record->unresolved) {
-    if (entry->is_error) return entry;
+    if (entry->is_error || entry->freed) return entry;
   }
   if (record->unresolved.empty()) return nullptr;
   std::string resolved;

@@ -188,7 +188,7 @@ struct StorePinned {
   RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, error)
 };
 struct StoreUnpin { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreUnpin, objects) };
-struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy
+struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy; borrower -> owner, for free()
 struct CopyAdded { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(CopyAdded, object, node) };  // engine -> owner
 struct PullRequest { ObjectId object; RAY_ENGINE_MESSAGE(PullRequest, object) };              // engine -> engine
 struct PullFailed { ObjectId object; std::string error; RAY_ENGINE_MESSAGE(PullFailed, object, error) };

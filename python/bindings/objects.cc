@@ -82,6 +82,10 @@ WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, 
   RaiseSystemError("RaySystemError", "the session ended while waiting: the engine is gone");
 }
 
+void RaiseIfFreed(const ObjectEntry* entry) {
+  if (entry->freed) RaiseSystemError("ObjectFreedError", "", entry->id.Binary());
+}
+
 void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
   std::vector<ObjectEntry*> stored;
   for (ObjectEntry* entry : entries) {
@@ -103,6 +107,7 @@ void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
     if (entries[i]->kind != WireValue::kStored) continue;
     (*pins)[i] = got[next++];
     if ((*pins)[i] != nullptr) continue;
+    RaiseIfFreed(entries[i]);
     RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", error,
                      entries[i]->id.Binary());
   }
@@ -142,6 +147,7 @@ void WaitAll(const std::vector<ObjectEntry*>& entries, std::int64_t deadline) {
 
 void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
   for (ObjectEntry* entry : entries) {
+    RaiseIfFreed(entry);
     if (entry->ready && entry->is_error) ValueOf(entry, nullptr);
   }
 }
@@ -149,6 +155,7 @@ void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
 nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
   const std::vector<ObjectEntry*> entries{ref.Entry()};
   if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
+  RaiseIfFreed(entries[0]);
   std::vector<std::shared_ptr<Pin>> pins;
   if (!entries[0]->is_error) Pins(entries, deadline, &pins);
   return ValueOf(entries[0], pins.empty() ? nullptr : pins[0]);
@@ -329,6 +336,16 @@ void OnReady(const ObjectRef& ref, nb::callable callback) {
   });
 }
 
+// [(indices of nodes, bytes)] for each reference, as far as this process knows; no nodes: not there yet.
+nb::list Places(nb::handle refs) {
+  nb::list places;
+  for (const ObjectEntry* entry : EntriesOf(refs, "object_refs")) {
+    const Place place = TheRuntime().PlaceOf(entry);
+    places.append(nb::make_tuple(place.nodes, place.size));
+  }
+  return places;
+}
+
 ObjectId IdFrom(nb::bytes binary) {
   if (binary.size() != ObjectId::kSize) {
     throw nb::value_error(
@@ -391,6 +408,9 @@ void BindObjects(nb::module_& module) {
   module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(),
              nb::arg("fetch_local") = true);
   module.def("on_ready", &OnReady);
+  module.def("free", [](const ObjectRef& ref) { TheRuntime().Free(ref.Entry()); });
+  module.def("places", &Places);
+  module.def("is_own", [](const ObjectRef& ref) { return ref.Entry()->owner == TheRuntime().self(); });
 }
 
 }  // namespace ray_engine::python

@@ -1,6 +1,9 @@
 #include "python/bindings/values.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "python/bindings/module.h"
 
@@ -16,11 +19,20 @@ nb::object Call(PyObject* hook, std::initializer_list<PyObject*> args) {
   return Steal(PyObject_Vectorcall(hook, args.begin(), args.size(), nullptr));
 }
 
-// A read-only window on a pinned object; Python views of it keep the pin.
+// A read-only window on a pinned object, or on a copy of a small one; Python views of it keep either.
 struct PinnedBuffer {
-  std::shared_ptr<Pin> pin;
+  std::shared_ptr<const void> owner;
   std::string_view bytes;
 };
+
+// A copy whose buffers begin where those of a stored object would: at multiples of 64 bytes.
+PinnedBuffer AlignedCopy(std::string_view bytes) {
+  const std::size_t room = std::max(ValuePieces::Align(bytes.size()), ValuePieces::Align(1));
+  std::shared_ptr<char> copy(static_cast<char*>(std::aligned_alloc(ValuePieces::Align(1), room)), std::free);
+  if (copy == nullptr) throw std::bad_alloc();
+  std::memcpy(copy.get(), bytes.data(), bytes.size());
+  return {copy, {copy.get(), bytes.size()}};
+}
 
 int GetPinnedBuffer(PyObject* self, Py_buffer* view, int flags) {
   const auto* buffer = nb::inst_ptr<PinnedBuffer>(self);
@@ -68,7 +80,7 @@ nb::object DecodeWithBuffers(std::string_view bytes, const std::shared_ptr<Pin>&
   // One owner for all buffers: the pin, or for an inline value a copy of the part that holds them.
   const std::size_t start = ValuePieces::Align(at);
   const std::string_view rest = start <= bytes.size() ? bytes.substr(start) : std::string_view();
-  const nb::object owner = pin != nullptr ? nb::cast(PinnedBuffer{pin, rest}) : BytesObject(rest);
+  const nb::object owner = nb::cast(pin != nullptr ? PinnedBuffer{pin, rest} : AlignedCopy(rest));
   const nb::object whole = Steal(PyMemoryView_FromObject(owner.ptr()));
   nb::list buffers;
   for (std::uint32_t i = 0; i < count; ++i) {

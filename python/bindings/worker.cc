@@ -476,7 +476,7 @@ nb::dict ActorAlone() {
   task["actor_id"] = IdBytes(actor_id.Binary());
   task["job_id"] = IdBytes(actor_id.Binary().substr(12));
   task["attempt"] = 0;
-  task["name"] = task["function_name"] = nb::none();
+  task["name"] = nb::none();
   task["class_name"] = actor_class_name;
   task["actor_name"] = actor_name;
   task["restarts"] = actor_restarts;
@@ -499,7 +499,7 @@ nb::object CurrentTask() {
   TaskView view;
   ParseTask(running->payload, &view);
   task["name"] = std::string(view.name);
-  task["function_name"] = is_actor ? actor_class_name + "." + std::string(view.name) : std::string(view.name);
+  task["function_id"] = IdBytes(header.function.Binary());
   task["class_name"] = is_actor ? actor_class_name : std::string();
   task["actor_name"] = actor_name;
   task["restarts"] = actor_restarts;

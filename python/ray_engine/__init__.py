@@ -4,6 +4,7 @@ Public names only; what stands behind them is in ray_engine._private.
 """
 
 from ray_engine._core import ObjectRef
+from ray_engine._private import unavailable
 from ray_engine._private.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from ray_engine._private.ids import (
     ActorClassID,
@@ -71,14 +72,16 @@ __all__ = [
 ]
 
 # Submodules that are imported when they are first asked for.
-_LAZY = ("cloudpickle", "cluster_utils", "experimental", "job_config", "types", "util")
+_LAZY = (
+    "cloudpickle", "cluster_utils", "dag", "experimental", "internal", "job_config", "runtime_env", "types", "util",
+)  # fmt: skip
+
+unavailable.install()
 
 
 def __getattr__(name):
-    if name in _LAZY:
+    if name in _LAZY or name in unavailable.LIBRARIES:
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
-    from ray_engine._private import unavailable
-
     raise unavailable.attribute(__name__, name, unavailable.TOP_LEVEL)

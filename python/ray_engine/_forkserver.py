@@ -10,6 +10,7 @@ One thread, one poll loop. docs/processes.md says who else there is.
 import errno
 import gc
 import os
+import re
 import resource
 import select
 import signal
@@ -307,7 +308,7 @@ def _work(request, fd) -> int:
     _prefer_as_victim()
     _set_name(request.name)
     os.environ.update(request.node_environment)
-    os.environ.update(request.environment)
+    _set_variables(request.environment)
     _open_output()
     from ray_engine import _worker_main
 
@@ -321,6 +322,15 @@ def _work(request, fd) -> int:
     )
     _run_exit_functions()
     return code or 0
+
+
+def _set_variables(variables):
+    """`${NAME}` in a value stands for what the variable has been so far."""
+
+    def former(found):
+        return os.environ.get(found[1], "")
+
+    os.environ.update({name: re.sub(r"\$\{(\w+)\}", former, value) for name, value in variables})
 
 
 def _open_output():

@@ -37,7 +37,6 @@ class ActorClass:
     @classmethod
     def _of(cls, user_class, actor_options):
         rules.check_actor(actor_options, in_options=False)
-        requests.environment(actor_options.get("runtime_env"))
         self = cls.__new__(cls)
         self._set(user_class, actor_options)
         return self
@@ -66,7 +65,13 @@ class ActorClass:
         return self.options(**actor_options).remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args, **kwargs):
-        raise NotImplementedError(unavailable.message("bind()"))
+        """A node of a graph (ray_engine.dag) that stands for an actor of this class."""
+        return self._bind(self, args, kwargs, self._default_options)
+
+    def _bind(self, target, args, kwargs, actor_options):
+        from ray_engine.dag.class_node import ClassNode
+
+        return ClassNode(target, self._class, args, kwargs, actor_options)
 
     def _create(self, args, kwargs, actor_options):
         name, namespace = actor_options.get("name"), actor_options.get("namespace")
@@ -160,7 +165,7 @@ class _ActorClassWithOptions:
         return self._owner._create(args, kwargs, self._options)
 
     def bind(self, *args, **kwargs):
-        return self._owner.bind(*args, **kwargs)
+        return self._owner._bind(self, args, kwargs, self._options)
 
 
 def _create_actor(class_id, args, kwargs, request):
@@ -267,14 +272,15 @@ serialization.add_reducer(ActorHandle, _reduce_handle)
 class ActorMethod:
     """A method of an actor. It holds the actor, not the handle, so handles are in no cycle."""
 
-    __slots__ = ("remote", "_actor_ref", "_description", "_method", "_settings")
+    __slots__ = ("remote", "_actor_ref", "_description", "_method", "_options", "_settings")
 
     def __init__(self, actor_ref, description, method, settings, method_options=None):
         self._actor_ref = actor_ref
         self._description = description
         self._method = method
         self._settings = settings
-        self.remote = self._caller(method_options or {})
+        self._options = method_options or {}
+        self.remote = self._caller(self._options)
 
     def _caller(self, given):
         method = self._method
@@ -326,7 +332,15 @@ class ActorMethod:
         return self.options(**method_options).remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args, **kwargs):
-        raise NotImplementedError(unavailable.message("bind()"))
+        """A node of a graph (ray_engine.dag) that stands for this call."""
+        from ray_engine.dag.class_node import bind_method
+
+        num_returns = self._options.get("num_returns") or self._method.num_returns
+        return bind_method(self._handle(), self._method.name, num_returns, args, kwargs, self._options)
+
+    def _handle(self) -> ActorHandle:
+        blob = actor_description.pickled(self._description, self._settings)
+        return ActorHandle(self._actor_ref, self._description, self._settings, blob)
 
     def __call__(self, *args, **kwargs):
         name = self._method.name
@@ -336,8 +350,7 @@ class ActorMethod:
         )
 
     def __reduce__(self):
-        blob = actor_description.pickled(self._description, self._settings)
-        return _load_method, (ActorHandle(self._actor_ref, self._description, self._settings, blob), self._method.name)
+        return _load_method, (self._handle(), self._method.name)
 
 
 def _load_method(handle, name):

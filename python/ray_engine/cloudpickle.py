@@ -2,3 +2,13 @@
 
 from cloudpickle import *  # noqa: F403
 from cloudpickle import CloudPickler, Pickler, dump, dumps, load, loads  # noqa: F401
+
+
+def dumps_debug(obj, protocol=None, buffer_callback=None) -> bytes:
+    """dumps() whose TypeError tells what keeps the object from being pickled."""
+    from ray_engine._private.serialization import unserializable
+
+    try:
+        return dumps(obj, protocol=protocol, buffer_callback=buffer_callback)
+    except Exception as error:
+        raise unserializable(obj, repr(obj)) from error

@@ -7,7 +7,7 @@ ours). It is made at the first use in a session, when the function is exported, 
 import inspect
 
 from ray_engine import _core
-from ray_engine._private import definitions, requests, unavailable
+from ray_engine._private import definitions, requests
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
 from ray_engine._private.signature import Signature, is_generator
@@ -25,7 +25,6 @@ class RemoteFunction:
                 "You can wrap the async function with `asyncio.run(f())`."
             )
         rules.check_task(task_options, in_options=False, is_generator=is_generator(function))
-        requests.environment(task_options.get("runtime_env"))
         self._set(function, task_options)
 
     def _set(self, function, task_options):
@@ -94,7 +93,13 @@ class RemoteFunction:
         return self.options(**task_options).remote(*(args or ()), **(kwargs or {}))
 
     def bind(self, *args, **kwargs):
-        raise NotImplementedError(unavailable.message("bind()"))
+        """A node of a graph (ray_engine.dag) that stands for this call."""
+        return self._bind(self, args, kwargs, self._default_options)
+
+    def _bind(self, target, args, kwargs, task_options):
+        from ray_engine.dag.function_node import FunctionNode
+
+        return FunctionNode(target, self._function_name, args, kwargs, task_options)
 
     def __call__(self, *args, **kwargs):
         raise TypeError(
@@ -130,4 +135,7 @@ class _WithOptions:
         self.__dict__.pop("remote", None)
 
     def bind(self, *args, **kwargs):
-        return self._owner.bind(*args, **kwargs)
+        return self._owner._bind(self, args, kwargs, self._options)
+
+    def __getstate__(self):
+        return {"_owner": self._owner, "_options": self._options}

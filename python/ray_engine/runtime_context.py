@@ -1,5 +1,7 @@
 """RuntimeContext: who am I, asked from inside a driver, task or actor."""
 
+import warnings
+
 from ray_engine import _core
 from ray_engine._private import actor_description, allotment, definitions, lifecycle, placement
 from ray_engine._private.ids import ActorID, JobID, PlacementGroupID, TaskID
@@ -10,19 +12,20 @@ class RuntimeContext:
     """Ids are hex strings. What belongs to a task is None in a driver."""
 
     def get(self) -> dict:
-        context = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
-        optional = {"task_id": self.task_id, "actor_id": self.actor_id} if session.is_worker else {}
+        context = {"job_id": _job_id(), "node_id": session.node_id, "namespace": self.namespace}
+        optional = {"task_id": _id_of_task(), "actor_id": _id_of_actor()} if session.is_worker else {}
         return {**context, **{name: value for name, value in optional.items() if value is not None}}
 
     # ---- the process -----------------------------------------------------------------------------------------------
 
     @property
     def job_id(self):
-        binary = _of_task("job_id")
-        return JobID(binary) if binary else session.job_id
+        _deprecated("get_job_id()")
+        return _job_id()
 
     @property
     def node_id(self):
+        _deprecated("get_node_id()")
         return session.node_id
 
     @property
@@ -39,7 +42,7 @@ class RuntimeContext:
 
     def get_job_id(self) -> str:
         _connected("Job ID")
-        return self.job_id.hex()
+        return _job_id().hex()
 
     def get_node_id(self) -> str:
         return _connected("Node ID").node_id.hex()
@@ -63,8 +66,8 @@ class RuntimeContext:
 
     @property
     def task_id(self):
-        binary = _of_task("task_id")
-        return TaskID(binary) if binary else None
+        _deprecated("get_task_id()")
+        return _id_of_task()
 
     def get_task_id(self):
         return _hex(_of_task("task_id"))
@@ -75,7 +78,9 @@ class RuntimeContext:
         return f"{class_name}.{name}" if class_name else name
 
     def get_task_function_name(self):
-        return _of_task("function_name")
+        """module.function, or module.Class.method."""
+        task = _core.current_task()
+        return definitions.function_name(task) if task and task["name"] else None
 
     def is_canceled(self) -> bool:
         """Whether somebody has cancelled the task that asks."""
@@ -95,6 +100,7 @@ class RuntimeContext:
 
     @property
     def current_placement_group_id(self):
+        _deprecated("get_placement_group_id()")
         group = placement.group_of_task(_core.current_task())
         return PlacementGroupID.nil() if group is None else PlacementGroupID(group)
 
@@ -106,8 +112,8 @@ class RuntimeContext:
 
     @property
     def actor_id(self):
-        binary = _of_task("actor_id")
-        return ActorID(binary) if binary else None
+        _deprecated("get_actor_id()")
+        return _id_of_actor()
 
     def get_actor_id(self):
         return _hex(_of_task("actor_id"))
@@ -145,6 +151,25 @@ def _of_task(field):
     """A field of the task that runs in this thread; None in a driver."""
     task = _core.current_task()
     return task.get(field) if task else None
+
+
+def _job_id() -> JobID:
+    binary = _of_task("job_id")
+    return JobID(binary) if binary else session.job_id
+
+
+def _id_of_task():
+    binary = _of_task("task_id")
+    return TaskID(binary) if binary else None
+
+
+def _id_of_actor():
+    binary = _of_task("actor_id")
+    return ActorID(binary) if binary else None
+
+
+def _deprecated(instead):
+    warnings.warn(f"Use {instead} instead", DeprecationWarning, stacklevel=3)
 
 
 def _hex(binary):

@@ -56,6 +56,58 @@ TEST_F(OwnershipTest, AnOwnObjectIsFreedWithItsLastHold) {
   EXPECT_EQ(entries(), 0u);
 }
 
+// ---- objects given up by the program -------------------------------------------------------------------------------
+
+WireValue StoredAt(std::uint32_t node) {
+  WireValue value;
+  value.kind = WireValue::kStored;
+  value.node = node;
+  value.size = 200'000;
+  return value;
+}
+
+TEST_F(OwnershipTest, AFreedObjectIsAnErrorAndItsCopiesGoOnce) {
+  ObjectEntry* entry = ownership_.NewOwned(Object(1));
+  ownership_.Export(entry);
+  ownership_.SetLocalValue(entry, StoredAt(0), {});
+  ownership_.On(CopyAdded{Object(1), 2});
+  ownership_.Free(entry);
+  ownership_.Free(entry);
+  EXPECT_EQ(sender_.Take<StoreFree>(kEngine).objects, std::vector<ObjectId>{Object(1)});
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{2, 0}).objects, std::vector<ObjectId>{Object(1)});
+  const WireValue value = ownership_.ValueOf(entry);
+  EXPECT_EQ(value.kind, WireValue::kSystemError);
+  EXPECT_EQ(value.bytes.substr(0, 16), "ObjectFreedError");
+  ownership_.On(CopyAdded{Object(1), 3});  // made while it was being freed
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{3, 0}).objects, std::vector<ObjectId>{Object(1)});
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, AnObjectThatIsNotThereYetIsNotFreed) {
+  ObjectEntry* entry = ownership_.NewOwned(Object(1));
+  ownership_.Free(entry);
+  EXPECT_FALSE(entry->freed);
+  ownership_.SetLocalValue(entry, InlineValue("value"), {});
+  EXPECT_EQ(ownership_.ValueOf(entry).bytes, InlineValue("value").bytes);
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, ABorrowerAsksTheOwnerToFree) {
+  ObjectEntry* borrowed = Borrow(1);
+  ownership_.Free(borrowed);
+  EXPECT_EQ(sender_.Take<StoreFree>(kOwner).objects, std::vector<ObjectId>{Object(1)});
+  EXPECT_FALSE(borrowed->freed);  // the owner knows whether it was there
+  ownership_.Drop(borrowed);
+
+  ObjectEntry* own = Put(2, "value");
+  ownership_.Export(own);
+  ownership_.On(StoreFree{{Object(2), Object(3)}});
+  EXPECT_TRUE(own->freed);
+  ownership_.Drop(own);
+}
+
+// ---- references ----------------------------------------------------------------------------------------------------
+
 TEST_F(OwnershipTest, AnObjectWhoseReferenceNeverLeftIsNotInTheTable) {
   ObjectEntry* entry = Put(1, "value");
   EXPECT_EQ(ownership_.Find(Object(1)), nullptr);

@@ -7,6 +7,7 @@ exports nothing.
 Thread-safe: all is done under the GIL by single dictionary operations; a lost race exports the same bytes twice.
 """
 
+import inspect
 import traceback
 import warnings
 import weakref
@@ -14,6 +15,7 @@ import weakref
 from ray_engine import _core
 from ray_engine._private.serialization import dumps_plain, unserializable
 from ray_engine._private.session import session
+from ray_engine.exceptions import OufOfBandObjectRefSerializationException
 
 _LARGE_BYTES, _TOO_LARGE_BYTES = 10**7, 10**8  # of a pickled definition: warned about, refused
 
@@ -30,6 +32,8 @@ def export(kind: str, definition, label: str) -> bytes:
         return known[2]
     try:
         blob = dumps_plain(definition)
+    except OufOfBandObjectRefSerializationException:
+        raise
     except Exception as error:
         raise unserializable(definition, label) from error
     _check_size(kind, definition.__name__, len(blob))
@@ -143,6 +147,18 @@ def actor_instance():
 def actor_shown():
     """How output of this process's actor is marked: its repr if its class defines one. None if there is no actor."""
     return _actor_shown
+
+
+def function_name(task: dict) -> str:
+    """The full name of the function or method that a task of this process runs."""
+    cls = actor_class()
+    if not task["actor_id"]:
+        function = _loaded[task["function_id"]]
+        return f"{function.__module__}.{function.__name__}"
+    method = getattr(cls, task["name"], None)
+    if inspect.iscoroutinefunction(method):  # named differently in Ray too
+        return f"{method.__module__}.{method.__qualname__}"
+    return f"{cls.__module__}.{cls.__name__}.{task['name']}"
 
 
 def current_actor():

@@ -16,7 +16,7 @@ import threading
 import uuid
 
 from ray_engine import _core
-from ray_engine._private import allotment, job, labels, launcher, object_ref, requests
+from ray_engine._private import allotment, environment, job, labels, launcher, object_ref
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
 
@@ -78,6 +78,7 @@ def init(
     if job_config is not None:
         namespace = namespace or job_config.ray_namespace
         runtime_env = runtime_env or job_config.runtime_env
+    environment.problem(runtime_env)
     with _lock:
         if session.connected:
             if not ignore_reinit_error:
@@ -154,32 +155,45 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         _refuse_node_settings(node)
     try:
         info = _join(fd, name, supervisor)
-        environment = requests.environment(runtime_env) or {}
+        variables = environment.merged(runtime_env) or {}
         namespace = namespace or str(uuid.uuid4())
-        settings = job.config(namespace, environment, system_config)
+        settings = job.config(namespace, variables, system_config)
         job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
     except BaseException:
         _core.disconnect()
         if supervisor is not None:
             supervisor.stop()
         raise
-    session.begin("driver", info, job_id=job_id, namespace=namespace, environment=environment, supervisor=supervisor)
+    session.begin("driver", info, job_id=job_id, namespace=namespace, environment=variables, supervisor=supervisor)
     _watch_end()
 
 
 def _place(address):
     """(socket passed down by the launcher, None), (None, socket name), or (None, None) to start an engine."""
-    if address == "local":
-        return None, None
-    if address not in (None, "auto"):
-        return None, launcher.socket_name(address)
-    inherited = os.environ.pop("RAY_ENGINE_DRIVER_FD", None)
-    if inherited is not None and _is_open(int(inherited)):
-        return int(inherited), None
-    named = os.environ.get("RAY_ENGINE_ADDRESS") or os.environ.get("RAY_ADDRESS") or address
-    if named in (None, "local"):
-        return None, None
+    inherited, named = _inherited(address), _named(address)
+    if address in (None, "auto"):
+        os.environ.pop("RAY_ENGINE_DRIVER_FD", None)
+    if inherited is not None or named is None:
+        return inherited, None
     return None, launcher.find_running() if named == "auto" else launcher.socket_name(named)
+
+
+def starts_engine(address) -> bool:
+    """Whether init(address) starts an engine of its own."""
+    return _inherited(address) is None and _named(address) is None
+
+
+def _inherited(address):
+    """The socket that the launcher passed down; None if there is none, or another address is wanted."""
+    fd = os.environ.get("RAY_ENGINE_DRIVER_FD") if address in (None, "auto") else None
+    return int(fd) if fd is not None and _is_open(int(fd)) else None
+
+
+def _named(address):
+    """The session to join: an address, or "auto"; None to start one."""
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ENGINE_ADDRESS") or os.environ.get("RAY_ADDRESS") or address
+    return None if address == "local" else address
 
 
 def _is_open(fd) -> bool:

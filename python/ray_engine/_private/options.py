@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ray_engine._private import labels
+from ray_engine._private import environment, labels
 
 _UNIT = 10000  # resources are counted in 1/10,000
 _LARGEST = 10**14  # ResourceSet::kLargest
@@ -158,7 +158,7 @@ _COMMON = {
     "placement_group_bundle_index": Option(int, default=-1),
     "placement_group_capture_child_tasks": Option((bool, _NONE)),
     "resources": Option((dict, _NONE), _resources_problem),
-    "runtime_env": Option((dict, _NONE)),
+    "runtime_env": Option((dict, _NONE), environment.problem),
     "scheduling_strategy": Option(object, _strategy_problem),
     "enable_task_events": Option(bool, default=True),
     "_labels": Option((dict, _NONE)),

@@ -1,22 +1,38 @@
-"""Worker output at the driver: each line with what the engine puts in front, `(name pid=7, ip=...)`."""
+"""Worker output at the driver: each line with what the engine puts in front, `(name pid=7, ip=...)`.
 
+Lines that tell of a progress bar in a worker (experimental/tqdm_ray.py) are drawn instead of printed.
+"""
+
+import contextlib
 import os
 import sys
 
+BAR_MARK = "__ray_tqdm_magic_token__"
 _CYAN, _RESET = "\x1b[36m", "\x1b[0m"
 
 
 def driver_line(is_stderr: bool, prefix: str, text: str):
     """Prints lines that a worker wrote, or that the engine has to say."""
+    lines = text.splitlines()
+    if BAR_MARK in text:
+        from ray_engine.experimental import tqdm_ray
+
+        lines = [line for line in lines if not tqdm_ray.draw_line(line)]
     stream = sys.stderr if is_stderr else sys.stdout
-    if stream is None:
+    if stream is None or not lines:
         return
     head = _head(prefix, stream)
     try:
-        stream.write("".join(f"{head}{line}\n" for line in text.splitlines()))
-        stream.flush()
+        with _bars_hidden():
+            stream.write("".join(f"{head}{line}\n" for line in lines))
+            stream.flush()
     except (OSError, ValueError):  # closed: the driver does not want it any more
         pass
+
+
+def _bars_hidden():
+    tqdm_ray = sys.modules.get("ray_engine.experimental.tqdm_ray")
+    return contextlib.nullcontext() if tqdm_ray is None else tqdm_ray.hidden()
 
 
 def _head(prefix, stream) -> str:

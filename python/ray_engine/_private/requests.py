@@ -7,7 +7,7 @@ cannot honour are refused here, at the first use.
 import os
 
 from ray_engine import _core
-from ray_engine._private import placement, unavailable
+from ray_engine._private import environment, placement, unavailable
 from ray_engine._private.options import ACTOR, TASK
 from ray_engine._private.session import session
 
@@ -25,7 +25,7 @@ def task(given: dict, *, is_generator: bool) -> dict:
         **returns(options["num_returns"], is_generator, options["_generator_backpressure_num_objects"]),
         "max_retries": _retries(given.get("max_retries"), options["max_retries"]),
         **where,
-        "environment": environment(options["runtime_env"]),
+        "environment": environment.merged(options["runtime_env"]),
         "task_name": options["name"] or "",
         **retry(options["retry_exceptions"]),
     }
@@ -58,7 +58,7 @@ def actor(given: dict, *, is_async: bool) -> dict:
         "placement": to_place,
         "running": running,
         **where,
-        "environment": environment(options["runtime_env"]),
+        "environment": environment.merged(options["runtime_env"]),
     }
 
 
@@ -102,21 +102,6 @@ def returns(num_returns, is_generator: bool, limit) -> dict:
     if num_returns not in ("streaming", "dynamic"):
         return {"num_returns": num_returns}
     return {"num_returns": 1, "yields": num_returns, "stream_limit": max(limit or 0, 0)}
-
-
-def environment(runtime_env):
-    """The environment variables a worker must have for this; the parent's are inherited."""
-    fields = {name: value for name, value in (runtime_env or {}).items() if value}
-    variables = fields.pop("env_vars", {})
-    fields.pop("config", None)
-    for name, value in fields.items():
-        raise unavailable.option(f"runtime_env[{name!r}]", value)
-    for name, value in variables.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                f"runtime_env['env_vars'] must be of type Dict[str, str], got {name!r}: {value!r} of type {type(value)}"
-            )
-    return {**session.environment, **variables} or None
 
 
 def _refuse(options):

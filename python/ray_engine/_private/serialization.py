@@ -9,6 +9,7 @@ None, bool, int, float, bytes and str never come here: the C++ side encodes them
 Thread-safe: picklers are taken from a pool, one user at a time; loads() keeps its table of references per thread.
 """
 
+import copyreg
 import io
 import pickle
 import threading
@@ -17,9 +18,10 @@ from types import CodeType, FunctionType
 
 import cloudpickle
 
+from ray_engine import _core
 from ray_engine._core import ObjectRef
 from ray_engine._private import culprit
-from ray_engine.exceptions import RaySystemError
+from ray_engine.exceptions import OufOfBandObjectRefSerializationException, RaySystemError
 
 _KEEP_BYTES = 1 << 20  # a pickler whose output was larger is not kept for reuse
 _loads = pickle.loads
@@ -65,6 +67,9 @@ def _reduce_code(_, code):
 
 
 _reducers[CodeType] = _reduce_code
+
+# The functions that are written in C++ (get, put, wait) are pickled by name, as Python's are.
+copyreg.pickle(type(_core.get), lambda function: function.__name__)
 
 
 class _Slot:
@@ -121,6 +126,8 @@ def _dumps_full(obj, name, is_result):
     slot = _Slot(_FullPickler)
     try:
         slot.pickler.dump(obj)
+    except OufOfBandObjectRefSerializationException:
+        raise
     except Exception as error:
         raise unserializable(obj, _describe(obj, name, is_result)) from error
     return slot.take()

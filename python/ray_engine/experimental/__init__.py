@@ -1,14 +1,18 @@
 """Parts of the API that may change."""
 
+from ray_engine.experimental.locations import get_local_object_locations, get_object_locations
+
+__all__ = ["get_local_object_locations", "get_object_locations"]
+
+_LAZY = ("internal_kv", "tqdm_ray")
+_NOT_YET = frozenset({"channel", "collective", "multiprocessing", "queue", "rdt", "shuffle", "state"})
+
 
 def __getattr__(name):
-    if name == "internal_kv":
+    if name in _LAZY:
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
     from ray_engine._private import unavailable
 
-    known = frozenset(
-        {"get_object_locations", "get_local_object_locations", "tqdm_ray", "collective", "channel", "shuffle"}
-    )
-    raise unavailable.attribute(__name__, name, known)
+    raise unavailable.attribute(__name__, name, _NOT_YET)

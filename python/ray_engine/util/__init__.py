@@ -3,6 +3,7 @@
 from ray_engine.util.actor_pool import ActorPool
 from ray_engine.util.check_serialize import inspect_serializability
 from ray_engine.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
+from ray_engine.util.helpers import as_completed, map_unordered
 from ray_engine.util.named_actors import list_named_actors
 from ray_engine.util.node import get_node_instance_id, get_node_ip_address
 from ray_engine.util.placement_group import (
@@ -16,6 +17,7 @@ from ray_engine.util.serialization import deregister_serializer, register_serial
 
 __all__ = [
     "ActorPool",
+    "as_completed",
     "deregister_serializer",
     "disable_log_once_globally",
     "enable_periodic_logging",
@@ -26,17 +28,16 @@ __all__ = [
     "inspect_serializability",
     "list_named_actors",
     "log_once",
+    "map_unordered",
     "placement_group",
     "placement_group_table",
     "register_serializer",
     "remove_placement_group",
 ]
 
-_LAZY = ("accelerators", "queue", "scheduling_strategies", "state")
+_LAZY = ("accelerators", "joblib", "metrics", "multiprocessing", "queue", "scheduling_strategies", "state")
 _NOT_YET = frozenset({
-    "as_completed", "collective", "dask", "iter",
-    "joblib", "map_unordered", "metrics", "multiprocessing", "pdb",
-    "ray_debugpy", "rpdb", "spark", "tracing",
+    "collective", "connect", "dask", "disconnect", "iter", "pdb", "ray_debugpy", "rpdb", "spark", "tracing",
 })  # fmt: skip
 
 

@@ -13,7 +13,7 @@ class ActorPool:
         self._idle = list(actors)
         self._actor_of = {}  # reference of a call under way -> (its number, the actor)
         self._call_of = {}  # number -> reference, until the result is taken
-        self._waiting = []  # (fn, value) that found no idle actor
+        self._pending_submits = []  # (fn, value) that found no idle actor
         self._submitted = 0  # number of the next call
         self._taken = 0  # number of the next result in order
 
@@ -42,7 +42,7 @@ class ActorPool:
     def submit(self, fn, value):
         """Sends fn(actor, value), which must return a reference, to an idle actor, or keeps it until there is one."""
         if not self._idle:
-            self._waiting.append((fn, value))
+            self._pending_submits.append((fn, value))
             return
         actor = self._idle.pop()
         ref = fn(actor, value)
@@ -92,12 +92,12 @@ class ActorPool:
 
     def _return(self, actor):
         self._idle.append(actor)
-        if self._waiting:
-            self.submit(*self._waiting.pop(0))
+        if self._pending_submits:
+            self.submit(*self._pending_submits.pop(0))
 
     def has_free(self) -> bool:
         """Whether an actor is idle and no call waits for one."""
-        return bool(self._idle) and not self._waiting
+        return bool(self._idle) and not self._pending_submits
 
     def pop_idle(self):
         """Takes an idle actor out of the pool; None if there is none."""

@@ -23,7 +23,7 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options=None):
         self.maxsize = maxsize
-        self.actor = ray.remote(_Items).options(**(actor_options or {})).remote(maxsize)
+        self.actor = ray.remote(_Items).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
@@ -34,7 +34,7 @@ class Queue:
     qsize = size
 
     def empty(self) -> bool:
-        return self.size() == 0
+        return ray.get(self.actor.empty.remote())
 
     def full(self) -> bool:
         return 0 < self.maxsize <= self.size()
@@ -127,6 +127,9 @@ class _Items:
 
     def size(self):
         return len(self._items)
+
+    def empty(self):
+        return not self._items
 
     def put(self, items) -> bool:
         """Whether they had room; all are appended, or none."""

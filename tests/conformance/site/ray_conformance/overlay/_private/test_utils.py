@@ -195,6 +195,19 @@ def placement_group_assert_no_leak(pgs_created):
     wait_for_condition(all_free)
 
 
+class BatchQueue(ray.util.queue.Queue):
+    """A queue that several items can be taken from at a time."""
+
+    def get_batch(self, batch_size=None, total_timeout=None, first_timeout=None):
+        items = [self.get(timeout=first_timeout)]
+        try:
+            while batch_size is None or len(items) < batch_size:
+                items.append(self.get(timeout=0 if batch_size is None else total_timeout))
+        except ray.util.queue.Empty:
+            pass
+        return items
+
+
 # ---- what Ray publishes, and this engine does not --------------------------------------------------------------------
 
 

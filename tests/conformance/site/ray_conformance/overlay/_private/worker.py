@@ -69,6 +69,8 @@ class _Worker:
 
     @property
     def current_job_id(self):
+        if not ray.is_initialized():
+            return ray.JobID.nil()
         return ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
 
     @property

@@ -1,0 +1,48 @@
+"""Where objects are."""
+
+from ray_engine import _core
+from ray_engine._private.ids import NodeID
+from ray_engine._private.session import session
+
+
+def get_object_locations(obj_refs: list, timeout_ms: int = -1) -> dict:
+    """Reference -> {"node_ids": [ids of the nodes that hold the object, in hex], "object_size": bytes}.
+
+    A small object is held by the process that made it. An object that is not there yet has no nodes and the size None.
+    This is what its owner knows; for an object of another process, its place is waited for, `timeout_ms` at most
+    (GetTimeoutError), and only the node of its primary copy is told.
+    """
+    _check_connected()
+    foreign = [ref for ref in obj_refs if not _core.is_own(ref)]
+    if foreign:
+        _wait_for_places(foreign, timeout_ms)
+    return _locations(obj_refs)
+
+
+def get_local_object_locations(obj_refs: list) -> dict:
+    """The same, without asking any other process."""
+    _check_connected()
+    return _locations(obj_refs)
+
+
+def _check_connected():
+    if not session.connected:
+        raise RuntimeError("Ray hasn't been initialized.")
+
+
+def _wait_for_places(refs, timeout_ms):
+    from ray_engine.exceptions import GetTimeoutError
+
+    timeout = None if timeout_ms < 0 else timeout_ms / 1000
+    _, missing = _core.wait(refs, num_returns=len(refs), timeout=timeout, fetch_local=False)
+    if missing:
+        raise GetTimeoutError(f"Their owners have not told the places of {len(missing)} objects in {timeout_ms} ms.")
+
+
+def _locations(refs) -> dict:
+    places = _core.places(refs)
+    ids = {node["index"]: NodeID(node["id"]).hex() for node in _core.cluster()} if places else {}
+    return {
+        ref: {"node_ids": [ids[node] for node in nodes if node in ids], "object_size": size if nodes else None}
+        for ref, (nodes, size) in zip(refs, places, strict=True)
+    }
