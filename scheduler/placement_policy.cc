@@ -10,8 +10,10 @@ namespace {
 
 constexpr std::uint64_t kScale = 10000;  // of utilisation in a score
 constexpr std::uint64_t kPackBelow = kScale / 2;
-constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 29;
-constexpr std::uint64_t kUnwishedPenalty = std::uint64_t{1} << 30;  // without the labels that were wished for
+// Penalties, each larger than all before it together; a score has 32 bits.
+constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 24;
+constexpr std::uint64_t kUnwishedPenalty = std::uint64_t{1} << 25;  // without the labels that were wished for
+constexpr std::uint64_t kRankPenalty = std::uint64_t{1} << 26;      // per fallback
 
 // The share in use of the resource most in use, of those that every node has.
 std::uint64_t Utilisation(const NodeInfo& node) {
@@ -37,9 +39,9 @@ std::uint32_t NodeOfKey(std::uint64_t key) { return static_cast<std::uint32_t>(k
 std::string UnitShortage(const UnitAsk& asked) {
   std::string text;
   for (const auto& [resource, amount] : asked.amounts) {
-    text += fmt::format("{}{} {} needed {}", text.empty() ? "" : "; ", resource, AmountText(resource, amount),
-                        amount < ResourceSet::kUnit ? "of one unit, and none has so much free"
-                                                    : "in whole units, and fewer are free");
+    text += fmt::format(
+        "{}{} {} needed {}", text.empty() ? "" : "; ", resource, AmountText(resource, amount),
+        amount < ResourceSet::kUnit ? "of one unit, and none has so much free" : "in whole units, and fewer are free");
   }
   return text;
 }
@@ -69,7 +71,16 @@ PlacementShape ShapeOf(const LeaseClass& lease_class) {
   }
   shape.selector = lease_class.selector;
   shape.soft_selector = lease_class.soft_selector;
+  shape.fallbacks = lease_class.fallbacks;
   return shape;
+}
+
+std::optional<std::size_t> PlacementShape::RankOf(const Labels& labels) const {
+  if (MatchesLabels(selector, labels)) return 0;
+  for (std::size_t i = 0; i < std::min(fallbacks.size(), kMaxFallbacks); ++i) {
+    if (MatchesLabels(fallbacks[i], labels)) return i + 1;
+  }
+  return std::nullopt;
 }
 
 // ---- Candidates ----------------------------------------------------------------------------------------------------
@@ -127,7 +138,11 @@ std::string Candidates::Refusals(const ClusterView& cluster, std::size_t limit) 
 }
 
 std::string Candidates::Refusal(const ClusterView& cluster, const NodeInfo& node) const {
-  if (!MatchesLabels(shape_.selector, node.labels)) return "has not the labels " + SelectorText(shape_.selector);
+  if (!shape_.RankOf(node.labels)) {
+    std::string text = "has not the labels " + SelectorText(shape_.selector);
+    for (const LabelSelector& fallback : shape_.fallbacks) text += " or " + SelectorText(fallback);
+    return text;
+  }
   if (!Admits(cluster, node)) return "not the node asked for";
   if (!node.total.Covers(shape_.resources)) return Shortage(shape_.resources, node, true);
   if (node.available.Covers(shape_.resources)) return UnitShortage(units_);
@@ -135,7 +150,7 @@ std::string Candidates::Refusal(const ClusterView& cluster, const NodeInfo& node
 }
 
 bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const {
-  if (!MatchesLabels(shape_.selector, node.labels)) return false;
+  if (!shape_.RankOf(node.labels)) return false;
   if (shape_.strategy != LeaseClass::kNodeAffinity || node.id == shape_.affinity) return true;
   if (!shape_.soft) return false;
   const NodeInfo* wished = cluster.Find(shape_.affinity);
@@ -150,7 +165,8 @@ Candidates::Key Candidates::ComputeKey(const ClusterView& cluster, std::uint32_t
   if (!units_.Empty() && !cluster.books(index).Fits(units_)) return kFull;
   if (shape_.strategy == LeaseClass::kSpread) return index;
   const std::uint64_t penalty = MatchesLabels(shape_.soft_selector, node->labels) ? 0 : kUnwishedPenalty;
-  return (HybridScore(shape_.resources, *node) + penalty) << 32 | index;
+  const std::uint64_t rank = *shape_.RankOf(node->labels) * kRankPenalty;
+  return (HybridScore(shape_.resources, *node) + penalty + rank) << 32 | index;
 }
 
 void Candidates::SetKey(std::uint32_t node, Key key) {

@@ -33,8 +33,12 @@ struct PlacementShape {
   NodeId affinity;
   bool soft = false;
   LabelSelector selector, soft_selector;
+  std::vector<LabelSelector> fallbacks;  // instead of `selector`, in turn; at most kMaxFallbacks are looked at
+  static constexpr std::size_t kMaxFallbacks = 62;
 
-  auto Tie() const { return std::tie(resources, strategy, affinity, soft, selector, soft_selector); }
+  // 0 if the labels are those of `selector`, n for the n-th fallback; none if the node does not serve.
+  std::optional<std::size_t> RankOf(const Labels& labels) const;
+  auto Tie() const { return std::tie(resources, strategy, affinity, soft, selector, soft_selector, fallbacks); }
   friend bool operator==(const PlacementShape& a, const PlacementShape& b) { return a.Tie() == b.Tie(); }
   template <class H>
   friend H AbslHashValue(H h, const PlacementShape& shape) {

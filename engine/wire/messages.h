@@ -205,9 +205,10 @@ struct LeaseClass {
   bool soft = false;          // kNodeAffinity: any other node if that one is gone
   std::vector<std::pair<std::string, std::string>> environment;  // sorted; workers are shared only inside one environment
   std::vector<std::pair<std::string, std::string>> selector, soft_selector;  // labels the node must have, or had better
+  std::vector<std::vector<std::pair<std::string, std::string>>> fallbacks;   // instead of `selector`, in turn, if no such node has room
   PlacementGroupId group;     // whose resources these are; nil: none
   template <class A>
-  void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment, selector, soft_selector, group); }
+  void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment, selector, soft_selector, fallbacks, group); }
 };
 
 struct LeaseDemand {  // client -> head: I want `count` leases of my class `key` in all, beyond those I hold. Replaces the last one.

@@ -43,6 +43,11 @@ LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
   lease_class.environment = TextsFrom(Dictionary(options, "environment"));
   lease_class.selector = TextsFrom(Dictionary(options, "selector"));
   lease_class.soft_selector = TextsFrom(Dictionary(options, "soft_selector"));
+  if (options.contains("fallbacks")) {
+    for (nb::handle fallback : nb::cast<nb::list>(options["fallbacks"])) {
+      lease_class.fallbacks.push_back(TextsFrom(nb::cast<nb::dict>(fallback)));
+    }
+  }
   if (options.contains("group")) {
     const nb::bytes group = nb::cast<nb::bytes>(options["group"]);
     lease_class.group = PlacementGroupId::FromBinary({group.c_str(), group.size()});

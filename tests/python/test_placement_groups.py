@@ -197,6 +197,9 @@ def test_label_selectors(nodes):
     assert ray.get(where.options(scheduling_strategy=soft).remote()) == zones["b"]
     group = placement_group([{"CPU": 1}], bundle_label_selector=[{"zone": "a"}])
     assert places(group) == [zones["a"]]
+    fallbacks = [{"label_selector": {"zone": "x"}}, {"label_selector": {"zone": "b"}}]
+    assert ray.get(where.options(label_selector={"zone": "y"}, fallback_strategy=fallbacks).remote()) == zones["b"]
+    assert ray.get(where.options(label_selector={"zone": "a"}, fallback_strategy=fallbacks).remote()) == zones["a"]
 
 
 def test_a_bundle_index_needs_a_group(cluster):

@@ -211,13 +211,17 @@ def test_environment_variables():
         ray.remote(runtime_env={"env_vars": {"A": 1}})(f)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [{"runtime_env": {"pip": ["x"]}}, {"fallback_strategy": [{"label_selector": {"a": "b"}}]}],
-)
-def test_options_that_are_not_there_yet_are_refused_by_name(given):
-    with pytest.raises(NotImplementedError, match=next(iter(given))):
-        requests.task(given, is_generator=False)
+def test_options_that_are_not_there_yet_are_refused_by_name():
+    with pytest.raises(NotImplementedError, match="runtime_env"):
+        requests.task({"runtime_env": {"pip": ["x"]}}, is_generator=False)
+
+
+def test_fallbacks_are_passed_on_in_order():
+    given = {"label_selector": {"a": "b"}, "fallback_strategy": [{"label_selector": {"a": "c"}}, {"label_selector": {}}]}
+    request = requests.task(given, is_generator=False)
+    assert request["selector"] == {"a": "b"} and request["fallbacks"] == [{"a": "c"}, {}]
+    with pytest.raises(ValueError, match="62 elements at the most"):
+        ray.remote(fallback_strategy=[{"label_selector": {}}] * 63)(f)
 
 
 def test_retry_only_for_some_exceptions():

@@ -133,5 +133,28 @@ TEST_F(PlacementPolicyTest, ShapesThatComeAndGoAreForgottenInTime) {
   EXPECT_EQ(Available(0), Cpus(1000));
 }
 
+TEST_F(PlacementPolicyTest, FallbacksAreTriedInTurnWhereNothingBetterHasRoom) {
+  AddNode(0, Cpus(4));
+  AddNode(1, Cpus(1), {{"gpu", "old"}});
+  AddNode(2, Cpus(1), {{"gpu", "new"}});
+  LeaseClass wishes = MakeClass(Cpus(1));
+  wishes.selector = {{"gpu", "new"}};
+  wishes.fallbacks = {{{"gpu", "old"}}, {}};
+  Demand(driver_, 1, 3, wishes);
+  EXPECT_EQ(TakeNodes(), (Nodes{2, 1, 0}));
+}
+
+TEST_F(PlacementPolicyTest, WithoutANodeForAnyFallbackARequestWaits) {
+  AddNode(0, Cpus(4), {{"gpu", "none"}});
+  LeaseClass wishes = MakeClass(Cpus(1));
+  wishes.selector = {{"gpu", "new"}};
+  wishes.fallbacks = {{{"gpu", "old"}}};
+  Demand(driver_, 1, 1, wishes);
+  EXPECT_EQ(TakeNodes(), Nodes{});
+  EXPECT_NE(scheduler_.Explain(driver_, 1).find("{gpu: new} or {gpu: old}"), std::string::npos);
+  AddNode(1, Cpus(1), {{"gpu", "old"}});
+  EXPECT_EQ(TakeNodes(), Nodes{1});
+}
+
 }  // namespace
 }  // namespace ray_engine

@@ -92,8 +92,10 @@ class SchedulerFixture : public ::testing::Test {
     EXPECT_EQ(scheduler_.CheckInvariants(), "");
     for (Scheduler::Action& action : actions) actions_.push_back(std::move(action));
   }
-  void AddNode(std::uint32_t index, const ResourceSet& total) {
-    Do(scheduler_.OnNodeJoined(MakeNode(index, total), now_));
+  void AddNode(std::uint32_t index, const ResourceSet& total, Labels labels = {}) {
+    NodeInfo node = MakeNode(index, total);
+    node.labels = std::move(labels);
+    Do(scheduler_.OnNodeJoined(node, now_));
   }
   void Demand(ProcessId client, std::uint32_t key, std::uint32_t count, const LeaseClass& lease_class,
               std::uint32_t locality = 0xffffffff) {

@@ -2,6 +2,7 @@
 
 import re
 
+_MAX_FALLBACKS = 62  # that the scheduler looks at
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
 _name = re.compile(_NAME)
 _prefix = re.compile(rf"{_NAME}(\.{_NAME})*")
@@ -49,6 +50,8 @@ def check_selector(selector) -> dict:
 
 def fallback_problem(strategies):
     """What is wrong with a fallback_strategy option; None if nothing."""
+    if len(strategies or ()) > _MAX_FALLBACKS:
+        return f"fallback_strategy may have {_MAX_FALLBACKS} elements at the most, got {len(strategies)}."
     for strategy in strategies or ():
         if not isinstance(strategy, dict):
             return "Each element in fallback_strategy must be a dictionary."

@@ -23,6 +23,8 @@ def place(options: dict, *amounts: dict):
 
     strategy = _strategy(options)
     request = {"selector": options["label_selector"] or None}
+    if options["fallback_strategy"]:
+        request["fallbacks"] = [fallback["label_selector"] for fallback in options["fallback_strategy"]]
     if isinstance(strategy, strategies.PlacementGroupSchedulingStrategy):
         return _in_group(request, strategy, amounts)
     if strategy == "SPREAD":

@@ -105,9 +105,8 @@ def returns(num_returns, is_generator: bool, limit) -> dict:
 
 
 def _refuse(options):
-    for name in ("fallback_strategy", "enable_tensor_transport"):
-        if options.get(name):
-            raise unavailable.option(name, options[name])
+    if options.get("enable_tensor_transport"):
+        raise unavailable.option("enable_tensor_transport", options["enable_tensor_transport"])
 
 
 def _retries(given, default) -> int:
