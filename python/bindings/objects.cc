@@ -29,9 +29,18 @@ ObjectRef::~ObjectRef() {
   if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Drop(entry_);
 }
 
-ObjectEntry* ObjectRef::Entry() const {
-  const bool ended = entry_ != nullptr && (session_ != current_session || session_->runtime == nullptr);
-  if (ended) RaiseSystemError("ReferenceError", "the reference belongs to a session that has ended", id_.Binary());
+bool ObjectRef::IsStale() const {
+  return entry_ != nullptr && (session_ != current_session || session_->runtime == nullptr);
+}
+
+ObjectEntry* ObjectRef::Entry(const char* call_it) const {
+  if (IsStale()) {
+    const std::string text = fmt::format(
+        "{} whose owner is unknown: {}. The reference belongs to a session that has ended; its value is gone.", call_it,
+        id_.Hex());
+    PyErr_SetString(PyExc_ValueError, text.c_str());
+    throw nb::python_error();
+  }
   Runtime& runtime = TheRuntime();
   if (entry_ == nullptr) {
     entry_ = runtime.Adopt({id_, owner_});
@@ -117,7 +126,7 @@ std::vector<ObjectEntry*> EntriesOf(nb::handle refs, const char* what) {
                                         nb::type_name(ref.type()).c_str(), what)
                                 .c_str());
     }
-    entries.push_back(nb::cast<const ObjectRef&>(ref).Entry());
+    entries.push_back(nb::cast<const ObjectRef&>(ref).Entry("Ray objects"));
   }
   return entries;
 }
@@ -137,7 +146,7 @@ void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
 }
 
 nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
-  const std::vector<ObjectEntry*> entries{ref.Entry()};
+  const std::vector<ObjectEntry*> entries{ref.Entry("Ray objects")};
   if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
   std::vector<std::shared_ptr<Pin>> pins;
   if (!entries[0]->is_error) Pins(entries, deadline, &pins);
@@ -210,6 +219,10 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
   if (static_cast<std::size_t>(num_returns) > nb::len(refs)) {
     throw nb::value_error("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.");
   }
+  if (static_cast<std::size_t>(num_returns) > entries.size()) {
+    throw nb::value_error(
+        "wait() could never return: it was given references that belong to a session that has ended.");
+  }
 }
 
 [[noreturn]] void RefuseWait(const char* got, nb::handle what) {
@@ -218,28 +231,42 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
                            .c_str());
 }
 
-// What wait() was given: references, and generators by the references to their next items.
+// What wait() was given: references, and generators by the references to their next items. References of a session
+// that has ended never become ready; they are left out unless there are no others.
 class Waitables {
  public:
   explicit Waitables(nb::handle refs) {
     if (nb::isinstance<ObjectRef>(refs)) RefuseWait("a single ray.", refs);
     if (!nb::isinstance<nb::list>(refs)) RefuseWait("", refs);
     entries_.reserve(nb::len(refs));
+    std::size_t position = 0;
     for (nb::handle ref : refs) {
+      positions_.push_back(position++);
       if (nb::isinstance<ObjectRefGenerator>(ref)) {
         next_items_.push_back(nb::cast<const ObjectRefGenerator&>(ref).Peek());
         entries_.push_back(next_items_.back().Entry());
       } else if (nb::isinstance<ObjectRef>(ref)) {
-        entries_.push_back(nb::cast<const ObjectRef&>(ref).Entry());
+        AddRef(nb::cast<const ObjectRef&>(ref));
       } else {
         RefuseWait("list containing ", ref);
       }
     }
+    if (entries_.empty() && stale_ != nullptr) stale_->Entry();
   }
   const std::vector<ObjectEntry*>& entries() const { return entries_; }
+  // Where each of them stands in the list.
+  const std::vector<std::size_t>& positions() const { return positions_; }
 
  private:
+  void AddRef(const ObjectRef& ref) {
+    if (!ref.IsStale()) return entries_.push_back(ref.Entry());
+    positions_.pop_back();
+    stale_ = &ref;
+  }
+
   std::vector<ObjectEntry*> entries_;
+  std::vector<std::size_t> positions_;
+  const ObjectRef* stale_ = nullptr;
   std::deque<ObjectRef> next_items_;
 };
 
@@ -282,7 +309,11 @@ nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool fe
   const std::vector<bool> chosen = ChooseReady(entries, num_returns, fetch_local, deadline);
   const nb::list list = nb::borrow<nb::list>(refs);
   nb::list ready, rest;
-  for (std::size_t i = 0; i < entries.size(); ++i) (chosen[i] ? ready : rest).append(list[i]);
+  std::size_t next = 0;  // of the entries
+  for (std::size_t i = 0; i < nb::len(list); ++i) {
+    const bool is_entry = next < entries.size() && waitables.positions()[next] == i;
+    (is_entry && chosen[next++] ? ready : rest).append(list[i]);
+  }
   return nb::make_tuple(ready, rest);
 }
 

@@ -86,8 +86,10 @@ class ObjectRef {
 
   const ObjectId& id() const { return id_; }
   ProcessId owner() const { return owner_; }
-  // The entry; an id alone is looked up with its owner. Raises if its session has ended.
-  ObjectEntry* Entry() const;
+  // The entry; an id alone is looked up with its owner. Raises if its session has ended; `call_it`: what to say is.
+  ObjectEntry* Entry(const char* call_it = "Ray object") const;
+  // Its session has ended.
+  bool IsStale() const;
 
  private:
   mutable Session* session_ = nullptr;

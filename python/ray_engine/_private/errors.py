@@ -68,7 +68,6 @@ _BUILDERS = {
     "ActorDiedError": _actor_died,
     "ActorUnavailableError": lambda text, detail: exceptions.ActorUnavailableError(text, detail or None),
     "TaskCancelledError": lambda text, detail: exceptions.TaskCancelledError(TaskID(detail) if detail else None, text),
-    "ReferenceError": lambda text, detail: _object_error(exceptions.ReferenceCountingAssertionError, text, detail),
 }
 
 
