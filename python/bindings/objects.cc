@@ -227,6 +227,10 @@ void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::i
   if (static_cast<std::size_t>(num_returns) > nb::len(refs)) {
     throw nb::value_error("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.");
   }
+  if (static_cast<std::size_t>(num_returns) > entries.size()) {
+    throw nb::value_error(
+        "wait() could never return: it was given references that belong to a session that has ended.");
+  }
 }
 
 [[noreturn]] void RefuseWait(const char* got, nb::handle what) {
@@ -310,7 +314,7 @@ nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool fe
   const std::vector<ObjectEntry*>& entries = waitables.entries();
   if (entries.empty()) return nb::make_tuple(nb::list(), nb::list());
   CheckWait(refs, entries, wanted, timeout);
-  const auto num_returns = std::min(static_cast<std::size_t>(wanted), entries.size());
+  const auto num_returns = static_cast<std::size_t>(wanted);
   const std::int64_t deadline = Deadline(timeout);
   if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
   const std::vector<bool> chosen = ChooseReady(entries, num_returns, fetch_local, deadline);

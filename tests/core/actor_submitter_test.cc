@@ -98,6 +98,50 @@ TEST_F(ActorSubmitterTest, ACallWithoutItsArgumentsHoldsBackThoseBehindIt) {
   Done(second);
 }
 
+TEST_F(ActorSubmitterTest, CallsInAnyOrderOvertakeOneWithoutItsArguments) {
+  method_.out_of_order = true;
+  ObjectEntry* argument = CallTwiceWithAPendingArgument();
+  Done(TakePush());
+  EXPECT_EQ(Result(2)->bytes, "done");
+  Call(3, &method_);
+  Done(TakePush());
+  ownership_.SetValue(argument, InlineValue("now"));
+  const TaskHeader first = TakePush();
+  EXPECT_EQ(first.task, Task(1));
+  Done(first);
+}
+
+TEST_F(ActorSubmitterTest, CallsInAnyOrderThatWaitForTheActorGoWhenTheyCan) {
+  method_.out_of_order = true;
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  Call(1, &method_);
+  Call(2, &method_);
+  ExpectWatch();
+  Update(ActorState::kAlive, 0, kActor);
+  const TaskHeader second = TakePush();
+  EXPECT_EQ(second.task, Task(2));
+  EXPECT_TRUE(sender_.Nothing(kActor));
+  Done(second);
+  ownership_.SetValue(argument, InlineValue("now"));
+  Done(TakePush());
+}
+
+TEST_F(ActorSubmitterTest, ACallThatIsRetriedGoesBeforeThoseThatWaitForIt) {
+  retried_.retry_exceptions = true;
+  Update(ActorState::kAlive, 0, kActor);
+  TaskRecord* record = Call(1, &retried_);
+  const TaskHeader first = TakePush();
+  builder_.Ref(record->returns[0]);
+  Call(2, &method_);
+  ExpectWatch();
+  Done(first, DoneHeader::kUserError);
+  const TaskHeader again = TakePush();
+  EXPECT_EQ(again.task, Task(1));
+  Done(again);
+  Done(TakePush());
+}
+
 TEST_F(ActorSubmitterTest, ACallWithAFailedArgumentLetsTheOthersPass) {
   ObjectEntry* argument = CallTwiceWithAPendingArgument();
   ownership_.SetValue(argument, UserError());

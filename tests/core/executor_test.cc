@@ -67,6 +67,18 @@ TEST_F(ExecutorTest, AThreadOfAConcurrencyGroupTakesTheFirstOfItsOwn) {
   executor_.Finished(odd);
 }
 
+TEST_F(ExecutorTest, ATaskThatLeavesIsLeavingUntilItHasEnded) {
+  Push(1);
+  ExecTask* task = Start();
+  EXPECT_FALSE(executor_.AnyLeaving());
+  task->leaving = true;
+  EXPECT_TRUE(executor_.AnyLeaving());
+  executor_.Finished(task);
+  EXPECT_FALSE(executor_.AnyLeaving());
+  Push(2);
+  EXPECT_FALSE(Start()->leaving);  // records are used again
+}
+
 TEST_F(ExecutorTest, ABlockedWorkerGivesBackWhatHasNotStarted) {
   Push(1);
   Push(2);

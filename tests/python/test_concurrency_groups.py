@@ -41,13 +41,16 @@ class Async:
     def __init__(self):
         self.running = {"io": 0, "compute": 0}
         self.most = {"io": 0, "compute": 0}
-        self.door = None
+        self.doors = []  # (loop, event): each group has a loop of its own
+        self.is_open = False
 
     async def _stay(self, name):
-        self.door = self.door or asyncio.Event()
         self.running[name] += 1
         self.most[name] = max(self.most[name], self.running[name])
-        await self.door.wait()
+        if not self.is_open:
+            door = asyncio.Event()
+            self.doors.append((asyncio.get_running_loop(), door))
+            await door.wait()
         self.running[name] -= 1
 
     @ray.method(concurrency_group="io")
@@ -62,7 +65,9 @@ class Async:
         return dict(self.running)
 
     async def open(self):
-        self.door.set()
+        self.is_open = True
+        for loop, door in self.doors:
+            loop.call_soon_threadsafe(door.set)
 
     async def highest(self):
         return self.most

@@ -144,7 +144,7 @@ def test_a_deleted_working_directory_is_left_out(monkeypatch, tmp_path):
     monkeypatch.chdir(gone)
     gone.rmdir()
     monkeypatch.setattr("sys.path", ["", "relative", "/somewhere"])
-    settings = pickle.loads(job.config("space", {}))
+    settings = pickle.loads(job.config("space", {}, {}))
     assert (settings["cwd"], settings["sys_path"]) == ("", ["/somewhere"])
 
 
@@ -164,10 +164,11 @@ def test_job_settings_reach_a_worker(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "/somewhere", *sys.path])
-    blob = job.config("space", {"A": "1"})
+    blob = job.config("space", {"A": "1"}, {"actor_graceful_shutdown_timeout_ms": 5})
     monkeypatch.chdir("/")
     monkeypatch.setattr(sys, "path", ["/own"])
     settings = job.apply(blob)
     assert os.getcwd() == str(tmp_path)
     assert sys.path[:2] == [str(tmp_path), "/somewhere"] and sys.path[-1] == "/own"
     assert settings["namespace"] == "space" and settings["environment"] == {"A": "1"}
+    assert settings["exit_grace_ms"] == 5

@@ -4,14 +4,17 @@ ObjectRef is a C++ type because it is made and dropped on every call. The method
 that path; they are attached to the type when this module is imported.
 """
 
+import logging
 import os
 import threading
+import traceback
 
 from ray_engine import _core
 from ray_engine._core import ObjectRef
 from ray_engine._private.ids import JobID, TaskID, UniqueID
 from ray_engine.exceptions import GetTimeoutError, OufOfBandObjectRefSerializationException, RayTaskError
 
+logger = logging.getLogger("ray")
 _SIZE = UniqueID.size()
 _task_id = ObjectRef.task_id
 _job_id = ObjectRef.job_id
@@ -64,7 +67,14 @@ def __await__(self):
 
 def _on_completed(self, callback):
     """Calls callback(value, or the error that get() would raise) once it is there, in a thread of the engine."""
-    _when_ready(self, lambda value, error: callback(value if error is None else error))
+
+    def complete(value, error):
+        try:
+            callback(value if error is None else error)
+        except Exception:  # as text: the traceback would keep the callback alive
+            logger.error("A callback given to _on_completed() failed:\n%s", traceback.format_exc())
+
+    _when_ready(self, complete)
 
 
 def _when_ready(ref, callback):

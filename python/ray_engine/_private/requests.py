@@ -71,7 +71,10 @@ def concurrency_groups(given) -> list:
     )
     for name, count in groups:
         if not isinstance(name, str) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"concurrency_groups maps names to numbers of calls (1 or more), got {name!r}: {count!r}")
+            raise ValueError(
+                f"concurrency_groups maps names to numbers of calls; max_concurrency must be greater than 0, got "
+                f"{name!r}: {count!r}"
+            )
     if len(groups) > 255:
         raise ValueError("an actor may have 255 concurrency groups at the most")
     return groups

@@ -1,0 +1,258 @@
+"""How actors end: by exit_actor(), sys.exit(), without handles; and what of them still runs then."""
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+import time
+
+import pytest
+import ray_engine as ray
+
+from tests.python.waiting import wait_for
+
+
+def exits(ref, match="exit_actor"):
+    with pytest.raises(ray.exceptions.ActorDiedError, match=match):
+        ray.get(ref, timeout=60)
+
+
+def gone(pid):
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), f"the end of process {pid}")
+
+
+def lines(path):
+    return path.read_text().split() if path.exists() else []
+
+
+class Swallows:
+    """Whatever exit_actor() raises, its methods go on."""
+
+    def by_method(self):
+        try:
+            ray.actor.exit_actor()
+        except BaseException as error:
+            return type(error).__name__
+
+    def by_thread(self):
+        thread = threading.Thread(target=self.by_method)
+        thread.start()
+        thread.join()
+        return "thread"
+
+    def pid(self):
+        return os.getpid()
+
+
+class SwallowsAsync(Swallows):
+    async def by_method(self):
+        return super().by_method()
+
+    async def by_task(self):
+        task = asyncio.create_task(self.by_method())
+        await task
+        return "task"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_exit_cannot_be_swallowed(cluster, threads):
+    actor = ray.remote(max_restarts=-1, max_concurrency=threads)(Swallows).remote()
+    pid = ray.get(actor.pid.remote())
+    exits(actor.by_method.remote())
+    exits(actor.pid.remote())
+    gone(pid)
+
+
+@pytest.mark.parametrize("how", ["by_method", "by_task"])
+def test_an_exit_of_an_async_actor_cannot_be_swallowed(cluster, how):
+    actor = ray.remote(max_restarts=-1)(SwallowsAsync).remote()
+    pid = ray.get(actor.pid.remote())
+    left = getattr(actor, how).remote()
+    exits(actor.pid.remote()) if how == "by_method" else gone(pid)
+    if how == "by_method":
+        exits(left)
+    exits(actor.pid.remote())
+
+
+def test_a_thread_can_end_its_actor(cluster):
+    actor = ray.remote(Swallows).remote()
+    pid = ray.get(actor.pid.remote())
+    assert ray.get(actor.by_thread.remote()) == "thread"  # the method did not ask for it, so it is answered
+    gone(pid)
+    exits(actor.pid.remote())
+
+
+def test_a_constructor_can_end_its_actor(cluster):
+    @ray.remote(max_restarts=-1)
+    class Short:
+        def __init__(self):
+            try:
+                ray.actor.exit_actor()
+            except SystemExit:
+                pass
+
+        def ping(self):
+            return "here"
+
+    exits(Short.remote().ping.remote())
+
+
+def test_calls_behind_an_exit_do_not_run(cluster, tmp_path):
+    @ray.remote
+    class Last:
+        def leave(self):
+            ray.actor.exit_actor()
+
+        def write(self, path):
+            path.touch()
+
+    actor = Last.remote()
+    refs = [actor.leave.remote()] + [actor.write.remote(tmp_path / "written") for _ in range(20)]
+    for ref in refs:
+        exits(ref)
+    assert not (tmp_path / "written").exists()
+
+
+def test_exit_actor_is_for_actors(cluster):
+    @ray.remote
+    def task():
+        ray.actor.exit_actor()
+
+    with pytest.raises(TypeError, match="non-actor worker, worker"):
+        ray.get(task.remote())
+    with pytest.raises(TypeError, match="non-actor worker, driver"):
+        ray.actor.exit_actor()
+
+
+# ---- sys.exit() and retries -----------------------------------------------------------------------------------------
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class Leaves:
+    def leave_once(self, path, code):
+        if not path.exists():
+            path.touch()
+            sys.exit(code)
+        return os.getpid()
+
+    def pid(self):
+        return os.getpid()
+
+
+def test_a_failing_exit_code_is_a_crash(cluster, tmp_path):
+    actor = Leaves.remote()
+    before = ray.get(actor.pid.remote())
+    assert ray.get(actor.leave_once.remote(tmp_path / "left", 3)) != before
+
+
+def test_exit_code_0_is_an_intended_end(cluster, tmp_path):
+    actor = Leaves.remote()
+    exits(actor.leave_once.remote(tmp_path / "left", 0), "as intended: it called sys.exit")
+    exits(actor.pid.remote(), "as intended")
+
+
+def test_a_call_that_is_retried_goes_before_those_that_wait_for_it(cluster):
+    @ray.remote
+    class Fails:
+        def __init__(self):
+            self.calls = 0
+
+        @ray.method(max_task_retries=1, retry_exceptions=True)
+        def once(self):
+            self.calls += 1
+            if self.calls == 1:
+                raise ValueError
+            return self.calls
+
+        def after(self, calls):
+            return calls
+
+    actor = Fails.remote()
+    assert ray.get(actor.after.remote(actor.once.remote())) == 2
+
+
+def test_keyboard_interrupt_counts_as_cancelled(cluster):
+    @ray.remote
+    def task():
+        raise KeyboardInterrupt
+
+    @ray.remote
+    class Actor:
+        def method(self):
+            raise KeyboardInterrupt
+
+    actor = Actor.remote()
+    for ref in (task.remote(), actor.method.remote(), actor.method.remote()):
+        with pytest.raises(ray.exceptions.TaskCancelledError):
+            ray.get(ref)
+
+
+# ---- __ray_shutdown__ -----------------------------------------------------------------------------------------------
+
+
+class Tidy:
+    def __init__(self, path, problem=None):
+        self.path, self.problem = path, problem
+        atexit.register(self.write, "atexit")
+
+    def write(self, word):
+        with open(self.path, "a") as file:
+            file.write(word + "\n")
+
+    def __ray_shutdown__(self):
+        self.write("shutdown")
+        self.write(ray.get(ray.put("still")))
+        if self.problem:
+            raise ValueError(self.problem)
+
+    def leave(self):
+        ray.actor.exit_actor()
+
+    def ready(self):
+        return os.getpid()
+
+
+class TidyAsync(Tidy):
+    async def leave(self):
+        ray.actor.exit_actor()
+
+
+@pytest.mark.parametrize("cls", [Tidy, TidyAsync])
+@pytest.mark.parametrize("how", ["exit_actor", "__ray_terminate__", "out of scope"])
+def test_the_last_act_comes_before_exit_functions(cluster, tmp_path, cls, how):
+    actor = ray.remote(cls).remote(tmp_path / "log", "a problem that is only logged")
+    ray.get(actor.ready.remote())
+    if how == "exit_actor":
+        exits(actor.leave.remote())
+    elif how == "__ray_terminate__":
+        exits(actor.__ray_terminate__.remote())
+    del actor
+    wait_for(lambda: lines(tmp_path / "log") == ["shutdown", "still", "atexit"])
+
+
+def test_kill_leaves_no_time_for_a_last_act(cluster, tmp_path):
+    actor = ray.remote(Tidy).remote(tmp_path / "log")
+    pid = ray.get(actor.ready.remote())
+    ray.kill(actor)
+    gone(pid)
+    assert lines(tmp_path / "log") == []
+
+
+def test_a_last_act_without_end_is_cut_off(start, tmp_path):
+    @ray.remote
+    class Endless:
+        def __ray_shutdown__(self):
+            (tmp_path / "begun").touch()
+            while True:
+                time.sleep(1)
+
+        def pid(self):
+            return os.getpid()
+
+    start(num_cpus=1, _system_config={"actor_graceful_shutdown_timeout_ms": 500})
+    actor = Endless.remote()
+    pid = ray.get(actor.pid.remote())
+    del actor
+    wait_for((tmp_path / "begun").exists)
+    gone(pid)
