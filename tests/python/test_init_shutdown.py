@@ -104,7 +104,9 @@ def test_references_of_an_ended_session_are_refused(start):
     for argument in (old, [old]):
         with pytest.raises(ValueError, match="owner is unknown"):
             takes.remote(argument)
-    assert ray.wait([old, new], num_returns=2) == ([new], [old])
+    assert ray.wait([old, new]) == ([new], [old])
+    with pytest.raises(ValueError, match="could never return"):
+        ray.wait([old, new], num_returns=2)
     with pytest.raises(ValueError, match="owner is unknown"):
         ray.wait([old])
 

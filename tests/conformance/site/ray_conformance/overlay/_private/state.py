@@ -21,7 +21,7 @@ def jobs():
 
 def node_ids():
     """The resources by which a task can ask for a node: one of each living node."""
-    return {name for node in nodes() if node["Alive"] for name in node["Resources"] if _names_a_node(name)}
+    return [name for node in nodes() if node["Alive"] for name in node["Resources"] if _names_a_node(name)]
 
 
 def current_node_id():
