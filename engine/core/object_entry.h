@@ -68,7 +68,6 @@ struct ObjectEntry {
 };
 
 // An error that the engine itself raises: the Python class to use, a text, and optional bytes (a pickled cause).
-std::string SystemErrorBytes(std::string_view kind, std::string_view text, std::string_view detail = {});
 WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
 
 }  // namespace ray_engine

@@ -10,20 +10,13 @@ constexpr std::size_t kRemovalBatch = 64;
 
 }  // namespace
 
-std::string SystemErrorBytes(std::string_view kind, std::string_view text, std::string_view detail) {
-  std::string bytes(kind);
-  bytes.push_back('\0');
-  bytes.append(text);
-  bytes.push_back('\0');
-  bytes.append(detail);
-  return bytes;
-}
-
 WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail) {
   WireValue value;
   value.kind = WireValue::kSystemError;
   value.is_error = true;
-  value.bytes = SystemErrorBytes(kind, text, detail);
+  value.bytes.append(kind).push_back('\0');
+  value.bytes.append(text).push_back('\0');
+  value.bytes.append(detail);
   return value;
 }
 

@@ -179,7 +179,6 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
   value.is_error = pieces.is_error;
   const std::size_t size = pieces.Size();
   if (size <= kMaxInlineValue || pieces.is_error) {  // an error is raised far from the store it would lie in
-    if (pieces.is_system_error) value.kind = WireValue::kSystemError;
     value.bytes.resize(size);
     pieces.CopyTo(value.bytes.data());
     return value;

@@ -47,7 +47,6 @@ struct ValuePieces {
   std::string head;
   std::vector<std::pair<const void*, std::size_t>> buffers;
   bool is_error = false;
-  bool is_system_error = false;         // the head is SystemErrorBytes()
   std::vector<ObjectEntry*> contained;  // references inside; holds are handed over
 
   static std::size_t Align(std::size_t at) { return (at + 63) / 64 * 64; }

@@ -300,7 +300,7 @@ struct ActorUpdate {
   std::string init_error;   // kDead: pickled exception of __init__
   RAY_ENGINE_MESSAGE(ActorUpdate, actor, state, incarnation, process, node, cause, init_error)
 };
-struct ActorKill {  // -> head
+struct ActorKill {  // -> head; head -> process of an actor that is not needed any more: end by yourself
   ActorId actor;
   bool no_restart = true;
   std::string cause;

@@ -236,7 +236,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     if (task_->leaving) return EndUnanswered();
     const bool cancelled = !IsCreation() && (exception.matches(PyExc_KeyboardInterrupt) ||
                                              (runtime_.WasCancelled(task_) && IsCancelledError(exception)));
-    cancelled ? FailCancelled() : FailWith(MakeError(exception));
+    cancelled ? FailCancelled(exception) : FailWith(MakeError(exception));
   }
 
   static bool IsCancelledError(const nb::python_error& exception) {
@@ -245,17 +245,19 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   void FailWith(const std::string& error) {
     if (IsCreation()) return Created(error);
-    FinishAll(DoneHeader::kUserError, "P" + error, false);
+    FinishAll(DoneHeader::kUserError, "P" + error);
   }
-  void FailCancelled() {
-    FinishAll(DoneHeader::kCancelled, SystemErrorBytes("TaskCancelledError", "", task_->header.task.Binary()), true);
+  // The caller sees where it was interrupted.
+  void FailCancelled(nb::python_error& exception) {
+    const nb::object error =
+        nb::borrow(hooks.system_error)("TaskCancelledError", "", IdBytes(task_->header.task.Binary()));
+    FinishAll(DoneHeader::kCancelled, "P" + Encode(error, TracebackOf(exception)));
   }
-  void FinishAll(DoneHeader::Outcome outcome, const std::string& error, bool is_system_error) {
+  void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
     EndInterrupts();
     std::vector<ValuePieces> values(task_->header.num_returns);
     for (ValuePieces& value : values) {
       value.is_error = true;
-      value.is_system_error = is_system_error;
       value.head = error;
     }
     Finish(outcome, std::move(values));
@@ -404,9 +406,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
     return nb::cast(name);
   }
 
+  static nb::object TracebackOf(const nb::python_error& exception) {
+    return exception.traceback().is_valid() ? nb::borrow(exception.traceback()) : nb::none();
+  }
   std::string MakeError(nb::python_error& exception) const {
-    const nb::object traceback = exception.traceback().is_valid() ? nb::borrow(exception.traceback()) : nb::none();
-    return Encode(nb::borrow(exception.value()), traceback);
+    return Encode(nb::borrow(exception.value()), TracebackOf(exception));
   }
   std::string MakeTextError(const char* text) const {
     return Encode(nb::borrow(PyExc_RuntimeError)(nb::str(text)), nb::none());
