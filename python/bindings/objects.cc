@@ -379,6 +379,9 @@ void BindObjects(nb::module_& module) {
              if (owner.size() == sizeof process) std::memcpy(&process, owner.c_str(), sizeof process);
              new (self) ObjectRef(IdFrom(binary), process);
            })
+      // A copy counts at once; one that was pickled is looked up when it is first used.
+      .def("__copy__", [](const ObjectRef& self) { return ObjectRef(self); })
+      .def("__deepcopy__", [](const ObjectRef& self, nb::handle) { return ObjectRef(self); })
       .def("binary", [](const ObjectRef& self) { return BytesOf(self.id().Binary()); })
       .def("hex", [](const ObjectRef& self) { return self.id().Hex(); })
       .def("is_nil", [](const ObjectRef& self) { return self.id().IsNil(); })

@@ -203,7 +203,7 @@ TEST_F(TaskTableTest, ReportsWhatLivesAndTheLatestEnds) {
   ASSERT_EQ(report.size(), 3u);
   EXPECT_EQ(report[0].state, TaskInfo::kFailed);
   EXPECT_EQ(report[0].process, kWorker);
-  EXPECT_EQ(report[0].error, SystemErrorBytes("WorkerCrashedError", "gone"));
+  EXPECT_EQ(report[0].error, SystemError("WorkerCrashedError", "gone").bytes);
   EXPECT_EQ(report[1].state, TaskInfo::kWaitsForWorker);
   EXPECT_TRUE(report[1].process.IsNil());
   EXPECT_EQ(report[2].state, TaskInfo::kPushed);

@@ -5,6 +5,7 @@ import os
 import pytest
 import ray_engine as ray
 from ray_engine.runtime_env import RuntimeEnv
+from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 def variables(**values):
@@ -31,8 +32,11 @@ def test_workers_are_shared_inside_one_environment_only(cluster):
     def who():
         return os.getpid()
 
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
     def run(value=None):
-        return ray.get(who.options(runtime_env=variables(A=value) if value else None).remote())
+        environment = variables(A=value) if value else None
+        return ray.get(who.options(runtime_env=environment, scheduling_strategy=here).remote())
 
     one, other, none = run("1"), run("2"), run()
     assert len({one, other, none}) == 3

@@ -70,11 +70,10 @@ def test_bars_of_workers(cluster, manager, capfd):
     workers = [Worker.remote(name) for name in ("one", "two")]
     ray.get([worker.work.remote(30) for worker in workers])
     wait_for(lambda: len(bars(manager)) == 2, "two bars")
-    assert [bar.n for bar in bars(manager)] == [30, 30]
+    wait_for(lambda: [bar.n for bar in bars(manager)] == [30, 30], "their progress")
     assert sorted(bar.pos for bar in bars(manager)) == [-1, 0]
     ray.get(workers[0].say.remote("hello there"))
-    wait_for(lambda: manager.num_hides == 1, "a line between the bars")
-    assert not manager.in_hidden_state
+    wait_for(lambda: manager.num_hides == 1 and not manager.in_hidden_state, "a line between the bars")
     ray.get([worker.close.remote() for worker in workers])
     wait_for(lambda: bars(manager) == [], "the end of the bars")
     shown = capfd.readouterr().out

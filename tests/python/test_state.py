@@ -16,6 +16,9 @@ class Speaker:
     def pid(self):
         return os.getpid()
 
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+
     def wait(self, gate):
         gate.pass_through()
 
@@ -33,7 +36,7 @@ def test_an_actor_from_birth_to_death(cluster):
     id = actor._actor_id.hex()
     alive = state.get_actor(id)
     assert (alive.state, alive.class_name, alive.name, alive.pid) == ("ALIVE", "Speaker", "speaker", pid)
-    assert alive.node_id == ray.get_runtime_context().get_node_id()
+    assert alive.node_id == ray.get(actor.node.remote())
     assert alive.job_id == ray.get_runtime_context().get_job_id()
     assert alive["num_restarts"] == 0 and alive.get("nothing") is None and "pid" in alive
     assert by_id(state.list_actors(filters=[("state", "=", "alive")], limit=10_000), "actor_id", id)

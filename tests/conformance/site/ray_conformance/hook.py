@@ -1,7 +1,7 @@
 """Import hook: answers `import ray.<anything>` that nobody else can answer.
 
-First comes what the engine itself has. Then our small versions of Ray's test utilities and of a few private modules
-(overlay/). `ray.tests.<name>` is the file of that name in the checkout. Everything else is an empty module whose names
+First comes what the engine itself has; private names that its modules lack are served as stubs. Then come our small
+versions of Ray's test utilities and of a few private modules (overlay/). `ray.tests.<name>` is the file of that name in the checkout. Everything else is an empty module whose names
 fail when they are used (stubs.py).
 """
 
@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sys
 
-from ray_conformance.stubs import StubModule
+from ray_conformance.stubs import Missing, StubModule
 
 OVERLAY = os.path.join(os.path.dirname(__file__), "overlay")
 # Packages whose parts are reachable as attributes without an import, as in Ray; None: all of them.
@@ -70,7 +70,8 @@ class _Packages(importlib.abc.MetaPathFinder):
         self.busy = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname not in ATTRIBUTES or fullname in self.busy:
+        ours = fullname.startswith("ray_engine.") and fullname != "ray_engine._core"
+        if not (ours or fullname in ATTRIBUTES) or fullname in self.busy:
             return None
         self.busy.add(fullname)
         try:
@@ -102,13 +103,16 @@ def add_attributes(module):
     own = module.__dict__.get("__getattr__")
     if getattr(own, "is_conformance", False):
         return
-    names = ATTRIBUTES[module.__name__]
+    names = ATTRIBUTES.get(module.__name__, ())
+    is_private = "._" in module.__name__
 
     def __getattr__(name):
         if name in names if names is not None else not name.startswith("__"):
             return importlib.import_module(f"{module.__name__}.{name}")
         if own is not None:
             return own(name)
+        if (is_private or name.startswith("_")) and not name.startswith("__"):
+            return Missing(f"ray{module.__name__.removeprefix('ray_engine')}.{name}")
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
     __getattr__.is_conformance = True
