@@ -217,8 +217,8 @@ def test_options_that_are_not_there_yet_are_refused_by_name():
 
 
 def test_fallbacks_are_passed_on_in_order():
-    given = {"label_selector": {"a": "b"}, "fallback_strategy": [{"label_selector": {"a": "c"}}, {"label_selector": {}}]}
-    request = requests.task(given, is_generator=False)
+    fallbacks = [{"label_selector": {"a": "c"}}, {"label_selector": {}}]
+    request = requests.task({"label_selector": {"a": "b"}, "fallback_strategy": fallbacks}, is_generator=False)
     assert request["selector"] == {"a": "b"} and request["fallbacks"] == [{"a": "c"}, {}]
     with pytest.raises(ValueError, match="62 elements at the most"):
         ray.remote(fallback_strategy=[{"label_selector": {}}] * 63)(f)

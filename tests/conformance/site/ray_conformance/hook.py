@@ -1,8 +1,8 @@
 """Import hook: answers `import ray.<anything>` that nobody else can answer.
 
 First comes what the engine itself has; private names that its modules lack are served as stubs. Then come our small
-versions of Ray's test utilities and of a few private modules (overlay/). `ray.tests.<name>` is the file of that name in the checkout. Everything else is an empty module whose names
-fail when they are used (stubs.py).
+versions of Ray's test utilities and of a few private modules (overlay/). `ray.tests.<name>` is the file of that name in
+the checkout. Everything else is an empty module whose names fail when they are used (stubs.py).
 """
 
 import importlib
