@@ -1,6 +1,6 @@
 """Import hook: answers `import ray.<anything>` that nobody else can answer.
 
-First comes what the engine itself has; private names that its modules lack are served as stubs. Then come our small
+First comes what the engine itself has; names that its modules lack are served as stubs. Then come our small
 versions of Ray's test utilities and of a few private modules (overlay/). `ray.tests.<name>` is the file of that name in
 the checkout. Everything else is an empty module whose names fail when they are used (stubs.py).
 """
@@ -104,14 +104,13 @@ def add_attributes(module):
     if getattr(own, "is_conformance", False):
         return
     names = ATTRIBUTES.get(module.__name__, ())
-    is_private = "._" in module.__name__
 
     def __getattr__(name):
         if name in names if names is not None else not name.startswith("__"):
             return importlib.import_module(f"{module.__name__}.{name}")
         if own is not None:
             return own(name)
-        if (is_private or name.startswith("_")) and not name.startswith("__"):
+        if not name.startswith("__"):
             return Missing(f"ray{module.__name__.removeprefix('ray_engine')}.{name}")
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
