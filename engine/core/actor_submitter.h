@@ -55,8 +55,9 @@ class ActorSubmitter {
   void OnProcessGone(ProcessId process);
   // An object was freed: if it counted the handles of an actor of ours, the actor may end.
   void OnHandleFreed(const ObjectId& object);
-  // The actor was refused: its handle counts nothing.
+  // Does the object count the handles of an actor of ours?
   bool IsHandle(const ObjectId& object) const { return by_handle_.contains(object); }
+  // The actor was refused: its handle counts nothing.
   void ForgetHandle(const ObjectId& object) { by_handle_.erase(object); }
 
  private:

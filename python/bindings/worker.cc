@@ -67,7 +67,7 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
   return nb::borrow(known);
 }
 
-PyObject* async_loop = nullptr;  // an AsyncActorLoop, for an actor with coroutines
+PyObject* async_loop = nullptr;  // an AsyncActor, for an actor with coroutines
 
 // One task while it runs.
 class Execution : public std::enable_shared_from_this<Execution> {

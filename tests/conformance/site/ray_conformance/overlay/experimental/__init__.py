@@ -1,1 +1,0 @@
-"""`ray.experimental`, where the engine has no part of that name."""
