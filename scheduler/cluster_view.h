@@ -49,7 +49,7 @@ class ClusterView {
 
  private:
   std::vector<NodeInfo> nodes_;
-  std::vector<UnitBooks> books_;                        // by node index
+  std::vector<UnitBooks> books_;                      // by node index
   absl::flat_hash_map<NodeId, std::uint32_t> by_id_;  // living nodes
 };
 

@@ -150,7 +150,8 @@ std::string Scheduler::CheckUnits(const NodeInfo& node) const {
   }
   for (const LeaseId id : leases_.LeasesOn(node.index)) {
     const Lease& lease = *leases_.FindLease(id);
-    if (lease.units.Empty() != UnitAsk::Of(lease.held).Empty()) return "a lease has units without amounts, or amounts only";
+    if (lease.units.Empty() != UnitAsk::Of(lease.held).Empty())
+      return "a lease has units without amounts, or amounts only";
     books.Give(lease.units);
   }
   for (const Group& group : groups_.groups()) {

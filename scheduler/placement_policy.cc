@@ -37,9 +37,9 @@ std::uint32_t NodeOfKey(std::uint64_t key) { return static_cast<std::uint32_t>(k
 std::string UnitShortage(const UnitAsk& asked) {
   std::string text;
   for (const auto& [resource, amount] : asked.amounts) {
-    text += fmt::format("{}{} {} needed {}", text.empty() ? "" : "; ", resource, AmountText(resource, amount),
-                        amount < ResourceSet::kUnit ? "of one unit, and none has so much free"
-                                                    : "in whole units, and fewer are free");
+    text += fmt::format(
+        "{}{} {} needed {}", text.empty() ? "" : "; ", resource, AmountText(resource, amount),
+        amount < ResourceSet::kUnit ? "of one unit, and none has so much free" : "in whole units, and fewer are free");
   }
   return text;
 }

@@ -87,8 +87,8 @@ absl::Status OfferGpus(const Options& options, const MachineFacts& facts, const 
   offer->num_gpus = shared ? visible : first ? facts.gpus : 0;
   if (options.Given("num-gpus")) offer->num_gpus = options.Number("num-gpus");
   if (facts.visible_gpus && offer->num_gpus > visible) {
-    return absl::InvalidArgumentError(fmt::format("--num-gpus={}: {} lists {} for this node", offer->num_gpus,
-                                                  facts.gpu_variable, visible));
+    return absl::InvalidArgumentError(
+        fmt::format("--num-gpus={}: {} lists {} for this node", offer->num_gpus, facts.gpu_variable, visible));
   }
   if (shared && !part.empty() && offer->num_gpus <= visible)
     offer->gpu_part = {facts.gpu_variable, absl::StrJoin(part, ",")};

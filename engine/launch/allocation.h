@@ -30,7 +30,7 @@ struct MachineFacts {
   double cpu_quota = 0;  // of the cgroup, in CPUs; 0: none
   int slurm_cpus = 0;    // of the job on this machine; 0: not under Slurm
   int gpus = 0;
-  std::string gpu_variable;                             // CUDA_VISIBLE_DEVICES, or that of another maker
+  std::string gpu_variable;                              // CUDA_VISIBLE_DEVICES, or that of another maker
   std::optional<std::vector<std::string>> visible_gpus;  // what it lists, if it is set
   std::uint64_t memory_bytes = 0;
 };

@@ -1,12 +1,13 @@
 // WorkerPool: which worker serves which lease, when to fork one and when to let one go.
 //
 // Workers are shared only inside one (job, environment). One that was given units of accelerators serves leases with
-// the same units only: what it has set up on them cannot move. A lease takes an idle worker, else it waits, in order, for one
-// that is forked for it by the forkserver with the lowest load for its CPUs. As many idle workers as the node has CPUs
-// are kept for the next lease; the others are asked to end after idle_timeout, and one that stays (it owns something)
-// says so by Ready. One that is retired serves nobody while it stays, and is asked again; if it has units, its lease
-// ends when it does, as only then what it has put on them is gone, or when it says that it stays. Workers that die before they are ready are tried again max_start_failures times, then the leases
-// that wait for them end with the reason.
+// the same units only: what it has set up on them cannot move. A lease takes an idle worker, else it waits, in order,
+// for one that is forked for it by the forkserver with the lowest load for its CPUs. As many idle workers as the node
+// has CPUs are kept for the next lease; the others are asked to end after idle_timeout, and one that stays (it owns
+// something) says so by Ready. One that is retired serves nobody while it stays, and is asked again; if it has units,
+// its lease ends when it does, as only then what it has put on them is gone, or when it says that it stays. Workers
+// that die before they are ready are tried again max_start_failures times, then the leases that wait for them end with
+// the reason.
 //
 // Pure state machine: events and the time in, actions out; no I/O. Loop-bound.
 
@@ -63,6 +64,7 @@ class WorkerPool {
   struct End {  // LeaseEnded to the head
     LeaseId lease{};
     std::string error;
+    bool granted = false;  // there was a Grant
   };
   struct AskToEnd {  // Shutdown to an idle worker
     std::uint32_t serial = 0;
@@ -106,7 +108,13 @@ class WorkerPool {
   Statistics Stats() const;
 
  private:
-  enum class State : std::uint8_t { kStarting, kIdle, kLeased, kLeaving, kStaying };  // the last: retired, asked in vain
+  enum class State : std::uint8_t {
+    kStarting,
+    kIdle,
+    kLeased,
+    kLeaving,
+    kStaying
+  };  // the last: retired, asked in vain
   struct Worker {
     State state = State::kStarting;
     WorkerKey key;

@@ -11,14 +11,14 @@
 namespace ray_engine::python {
 namespace {
 
-// One tuple per family: resource, variable, the variable that forbids to set it, whether units are given as wholes only,
-// and what this process sees (None: all).
+// One tuple per family: resource, variable, the variable that forbids to set it, whether units are given as wholes
+// only, and what this process sees (None: all).
 nb::list Families() {
   const Environment environment = Environment::OfThisProcess();
   nb::list families;
   for (const AcceleratorFamily& family : Accelerators(environment)) {
-    families.append(nb::make_tuple(family.resource, family.variable, family.noset, family.whole,
-                                   VisibleIds(family, environment)));
+    families.append(
+        nb::make_tuple(family.resource, family.variable, family.noset, family.whole, VisibleIds(family, environment)));
   }
   return families;
 }

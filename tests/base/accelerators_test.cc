@@ -83,8 +83,7 @@ TEST_F(AcceleratorsTest, TheTypeIsTheNameOfTheModelWithoutItsVariant) {
 TEST_F(AcceleratorsTest, OneFamilyPerResource) {
   Ids resources;
   for (const AcceleratorFamily& family : Accelerators(environment_, root_)) resources.emplace_back(family.resource);
-  EXPECT_EQ(resources,
-            (Ids{"GPU", "neuron_cores", "TPU", "NPU", "HPU", "RBLN", "FURIOSA", "MBLT", "TTNPU"}));
+  EXPECT_EQ(resources, (Ids{"GPU", "neuron_cores", "TPU", "NPU", "HPU", "RBLN", "FURIOSA", "MBLT", "TTNPU"}));
 }
 
 TEST_F(AcceleratorsTest, UnitsAreGpusAndTheOthers) {

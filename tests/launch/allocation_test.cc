@@ -90,7 +90,9 @@ TEST(AllocationTest, NodesThatShareAMachineSeeDifferentGpus) {
   MachineFacts facts = Machine(8, 1);
   facts.gpus = 3;
   facts.gpu_variable = "CUDA_VISIBLE_DEVICES";
-  const auto part = [&facts](int rank) { return MakeOffer(Options(), facts, RankOf(rank, 2, rank, 2), true)->gpu_part; };
+  const auto part = [&facts](int rank) {
+    return MakeOffer(Options(), facts, RankOf(rank, 2, rank, 2), true)->gpu_part;
+  };
   EXPECT_EQ(part(0), (Part{"CUDA_VISIBLE_DEVICES", "0,1"}));
   EXPECT_EQ(part(1), (Part{"CUDA_VISIBLE_DEVICES", "2"}));
   facts.visible_gpus = {"4", "5", "7"};

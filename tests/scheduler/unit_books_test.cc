@@ -15,7 +15,9 @@ constexpr char kGroup[] = "0a1b";
 
 ResourceSet Gpus(double amount) { return Resources({{"GPU", amount}}); }
 ResourceSet InGroup(double gpus) { return Resources({{"GPU_group_0a1b", gpus}}); }
-ResourceSet InBundle(const char* indexed, double gpus) { return Resources({{indexed, gpus}, {"GPU_group_0a1b", gpus}}); }
+ResourceSet InBundle(const char* indexed, double gpus) {
+  return Resources({{indexed, gpus}, {"GPU_group_0a1b", gpus}});
+}
 
 class UnitBooksTest : public ::testing::Test {
  protected:
@@ -77,8 +79,8 @@ TEST_F(UnitBooksTest, SeveralFamiliesAreGivenTogetherOrNotAtAll) {
   const ResourceSet both = Resources({{"CPU", 1}, {"GPU", 1}, {"neuron_cores", 2}});
   const auto units = books_.Choose(UnitAsk::Of(both));
   ASSERT_TRUE(units);
-  EXPECT_THAT(units->Numbers(), testing::ElementsAre(testing::Pair("GPU", Numbers{0}),
-                                                     testing::Pair("neuron_cores", Numbers{0, 1})));
+  EXPECT_THAT(units->Numbers(),
+              testing::ElementsAre(testing::Pair("GPU", Numbers{0}), testing::Pair("neuron_cores", Numbers{0, 1})));
   books_.Take(*units);
   EXPECT_FALSE(books_.Fits(UnitAsk::Of(both)));
 }
