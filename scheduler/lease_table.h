@@ -37,8 +37,10 @@ struct LeaseQueue {
   Candidates* candidates = nullptr;
   std::uint32_t locality = 0xffffffff;
 
-  std::uint32_t wanted = 0;  // leases still to be granted; the queue is in a waiting line if and only if > 0
-  std::uint64_t turn = 0;    // place in the line of its shape: lower comes first
+  std::uint32_t granted = 0;  // leases that it has been given since it was made, seen or under way
+  bool lost_grants = false;   // with a node, seen or not
+  std::uint32_t wanted = 0;   // leases still to be granted; the queue is in a waiting line if and only if > 0
+  std::uint64_t turn = 0;     // place in the line of its shape: lower comes first
   std::list<LeaseQueue*>::iterator place;
   absl::btree_set<LeaseId> leases;  // held, oldest first
   std::uint32_t active = 0;         // those not blocked

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 namespace ray_engine {
 namespace {
@@ -53,6 +54,7 @@ void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
   for (const LeaseId id : lost) {
     Lease* lease = leases_.FindLease(id);
     LeaseQueue* queue = lease->queue;
+    queue->lost_grants = true;
     leases_.EraseLease(lease);
     if (queue->client == kHead) {
       actions->push_back(PlacementLost{queue->key});
@@ -71,16 +73,26 @@ Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& dema
   if (queue == nullptr) {
     if (demand.count == 0) return actions;
     queue = leases_.AddQueue(client, demand.key);
+    queue->granted = demand.received;
   }
   SetClass(queue, demand);
-  SetWanted(queue, demand.count, now);
+  const std::uint32_t wanted = demand.count - std::min(demand.count, GrantsUnderWay(queue, demand));
+  SetWanted(queue, wanted, now);
   const bool removed = IsRemoved(demand.lease_class.group);
-  const bool impossible = demand.count > 0 && (removed || IsImpossible(*queue->candidates));
+  const bool impossible = wanted > 0 && (removed || IsImpossible(*queue->candidates));
   if (impossible) Fail(queue, removed ? kGroupRemovedText : ImpossibleText(*queue->candidates), &actions);
-  if (demand.count == 0) ForgetIfIdle(queue);
+  if (wanted == 0) ForgetIfIdle(queue);
   GrantAll(now, &actions);
-  if (demand.count > 0 && !impossible && queue->wanted > 0) Reclaim(queue, now, &actions);
+  if (wanted > 0 && !impossible && queue->wanted > 0) Reclaim(queue, now, &actions);
   return actions;
+}
+
+// Which grants of a lost node the client has seen is not known: then those under way may be given twice, and the client
+// returns what it does not need.
+std::uint32_t Scheduler::GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand) {
+  if (queue->client == kHead) return 0;
+  if (std::exchange(queue->lost_grants, false) || demand.received > queue->granted) queue->granted = demand.received;
+  return queue->granted - demand.received;
 }
 
 void Scheduler::SetClass(LeaseQueue* queue, const LeaseDemand& demand) {
@@ -219,6 +231,7 @@ void Scheduler::Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* 
   cluster_.TakeUnits(node, lease->units);
   policy_.OnChanged(node);
   ++counts_.grants;
+  ++queue->granted;
   actions->push_back(Send{ProcessId{node, 0}, StartLease{lease->id, queue->client, queue->key, queue->lease_class,
                                                          lease->units.Numbers()}});
   TickSoon(now);
@@ -244,6 +257,7 @@ Scheduler::Actions Scheduler::OnLeaseEnded(const LeaseEnded& ended, Time now) {
   Lease* lease = leases_.FindLease(ended.lease);
   if (lease == nullptr) return actions;
   LeaseQueue* queue = lease->queue;
+  if (!ended.granted && queue->granted > 0) --queue->granted;
   End(lease);
   if (queue->client == kHead && ended.error.empty()) actions.push_back(PlacementLost{queue->key});
   if (!ended.error.empty() && !queue->gone) {

@@ -7,8 +7,8 @@
 // done. It never sends, sleeps, reads a clock or starts a thread.
 //
 // A demand says how many leases the client still waits for, beyond those it has been granted; it replaces the last
-// demand of the same (client, key), and each grant takes one off. A grant that was under way when the demand was sent
-// may so be given twice; the client returns what it does not need.
+// demand of the same (client, key), and each grant takes one off: those too that were under way when the demand was
+// sent, which it tells by the number of grants that had arrived.
 //
 // Actors are placed by demands of client kHead, one key per placement: such a lease is never asked back.
 //
@@ -115,6 +115,7 @@ class Scheduler {
   using Turn = std::pair<std::uint64_t, Candidates*>;  // of the first queue of a line
 
   // Demands.
+  static std::uint32_t GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand);
   void SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now);
   void JoinLine(LeaseQueue* queue, Time now);
   void LeaveLine(LeaseQueue* queue);

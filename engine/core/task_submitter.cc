@@ -140,6 +140,7 @@ void TaskSubmitter::UpdateDemand(LeaseQueue* queue, bool exact) {
   LeaseDemand demand;
   demand.key = queue->key;
   demand.count = wanted;
+  demand.received = queue->received;
   demand.name = queue->name;
   demand.lease_class = queue->lease_class;
   sender_->SendToHead(demand);
@@ -155,6 +156,7 @@ void TaskSubmitter::On(const LeaseGrant& message, Nanoseconds now) {
   if (message.key >= queues_.size()) return;
   LeaseQueue* queue = queues_[message.key].get();
   if (queue->demanded > 0) --queue->demanded;
+  ++queue->received;
   Channel* channel = sender_->To(message.worker);
   if (channel->gone()) return UpdateDemand(queue, true);  // the worker died first, and its engine has ended the lease
   auto worker = std::make_unique<LeasedWorker>();

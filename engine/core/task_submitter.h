@@ -45,6 +45,7 @@ struct LeaseQueue {
   std::deque<TaskRecord*> ready;  // arguments resolved, not pushed
   std::vector<std::unique_ptr<LeasedWorker>> workers;
   std::uint32_t demanded = 0;  // leases asked for and not granted yet
+  std::uint32_t received = 0;  // grants, ever
 };
 
 class TaskSubmitter {

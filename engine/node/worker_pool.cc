@@ -17,7 +17,7 @@ WorkerPool::Actions WorkerPool::OnForkserverGone(std::uint32_t forkserver) {
   if (!forkservers_.empty()) return actions;
   for (auto& [key, group] : groups_) {
     for (const StartLease& lease : group.waiting)
-      actions.push_back(End{lease.lease, "the node has lost its forkserver"});
+      actions.push_back(End{lease.lease, "the node has lost its forkserver", false});
     group.waiting.clear();
   }
   return actions;
@@ -77,7 +77,7 @@ WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, bool retire, Time n
 void WorkerPool::EndLease(Worker* worker, Actions* actions) {
   if (worker->lease == LeaseId::kNone) return;
   by_lease_.erase(worker->lease);
-  actions->push_back(End{worker->lease, ""});
+  actions->push_back(End{worker->lease, "", true});
   worker->lease = LeaseId::kNone;
 }
 
@@ -87,7 +87,7 @@ bool WorkerPool::DropWaiting(LeaseId lease, Actions* actions) {
                                  [lease](const StartLease& waiting) { return waiting.lease == lease; });
     if (it == group.waiting.end()) continue;
     group.waiting.erase(it);
-    actions->push_back(End{lease, ""});
+    actions->push_back(End{lease, "", false});
     return true;
   }
   return false;
@@ -171,7 +171,7 @@ void WorkerPool::StartFailed(const WorkerKey& key, const std::string& cause, Act
 
 WorkerPool::Actions WorkerPool::FailWaiting(const WorkerKey& key, const std::string& error) {
   Actions actions;
-  for (const StartLease& lease : groups_[key].waiting) actions.push_back(End{lease.lease, error});
+  for (const StartLease& lease : groups_[key].waiting) actions.push_back(End{lease.lease, error, false});
   groups_[key].waiting.clear();
   return actions;
 }
@@ -181,7 +181,7 @@ WorkerPool::Actions WorkerPool::OnJobEnded(const JobId& job) {
   ended_jobs_.insert(job);
   for (auto& [key, group] : groups_) {
     if (key.job != job) continue;
-    for (const StartLease& lease : group.waiting) actions.push_back(End{lease.lease, ""});
+    for (const StartLease& lease : group.waiting) actions.push_back(End{lease.lease, "", false});
     group.waiting.clear();
     while (!group.idle.empty()) AskIdleToEnd(group.idle.front(), &workers_[group.idle.front()], &actions);
   }
@@ -210,7 +210,7 @@ void WorkerPool::ForkFor(const WorkerKey& key, Group* group, Actions* actions) {
   const std::uint32_t serial = new_serial_(key);
   if (serial == 0) {
     for (const StartLease& lease : group->waiting)
-      actions->push_back(End{lease.lease, "the node has no room for more processes"});
+      actions->push_back(End{lease.lease, "the node has no room for more processes", false});
     group->waiting.clear();
     return;
   }

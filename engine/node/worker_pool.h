@@ -64,6 +64,7 @@ class WorkerPool {
   struct End {  // LeaseEnded to the head
     LeaseId lease{};
     std::string error;
+    bool granted = false;  // there was a Grant
   };
   struct AskToEnd {  // Shutdown to an idle worker
     std::uint32_t serial = 0;

@@ -100,7 +100,9 @@ void WorkerService::Do(const WorkerPool::Grant& grant) {
   router_->Send(grant.lease.client, message, true);
 }
 
-void WorkerService::Do(const WorkerPool::End& end) { router_->Send(kHead, LeaseEnded{end.lease, end.error}); }
+void WorkerService::Do(const WorkerPool::End& end) {
+  router_->Send(kHead, LeaseEnded{end.lease, end.error, end.granted});
+}
 
 void WorkerService::Do(const WorkerPool::AskToEnd& ask) {
   router_->Send(processes_->IdOf(ask.serial), Shutdown{"idle"}, true);

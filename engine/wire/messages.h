@@ -211,13 +211,14 @@ struct LeaseClass {
   void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment, selector, soft_selector, fallbacks, group); }
 };
 
-struct LeaseDemand {  // client -> head: I want `count` leases of my class `key` in all, beyond those I hold. Replaces the last one.
+struct LeaseDemand {  // client -> head: I want `count` leases of my class `key` beyond those I was granted. Replaces the last one.
   std::uint32_t key = 0;  // the client's own number for the class
   std::uint32_t count = 0;
+  std::uint32_t received = 0;  // grants that have arrived so far, so that those under way are not given again
   std::string name;       // function, for messages to people
   LeaseClass lease_class; // sent each time: a demand stands for itself
   std::uint32_t locality = 0xffffffff;  // node that holds most argument bytes
-  RAY_ENGINE_MESSAGE(LeaseDemand, key, count, name, lease_class, locality)
+  RAY_ENGINE_MESSAGE(LeaseDemand, key, count, received, name, lease_class, locality)
 };
 using AssignedUnits = std::vector<std::pair<std::string, std::vector<std::uint32_t>>>;  // unit resource, numbers of its units
 struct StartLease {  // head -> node engine: find or fork a worker
@@ -238,8 +239,9 @@ struct LeaseGrant {  // node engine -> client
 struct LeaseReturn { LeaseId lease{}; bool retire = false; RAY_ENGINE_MESSAGE(LeaseReturn, lease, retire) };  // client -> node engine of the worker; retire: end it
 struct LeaseEnded {  // node engine -> head: returned, or its worker died, or no worker could be started
   LeaseId lease{};
-  std::string error;  // a worker could not be started
-  RAY_ENGINE_MESSAGE(LeaseEnded, lease, error)
+  std::string error;    // a worker could not be started
+  bool granted = true;  // LeaseGrant has been sent
+  RAY_ENGINE_MESSAGE(LeaseEnded, lease, error, granted)
 };
 struct LeaseReclaim { LeaseId lease{}; RAY_ENGINE_MESSAGE(LeaseReclaim, lease) };   // head -> client: others wait, return it soon
 struct LeaseFailed {  // head -> client: this class cannot be served; its tasks fail

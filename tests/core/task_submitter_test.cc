@@ -99,6 +99,24 @@ TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTheNextTaskWithoutAskingAnybody) {
   ExpectLeasesReturned({7});
 }
 
+TEST_F(TaskSubmitterTest, ADemandTellsHowManyGrantsHaveArrived) {
+  Submit(1, &options_);
+  Submit(2, &options_);
+  EXPECT_EQ(sender_.Take<LeaseDemand>(kHead).received, 0u);
+  EXPECT_EQ(sender_.Take<LeaseDemand>(kHead).received, 0u);
+  Grant(7);
+  const TaskHeader first = TakePush();
+  Submit(3, &options_);
+  const auto demand = sender_.Take<LeaseDemand>(kHead);
+  EXPECT_EQ(demand.count, 2u);
+  EXPECT_EQ(demand.received, 1u);
+  Done(first);
+  Done(TakePush());
+  Done(TakePush());
+  EXPECT_EQ(TakeDemand(), 0u);
+  ExpectLeasesReturned({7});
+}
+
 TEST_F(TaskSubmitterTest, UnknownTasksAskForAWorkerEach) {
   for (std::uint64_t i = 1; i <= 4; ++i) Submit(i, &options_);
   submitter_.FlushDemands();

@@ -10,10 +10,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -72,11 +74,14 @@ class TestProcess {
       last_from_ = it->from;
       const bool ok = Decode(it->payload, message);
       received_.erase(it);
+      if constexpr (std::is_same_v<Message, LeaseGrant>) ++grants_[message->key];
       return ok;
     }
     return false;
   }
   ProcessId last_from() const { return last_from_; }
+  // How many leases of its class `key` it has received.
+  std::uint32_t grants(std::uint32_t key) const { return grants_.count(key) == 0 ? 0 : grants_.at(key); }
 
   // The engine has closed the socket.
   bool EngineGone();
@@ -101,6 +106,7 @@ class TestProcess {
   std::vector<std::unique_ptr<Link>> links_;  // [0]: to the engine
   FrameJoiner joiner_;
   std::deque<Received> received_;
+  std::map<std::uint32_t, std::uint32_t> grants_;  // by key
   ProcessId last_from_;
 };
 

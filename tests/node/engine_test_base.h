@@ -33,6 +33,7 @@ class EngineTest : public testing::Test {
     LeaseDemand demand;
     demand.key = key;
     demand.count = count;
+    demand.received = driver_->grants(key);
     demand.name = "f";
     demand.lease_class.job = job_;
     demand.lease_class.resources.Set("CPU", ResourceSet::kUnit);

@@ -7,7 +7,9 @@
 
 #include <chrono>
 #include <initializer_list>
+#include <map>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -102,6 +104,7 @@ class SchedulerFixture : public ::testing::Test {
     LeaseDemand demand;
     demand.key = key;
     demand.count = count;
+    demand.received = received_[{client, key}];
     demand.name = "f" + std::to_string(key);
     demand.lease_class = lease_class;
     demand.locality = locality;
@@ -125,6 +128,7 @@ class SchedulerFixture : public ::testing::Test {
       auto* send = std::get_if<Scheduler::Send>(&action);
       Message* message = send == nullptr ? nullptr : std::get_if<Message>(&send->message);
       if (message != nullptr) {
+        if constexpr (std::is_same_v<Message, StartLease>) ++received_[{message->client, message->key}];
         taken.emplace_back(send->to, std::move(*message));
       } else {
         rest.push_back(std::move(action));
@@ -171,6 +175,8 @@ class SchedulerFixture : public ::testing::Test {
   Scheduler scheduler_;
   Time now_ = seconds(1);
   Scheduler::Actions actions_;
+  std::map<std::pair<ProcessId, std::uint32_t>, std::uint32_t>
+      received_;  // by the clients; what is not taken is under way
   const ProcessId driver_{0, 1};
   const ProcessId worker_{0, 2};
   const ProcessId far_worker_{1, 1};

@@ -111,6 +111,7 @@ class World {
     demand.count = actor ? 1 : static_cast<std::uint32_t>(Below(20));
     const bool spread = client.serial % 2 == 0;
     demand.lease_class = MakeClass(ResourcesOf(demand.key), spread ? LeaseClass::kSpread : LeaseClass::kDefault);
+    demand.received = received_[{client, demand.key}];
     std::uint32_t& wanted = wanted_[{client, demand.key}];
     if (wanted == 0) waiting_since_[{client, demand.key}] = now_;
     wanted = demand.count;
@@ -223,6 +224,7 @@ class World {
     ASSERT_EQ(start.lease_class.resources, resources);
     ASSERT_TRUE(free_[node].Covers(resources)) << "a lease beyond what the node has";
     --wanted_[key];
+    ++received_[key];
     waiting_since_[key] = now_;
     free_[node].Subtract(resources);
     running_[start.lease] = {node, start.client, start.key, resources, false, now_ + milliseconds(1 + Below(120))};
@@ -251,7 +253,7 @@ class World {
   Time now_ = seconds(1);
   std::map<std::uint32_t, ResourceSet> free_;  // the model's own books
   std::map<LeaseId, Running> running_;
-  std::map<QueueKey, std::uint32_t> wanted_;
+  std::map<QueueKey, std::uint32_t> wanted_, received_;
   std::map<QueueKey, Time> waiting_since_;
   std::map<ProcessId, bool> gone_;
   std::vector<ProcessId> clients_ = {{0, 1}, {0, 2}, {0, 3}, {0, 4}};

@@ -62,6 +62,37 @@ TEST_F(SchedulerTest, ARequestOfNothingIsServedByANodeWithoutCpu) {
   EXPECT_EQ(TakeStarts().size(), 3u);
 }
 
+TEST_F(SchedulerTest, GrantsUnderWayAreNotGivenTwice) {
+  AddNode(0, Cpus(8));
+  Demand(driver_, 1, 1, Cpus(1));
+  Demand(driver_, 1, 2, Cpus(1));  // the client has seen no grant yet
+  Demand(driver_, 1, 4, Cpus(1));
+  EXPECT_EQ(TakeStarts().size(), 4u);
+  Demand(driver_, 1, 2, Cpus(1));  // now it has seen all, and wants more
+  EXPECT_EQ(TakeStarts().size(), 2u);
+}
+
+TEST_F(SchedulerTest, AGrantThatNeverLeftIsGivenAgain) {
+  AddNode(0, Cpus(8));
+  Demand(driver_, 1, 1, Cpus(1));
+  const LeaseId first = std::get<StartLease>(std::get<Scheduler::Send>(actions_.at(0)).message).lease;
+  actions_.clear();
+  Do(scheduler_.OnLeaseEnded({first, "no worker could be started", false}, now_));
+  Take<LeaseFailed>();
+  Demand(driver_, 1, 1, Cpus(1));
+  EXPECT_EQ(TakeStarts().size(), 1u);
+}
+
+TEST_F(SchedulerTest, GrantsOfALostNodeAreGivenAgainWhetherSeenOrNot) {
+  AddNode(0, Cpus(8)), AddNode(1, Cpus(8));
+  Demand(driver_, 1, 2, OnNode(1, Cpus(1), true));
+  actions_.clear();  // nothing of it has arrived
+  Do(scheduler_.OnNodeLost(1, "lost", now_));
+  EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{0, 0}));
+  Demand(driver_, 1, 1, OnNode(1, Cpus(1), true));
+  EXPECT_EQ(TakeNodes().size(), 1u);
+}
+
 TEST_F(SchedulerTest, ABlockedLeaseGivesBackItsCpuButNotItsGpu) {
   AddNode(0, Resources({{"CPU", 1}, {"GPU", 1}, {"memory", 100}}));
   Demand(driver_, 1, 1, Resources({{"CPU", 1}, {"GPU", 1}, {"memory", 60}}));
