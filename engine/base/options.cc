@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 namespace ray_engine {
@@ -45,6 +46,15 @@ std::string CheckAddress(std::string_view text) {
          "running";
 }
 
+std::string CheckBootstrap(std::string_view text) {
+  return text == "auto" || text == "pmix" || text == "mpi" ? "" : "it is auto, pmix or mpi";
+}
+
+std::string CheckBootstrapTimeout(std::string_view text) {
+  const long seconds = std::strtol(std::string(text).c_str(), nullptr, 10);
+  return seconds >= 1 && seconds <= 3600 ? "" : "it is 1 to 3600 seconds";
+}
+
 std::string CheckCustomResources(std::string_view text) {
   const auto pairs = ParsePairs(text);
   if (!pairs.ok()) return std::string(pairs.status().message());
@@ -70,6 +80,10 @@ constexpr OptionSpec kTable[] = {
     {"node-name", OptionType::kText, "", "NAME", kBothPrograms, "name of this rank's node (default: the host name)"},
     {"virtual-nodes", OptionType::kFlag, "false", "", kLauncher,
      "every rank is a node of its own, also on one machine"},
+    {"bootstrap", OptionType::kText, "auto", "HOW", kLauncher,
+     "how the ranks meet: pmix, mpi, or auto: by PMIx where the launcher has it", CheckBootstrap},
+    {"bootstrap-timeout", OptionType::kInteger, "300", "SECONDS", kLauncher,
+     "how long the ranks may take to meet before the job ends", CheckBootstrapTimeout},
     {"session-name", OptionType::kText, "", "NAME", kLauncher,
      "name by which others find the session (default: from the job id)", CheckName},
     {"python", OptionType::kText, "python3", "FILE", kLauncher, "interpreter of driver and workers"},

@@ -13,7 +13,8 @@
 namespace ray_engine {
 namespace {
 
-constexpr std::chrono::milliseconds kHandShake(30'000);
+// An engine that lives answers, but that of a launcher only after its ranks have met: above --bootstrap-timeout's limit.
+constexpr std::chrono::milliseconds kHandShake(3'700'000);
 
 template <class T>
 void Append(std::string* key, const T& value) {

@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "engine/launch/mpi_library.h"
+#include "engine/launch/bootstrap_library.h"
 
 namespace ray_engine {
 namespace {
@@ -19,12 +19,11 @@ class LoneBootstrap : public Bootstrap {
   void Finish() override {}
 };
 
-// The functions of libray_engine_mpi.so.
-struct MpiFunctions {
-  decltype(&ray_engine_mpi_start) start = nullptr;
-  decltype(&ray_engine_mpi_exchange) exchange = nullptr;
-  decltype(&ray_engine_mpi_finish) finish = nullptr;
-  decltype(&ray_engine_mpi_version) version = nullptr;
+struct BootstrapFunctions {
+  decltype(&ray_engine_bootstrap_start) start = nullptr;
+  decltype(&ray_engine_bootstrap_exchange) exchange = nullptr;
+  decltype(&ray_engine_bootstrap_finish) finish = nullptr;
+  decltype(&ray_engine_bootstrap_version) version = nullptr;
 };
 
 template <class Function>
@@ -33,33 +32,34 @@ bool Find(void* library, const char* name, Function* function) {
   return *function != nullptr;
 }
 
-absl::StatusOr<MpiFunctions> Load(const std::string& path) {
-  MpiFunctions mpi;
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);  // Open MPI's own plug-ins look for its symbols
-  if (library == nullptr) return absl::UnavailableError(fmt::format("MPI cannot be loaded: {}", dlerror()));
-  const bool complete =
-      Find(library, "ray_engine_mpi_start", &mpi.start) && Find(library, "ray_engine_mpi_exchange", &mpi.exchange) &&
-      Find(library, "ray_engine_mpi_finish", &mpi.finish) && Find(library, "ray_engine_mpi_version", &mpi.version);
+absl::StatusOr<BootstrapFunctions> Load(const std::string& path) {
+  BootstrapFunctions functions;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);  // plug-ins of Open MPI look for its symbols
+  if (library == nullptr) return absl::UnavailableError(fmt::format("cannot be loaded: {}", dlerror()));
+  const bool complete = Find(library, "ray_engine_bootstrap_start", &functions.start) &&
+                        Find(library, "ray_engine_bootstrap_exchange", &functions.exchange) &&
+                        Find(library, "ray_engine_bootstrap_finish", &functions.finish) &&
+                        Find(library, "ray_engine_bootstrap_version", &functions.version);
   if (!complete) return absl::UnavailableError(fmt::format("{} is of another ray-engine", path));
-  return mpi;
+  return functions;
 }
 
-class MpiBootstrap : public Bootstrap {
+class LibraryBootstrap : public Bootstrap {
  public:
-  explicit MpiBootstrap(MpiFunctions mpi) : mpi_(mpi) {}
+  explicit LibraryBootstrap(BootstrapFunctions functions) : functions_(functions) {}
 
   absl::StatusOr<Place> Start() override {
-    RayEngineMpiRank rank{};
-    mpi_.start(&rank);
-    size_ = rank.size;
-    return Place{rank.rank, rank.size, rank.local_rank, rank.local_leader};
+    RayEnginePlace place{};
+    if (const char* reason = functions_.start(&place)) return absl::UnavailableError(reason);
+    size_ = place.size;
+    return Place{place.rank, place.size, place.local_rank, place.local_leader};
   }
 
   absl::StatusOr<std::vector<std::string>> Exchange(const std::string& mine) override {
     std::vector<int> sizes(static_cast<std::size_t>(size_));
-    const std::unique_ptr<char, decltype(&std::free)> all(mpi_.exchange(mine.data(), mine.size(), sizes.data()),
+    const std::unique_ptr<char, decltype(&std::free)> all(functions_.exchange(mine.data(), mine.size(), sizes.data()),
                                                           &std::free);
-    if (all == nullptr) return absl::ResourceExhaustedError("the ranks could not exchange their addresses");
+    if (all == nullptr) return absl::UnavailableError("the ranks could not exchange their addresses");
     std::vector<std::string> cards;
     const char* at = all.get();
     for (const int size : sizes) {
@@ -69,10 +69,10 @@ class MpiBootstrap : public Bootstrap {
     return cards;
   }
 
-  void Finish() override { mpi_.finish(); }
+  void Finish() override { functions_.finish(); }
 
  private:
-  MpiFunctions mpi_;
+  BootstrapFunctions functions_;
   int size_ = 1;
 };
 
@@ -90,15 +90,15 @@ absl::Status CheckBuilds(const std::vector<RankCard>& cards) {
 
 std::unique_ptr<Bootstrap> MakeLoneBootstrap() { return std::make_unique<LoneBootstrap>(); }
 
-absl::StatusOr<std::unique_ptr<Bootstrap>> MakeMpiBootstrap(const std::string& library) {
-  const absl::StatusOr<MpiFunctions> mpi = Load(library);
-  if (!mpi.ok()) return mpi.status();
-  return std::make_unique<MpiBootstrap>(*mpi);
+absl::StatusOr<std::unique_ptr<Bootstrap>> LoadBootstrap(const std::string& path) {
+  const absl::StatusOr<BootstrapFunctions> functions = Load(path);
+  if (!functions.ok()) return functions.status();
+  return std::make_unique<LibraryBootstrap>(*functions);
 }
 
-std::string MpiVersion(const std::string& library) {
-  const absl::StatusOr<MpiFunctions> mpi = Load(library);
-  return mpi.ok() ? mpi->version() : std::string(mpi.status().message());
+std::string BootstrapVersion(const std::string& path) {
+  const absl::StatusOr<BootstrapFunctions> functions = Load(path);
+  return functions.ok() ? functions->version() : std::string(functions.status().message());
 }
 
 absl::StatusOr<Introduction> Arrange(const std::vector<RankCard>& cards, int rank, int leader) {

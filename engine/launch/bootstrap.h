@@ -1,7 +1,8 @@
 // Bootstrap: how the ranks of a job get to know each other.
 //
 // A rank starts the bootstrap, gives its card and gets everyone's, by rank, and finishes it; afterwards nothing of it
-// is left. With one rank there is nobody to meet; more ranks meet by MPI, whose library is loaded only then.
+// is left. With one rank there is nobody to meet; more ranks meet by the PMIx server of their launcher, or by MPI where
+// it has none. The library for it is loaded only then.
 //
 // Thread-compatible.
 
@@ -34,10 +35,11 @@ class Bootstrap {
 };
 
 std::unique_ptr<Bootstrap> MakeLoneBootstrap();
-absl::StatusOr<std::unique_ptr<Bootstrap>> MakeMpiBootstrap(const std::string& library);
+// `path`: a library with the interface of bootstrap_library.h.
+absl::StatusOr<std::unique_ptr<Bootstrap>> LoadBootstrap(const std::string& path);
 
-// Of the MPI that `library` runs with; what is wrong if it cannot be loaded.
-std::string MpiVersion(const std::string& library);
+// Of the PMIx or MPI that the library runs with; what is wrong if it cannot be loaded.
+std::string BootstrapVersion(const std::string& path);
 
 // What a rank tells the others about itself.
 struct RankCard {

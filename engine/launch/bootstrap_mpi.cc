@@ -1,4 +1,5 @@
-// The only user of mpi.h. MPI introduces the ranks to each other and is finalised at once.
+// The only user of mpi.h, where the launcher has no PMIx. MPI introduces the ranks to each other and is finalised at
+// once.
 
 #define OMPI_SKIP_MPICXX 1  // the C interface only
 #define MPICH_SKIP_MPICXX 1
@@ -8,7 +9,7 @@
 
 #include <vector>
 
-#include "engine/launch/mpi_library.h"
+#include "engine/launch/bootstrap_library.h"
 
 namespace {
 
@@ -28,20 +29,21 @@ int Size() {
 
 extern "C" {
 
-void ray_engine_mpi_start(RayEngineMpiRank* rank) {
+const char* ray_engine_bootstrap_start(RayEnginePlace* place) {
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);  // engines and driver start up beside it, perhaps on the same CPUs
   MPI_Init(nullptr, nullptr);
-  rank->rank = Rank();
-  rank->size = Size();
+  place->rank = Rank();
+  place->size = Size();
   MPI_Comm machine;
-  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank->rank, MPI_INFO_NULL, &machine);
-  MPI_Comm_rank(machine, &rank->local_rank);
-  rank->local_leader = rank->rank;
-  MPI_Bcast(&rank->local_leader, 1, MPI_INT, 0, machine);
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, place->rank, MPI_INFO_NULL, &machine);
+  MPI_Comm_rank(machine, &place->local_rank);
+  place->local_leader = place->rank;
+  MPI_Bcast(&place->local_leader, 1, MPI_INT, 0, machine);
   MPI_Comm_free(&machine);
+  return nullptr;  // MPI itself ends a process that it cannot serve
 }
 
-char* ray_engine_mpi_exchange(const char* mine, size_t size, int* sizes) {
+char* ray_engine_bootstrap_exchange(const char* mine, size_t size, int* sizes) {
   const int own = static_cast<int>(size);
   MPI_Allgather(&own, 1, MPI_INT, sizes, 1, MPI_INT, MPI_COMM_WORLD);
   std::vector<int> offsets(static_cast<size_t>(Size()));
@@ -57,9 +59,9 @@ char* ray_engine_mpi_exchange(const char* mine, size_t size, int* sizes) {
   return all;
 }
 
-void ray_engine_mpi_finish(void) { MPI_Finalize(); }
+void ray_engine_bootstrap_finish(void) { MPI_Finalize(); }
 
-const char* ray_engine_mpi_version(void) {
+const char* ray_engine_bootstrap_version(void) {
   static char text[MPI_MAX_LIBRARY_VERSION_STRING + 1];
   int length = 0;
   MPI_Get_library_version(text, &length);

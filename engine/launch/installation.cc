@@ -22,6 +22,7 @@ absl::StatusOr<Installation> FindInstallation() {
   if (error) return absl::InternalError("cannot tell where this program is: " + error.message());
   Installation found;
   found.node_program = Beside(folder, "ray-engine-node");
+  found.pmix_library = Beside(folder, "libray_engine_pmix.so");
   found.mpi_library = Beside(folder, "libray_engine_mpi.so");
   for (const fs::path& candidate : {prefix / "python", prefix / "lib/ray-engine/python", prefix.parent_path()}) {
     if (!fs::exists(candidate / "ray_engine/_forkserver.py")) continue;

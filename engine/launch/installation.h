@@ -14,11 +14,11 @@
 namespace ray_engine {
 
 struct Installation {
-  std::string node_program;  // ray-engine-node
-  std::string mpi_library;   // libray_engine_mpi.so; need not exist
-  std::string python_path;   // folder that holds the package ray_engine
-  std::string alias_path;    // folder that holds the package ray
-  bool is_wheel = false;     // the interpreter finds the package by itself
+  std::string node_program;               // ray-engine-node
+  std::string pmix_library, mpi_library;  // libray_engine_pmix.so, libray_engine_mpi.so; need not exist
+  std::string python_path;                // folder that holds the package ray_engine
+  std::string alias_path;                 // folder that holds the package ray
+  bool is_wheel = false;                  // the interpreter finds the package by itself
 };
 
 // An error if something every run needs is missing.

@@ -1,10 +1,15 @@
 #include "engine/launch/introduction.h"
 
+#include <absl/strings/str_cat.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
 #include <random>
+#include <thread>
 
 #include "engine/base/version.h"
 #include "engine/launch/bootstrap.h"
@@ -12,6 +17,8 @@
 
 namespace ray_engine {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr auto kEnginePatience = std::chrono::seconds(60);
 
@@ -28,14 +35,59 @@ std::string RandomSecret() {
   return secret;
 }
 
-// The launcher and MPI must agree on who we are.
+bool ByPmix(const Launch& launch) {
+  const std::string how = launch.command.options.Text("bootstrap");
+  return how == "pmix" || (how == "auto" && launch.rank.has_pmix && fs::exists(launch.installation.pmix_library));
+}
+
+std::string BootstrapLibrary(const Launch& launch) {
+  return ByPmix(launch) ? launch.installation.pmix_library : launch.installation.mpi_library;
+}
+
+absl::Status Explain(const Launch& launch, const absl::Status& status) {
+  if (!ByPmix(launch)) return absl::UnavailableError(absl::StrCat("MPI: ", status.message()));
+  return absl::UnavailableError(
+      absl::StrCat("PMIx: ", status.message(), " (--bootstrap=mpi: the ranks meet by MPI instead)"));
+}
+
+// Ends this process if it lives longer than the limit.
+class TimeLimit {
+ public:
+  TimeLimit(std::chrono::seconds limit, const Launch& launch)
+      : thread_([this, limit, &launch] {
+          std::unique_lock lock(mutex_);
+          if (over_.wait_for(lock, limit, [this] { return met_; })) return;
+          SayToUser(
+              fmt::format("{} on {}: the other ranks have not come within {} s; the job ends (more time: "
+                          "--bootstrap-timeout)",
+                          launch.Name(), HostName(), limit.count()));
+          _exit(kCannotStart);
+        }) {}
+  ~TimeLimit() {
+    {
+      const std::lock_guard lock(mutex_);
+      met_ = true;
+    }
+    over_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable over_;
+  bool met_ = false;
+  std::thread thread_;
+};
+
+// The launcher and the library must agree on who we are.
 absl::Status CheckPlace(const Launch& launch, const Bootstrap::Place& place) {
   if (place.size == launch.rank.size && place.rank == launch.rank.rank) return absl::OkStatus();
+  const char* kind = ByPmix(launch) ? "PMIx" : "MPI";
   return absl::InvalidArgumentError(
-      fmt::format("{} has started this process as rank {} of {}, but MPI says rank {} of {}: {} is not the MPI of that "
+      fmt::format("{} has started this process as rank {} of {}, but {} says rank {} of {}: {} is not the {} of that "
                   "launcher. It uses {}",
-                  launch.rank.launcher, launch.rank.rank, launch.rank.size, place.rank, place.size,
-                  launch.installation.mpi_library, MpiVersion(launch.installation.mpi_library)));
+                  launch.rank.launcher, launch.rank.rank, launch.rank.size, kind, place.rank, place.size,
+                  BootstrapLibrary(launch), kind, BootstrapVersion(BootstrapLibrary(launch))));
 }
 
 RankCard MakeCard(const Launch& launch, Family* family, absl::Status status) {
@@ -78,15 +130,16 @@ absl::StatusOr<ControlSocket> TakeForkserverTo(const std::string& socket, const 
 }
 
 absl::StatusOr<Introduction> Meet(const Launch& launch, Bootstrap* bootstrap, Family* family) {
+  const TimeLimit limit(std::chrono::seconds(launch.command.options.Integer("bootstrap-timeout")), launch);
   absl::StatusOr<Bootstrap::Place> place = bootstrap->Start();
-  if (!place.ok()) return place.status();
+  if (!place.ok()) return Explain(launch, place.status());
   absl::Status status = CheckPlace(launch, *place);
   if (status.ok() && place->local_rank == 0 && !family->has_engine()) status = family->StartEngine();
   const int leader = family->has_engine() ? place->rank : place->local_leader;
   const absl::StatusOr<std::vector<std::string>> cards = bootstrap->Exchange(Encode(MakeCard(launch, family, status)));
   bootstrap->Finish();
   if (!status.ok()) return status;
-  if (!cards.ok()) return cards.status();
+  if (!cards.ok()) return Explain(launch, cards.status());
   return Arrange(ReadCards(*cards), place->rank, leader);
 }
 
@@ -105,9 +158,9 @@ absl::Status IntroduceAlone(Family* family) {
   return family->control()->Send(introduce);
 }
 
-absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family) {
-  absl::StatusOr<std::unique_ptr<Bootstrap>> bootstrap = MakeMpiBootstrap(launch.installation.mpi_library);
-  if (!bootstrap.ok()) return bootstrap.status();
+absl::StatusOr<Introduced> IntroduceToRanks(const Launch& launch, Family* family) {
+  absl::StatusOr<std::unique_ptr<Bootstrap>> bootstrap = LoadBootstrap(BootstrapLibrary(launch));
+  if (!bootstrap.ok()) return Explain(launch, bootstrap.status());
   const absl::StatusOr<Introduction> introduction = Meet(launch, bootstrap->get(), family);
   if (!introduction.ok()) return introduction.status();
   Introduced introduced;

@@ -1,10 +1,12 @@
 // Introduction: from a started engine to a member of the session.
 //
-// A lone engine is told so at once, and so is that of rank 0 where it will be the only one. With more ranks each sends
-// its card through MPI, tells its engine what follows from all of them (Arrange in bootstrap.h), and a rank without an
-// engine takes its forkserver to the engine of its machine. MPI is finished before anything else happens.
+// A lone engine is told so at once, and so is that of rank 0 where it will be the only one. With more ranks each gives
+// its card to all by PMIx or MPI, tells its engine what follows from all of them (Arrange in bootstrap.h), and a rank
+// without an engine takes its forkserver to the engine of its machine. PMIx or MPI is finished before anything else
+// happens.
 //
-// Loop-bound; blocks while the ranks meet.
+// Loop-bound; blocks while the ranks meet, --bootstrap-timeout at most: then it says so and ends this process, as
+// neither PMIx nor MPI can be told to give up.
 
 #pragma once
 
@@ -25,7 +27,7 @@ struct Introduced {
   ControlSocket guest;  // to the engine of this machine, for a rank without one; its Welcome is still to come
 };
 
-absl::StatusOr<Introduced> IntroduceByMpi(const Launch& launch, Family* family);
+absl::StatusOr<Introduced> IntroduceToRanks(const Launch& launch, Family* family);
 absl::Status IntroduceAlone(Family* family);
 
 // Waits until our engine is up.

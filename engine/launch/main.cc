@@ -37,7 +37,8 @@ int PrintVersion() {
     SayToUser(std::string(installation.status().message()));
     return kCannotStart;
   }
-  fmt::print("MPI: {}\n", MpiVersion(installation->mpi_library));
+  fmt::print("MPI: {}\n", BootstrapVersion(installation->mpi_library));
+  fmt::print("PMIx: {}\n", BootstrapVersion(installation->pmix_library));
   std::fflush(stdout);
   PrintEngineLibraries(*installation);
   return 0;

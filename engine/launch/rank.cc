@@ -110,7 +110,8 @@ absl::Status CheckForStrayRank(const Environment& environment) {
 
 absl::StatusOr<Rank> DetectRank(const Environment& environment) {
   for (const auto detect : {FromOpenMpi, FromPmix, FromPmi}) {
-    if (const std::optional<Rank> rank = detect(environment)) {
+    if (std::optional<Rank> rank = detect(environment)) {
+      rank->has_pmix = environment.Has("PMIX_RANK");
       if (rank->rank < rank->size) return *rank;
       return absl::InvalidArgumentError(fmt::format("the environment says rank {} of {}", rank->rank, rank->size));
     }

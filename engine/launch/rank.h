@@ -20,6 +20,7 @@ struct Rank {
   int size = 1;
   std::optional<int> local_rank, local_size;  // among the ranks of this machine, where the launcher tells
   std::string launcher;                       // for people; empty: started by hand
+  bool has_pmix = false;                      // the launcher serves PMIx
 
   bool Launched() const { return !launcher.empty(); }
   bool OneMachine() const { return local_size.has_value() && *local_size == size; }

@@ -97,7 +97,7 @@ absl::Status Supervisor::Start() {
 absl::Status Supervisor::IntroduceOurselves() {
   const Signals::Deadly deadly;
   if (launch_.rank.size > 1) {
-    absl::StatusOr<Introduced> introduced = IntroduceByMpi(launch_, &family_);
+    absl::StatusOr<Introduced> introduced = IntroduceToRanks(launch_, &family_);
     if (!introduced.ok()) return introduced.status();
     guest_ = std::move(introduced->guest);
     neighbours_ = std::move(introduced->neighbours);

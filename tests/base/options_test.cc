@@ -87,6 +87,9 @@ TEST(OptionsTest, RefusesWrongValuesAndNamesThem) {
                                                         {"resources", "a=x"},
                                                         {"resources", "CPU=3"},
                                                         {"session-name", "a/b"},
+                                                        {"bootstrap", "ssh"},
+                                                        {"bootstrap-timeout", "0"},
+                                                        {"bootstrap-timeout", "3601"},
                                                         {"labels", "=3"}}) {
     Options options;
     const absl::Status status = Read({"--" + name + "=" + value}, &options);

@@ -67,7 +67,7 @@ TEST(BootstrapTest, ALoneRankMeetsItself) {
 }
 
 TEST(BootstrapTest, AMissingLibraryIsAnError) {
-  EXPECT_THAT(std::string(MakeMpiBootstrap("/no/such/library.so").status().message()),
+  EXPECT_THAT(std::string(LoadBootstrap("/no/such/library.so").status().message()),
               testing::HasSubstr("/no/such/library.so"));
 }
 

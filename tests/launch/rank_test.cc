@@ -30,6 +30,7 @@ TEST(RankTest, OpenMpi) {
   EXPECT_EQ(rank->size, 4);
   EXPECT_EQ(rank->local_rank, 1);
   EXPECT_FALSE(rank->OneMachine());
+  EXPECT_FALSE(rank->has_pmix);
 }
 
 TEST(RankTest, SrunWithPmix) {
@@ -42,6 +43,7 @@ TEST(RankTest, SrunWithPmix) {
                                    {"SLURM_STEP_TASKS_PER_NODE", "2(x3),1"}}));
   ASSERT_TRUE(rank.ok());
   EXPECT_EQ(rank->size, 7);
+  EXPECT_TRUE(rank->has_pmix);
   EXPECT_EQ(rank->local_rank, 1);
   EXPECT_EQ(rank->local_size, 2);
 }

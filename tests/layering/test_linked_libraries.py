@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "release"
-MPI, UCX, HDF5, PYTHON = "libmpi", "libuc", "libhdf5", "libpython"
+MPI, PMIX, UCX, HDF5, PYTHON = "libmpi", "libpmix", "libuc", "libhdf5", "libpython"
 
 
 def needed(program):
@@ -18,10 +18,11 @@ def needed(program):
 @pytest.mark.parametrize(
     "program, banned",
     [
-        ("bin/ray-engine", [MPI, UCX, HDF5, PYTHON]),
-        ("bin/ray-engine-node", [MPI, PYTHON]),
+        ("bin/ray-engine", [MPI, PMIX, UCX, HDF5, PYTHON]),
+        ("bin/ray-engine-node", [MPI, PMIX, PYTHON]),
         ("bin/libray_engine_mpi.so", [UCX, HDF5, PYTHON]),
-        ("python/ray_engine/_core.*.so", [MPI, UCX, HDF5]),
+        ("bin/libray_engine_pmix.so", [MPI, UCX, HDF5, PYTHON]),
+        ("python/ray_engine/_core.*.so", [MPI, PMIX, UCX, HDF5]),
     ],
 )
 def test_program_is_not_linked_with(program, banned):

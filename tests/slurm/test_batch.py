@@ -83,31 +83,15 @@ def slurm(lab):
     """slurm(words...): runs a Slurm command in the lab, in its folder; returns the finished process."""
     leaks.new_mark()
 
-    def once(words, limit):
-        environment = {**os.environ, "SLURM_CONF": str(lab / "lab" / "slurm.conf")}
-        return subprocess.run(words, cwd=lab, env=environment, capture_output=True, text=True, timeout=limit)
-
     def run(*words, limit=150):
+        environment = {**os.environ, "SLURM_CONF": str(lab / "lab" / "slurm.conf")}
         words = [str(word) for word in words]
-        try:
-            return once(words, limit)
-        except subprocess.TimeoutExpired as hung:
-            if not mpi_could_not_connect(hung, lab):
-                raise
-        once(["scancel", "--user=root"], limit)
-        wait_for(lambda: once(["squeue", "-h"], limit).stdout == "", "an empty queue")
-        return once(words, limit)
+        return subprocess.run(words, cwd=lab, env=environment, capture_output=True, text=True, timeout=limit)
 
     yield run
     run("scancel", "--user=root")
     wait_for(lambda: run("squeue", "-h").stdout == "", "an empty queue")
     wait_for(lambda: not leftovers(), "the end of all processes")
-
-
-def mpi_could_not_connect(hung, lab) -> bool:
-    """On a busy machine Open MPI's TCP transport at times cannot connect two ranks that start, says so, and hangs."""
-    said = (hung.stderr or b"").decode() + "".join(path.read_text() for path in lab.glob("out-*"))
-    return "Open MPI failed to TCP connect" in said
 
 
 def leftovers():
