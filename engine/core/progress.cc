@@ -465,6 +465,11 @@ void Runtime::CompleteReply(std::string_view payload) {
   reader(token);
   const auto it = replies_.find(token);
   if (it == replies_.end()) return;
+  if (it->second->unwanted) {
+    LetGo(payload, *it->second->unwanted);
+    replies_.erase(it);
+    return;
+  }
   it->second->payload.assign(payload);
   it->second->done = true;
   if (waiters_ > 0) waiters_cv_.notify_all();

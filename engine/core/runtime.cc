@@ -13,7 +13,8 @@
 namespace ray_engine {
 namespace {
 
-// An engine that lives answers, but that of a launcher only after its ranks have met: above --bootstrap-timeout's limit.
+// An engine that lives answers, but that of a launcher only after its ranks have met: above --bootstrap-timeout's
+// limit.
 constexpr std::chrono::milliseconds kHandShake(3'700'000);
 
 template <class T>
@@ -303,47 +304,78 @@ WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::s
       deadline_ns, true);
 }
 
-WaitResult Runtime::PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns,
-                               std::vector<std::shared_ptr<Pin>>* pins, std::string* error) {
+WaitResult Runtime::PinObjects(PinRequest* request, std::int64_t deadline_ns) {
   std::unique_lock lock(mutex_);
-  std::vector<std::pair<std::size_t, std::shared_ptr<PendingReply>>> asked;
-  pins->assign(entries.size(), nullptr);
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    ObjectEntry* entry = entries[i];
-    if (std::shared_ptr<Pin> pin = entry->rare == nullptr ? nullptr : entry->rare->pin.lock()) {
-      (*pins)[i] = std::move(pin);
-      continue;
-    }
+  if (request->pins.empty()) AskForPins(request);
+  const auto all_there = [&] {
+    return std::all_of(request->asked.begin(), request->asked.end(), [](const auto& ask) { return ask.reply->done; });
+  };
+  const WaitResult result = WaitFor(lock, all_there, deadline_ns, true);
+  if (result == WaitResult::kInterrupted) return result;
+  for (PinRequest::Asked& ask : request->asked) {
+    if (ask.reply->done) TakePin(ask, request);
+  }
+  AbandonLocked(request);
+  return result;
+}
+
+void Runtime::AskForPins(PinRequest* request) {
+  for (ObjectEntry* entry : request->entries) {
+    request->pins.push_back(entry->rare == nullptr ? nullptr : entry->rare->pin.lock());
+    if (request->pins.back() != nullptr) continue;
     const std::uint64_t token = next_token_++;
     auto reply = replies_.emplace(token, std::make_shared<PendingReply>()).first->second;
     peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size});
-    asked.emplace_back(i, reply);
+    request->asked.push_back({request->pins.size() - 1, token, std::move(reply)});
   }
-  const auto all_there = [&] {
-    return std::all_of(asked.begin(), asked.end(), [](const auto& ask) { return ask.second->done; });
+}
+
+void Runtime::TakePin(const PinRequest::Asked& ask, PinRequest* request) {
+  replies_.erase(ask.token);
+  StorePinned pinned;
+  if (!Decode(ask.reply->payload, &pinned)) return;
+  const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
+  if (data == nullptr) {
+    request->error = pinned.error;
+    return;
+  }
+  ObjectEntry* entry = request->entries[ask.index];
+  auto pin = std::make_shared<Pin>();
+  pin->object = entry->id;
+  pin->data = data;
+  pin->size = pinned.size;
+  pin->release = [owner = pin_owner_, store = store_](const ObjectId& object) {
+    const std::lock_guard guard(owner->mutex);
+    if (owner->runtime != nullptr) owner->runtime->Unpin(object);
   };
-  const WaitResult result = WaitThrough(lock, all_there, deadline_ns, true);
-  for (auto& [i, reply] : asked) {
-    StorePinned pinned;
-    if (!reply->done || !Decode(reply->payload, &pinned)) continue;
-    replies_.erase(pinned.token);
-    const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
-    if (data == nullptr) {
-      *error = pinned.error;
-      continue;
+  entry->Extra().pin = pin;
+  request->pins[ask.index] = std::move(pin);
+}
+
+void Runtime::Abandon(PinRequest* request) {
+  if (request->asked.empty()) return;
+  const std::lock_guard lock(mutex_);
+  AbandonLocked(request);
+}
+
+void Runtime::AbandonLocked(PinRequest* request) {
+  for (const PinRequest::Asked& ask : request->asked) {
+    const auto it = replies_.find(ask.token);
+    if (it == replies_.end()) continue;  // taken
+    if (ask.reply->done) {
+      LetGo(ask.reply->payload, request->entries[ask.index]->id);
+      replies_.erase(it);
+    } else {
+      ask.reply->unwanted = request->entries[ask.index]->id;
     }
-    auto pin = std::make_shared<Pin>();
-    pin->object = entries[i]->id;
-    pin->data = data;
-    pin->size = pinned.size;
-    pin->release = [owner = pin_owner_, store = store_](const ObjectId& object) {
-      const std::lock_guard guard(owner->mutex);
-      if (owner->runtime != nullptr) owner->runtime->Unpin(object);
-    };
-    entries[i]->Extra().pin = pin;
-    (*pins)[i] = std::move(pin);
   }
-  return result;
+  request->asked.clear();
+}
+
+// Nobody waits any more for the pin that this reply gives.
+void Runtime::LetGo(std::string_view reply, const ObjectId& object) {
+  StorePinned pinned;
+  if (!ended_ && Decode(reply, &pinned) && pinned.error.empty()) peers_->SendToEngine(StoreUnpin{{object}}, false);
 }
 
 void Runtime::Unpin(const ObjectId& object) {

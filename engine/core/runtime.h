@@ -22,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -78,6 +79,27 @@ struct Place {
 
 enum class WaitResult { kReady, kTimeout, kInterrupted, kDisconnected };
 
+struct PendingReply {
+  bool done = false;
+  std::string payload;
+  std::optional<ObjectId> unwanted;  // nobody waits any more: the object is unpinned when the reply comes
+};
+
+// A question for values that lie in the store. REQUIRES: the entries are ready, kStored.
+struct PinRequest {
+  explicit PinRequest(std::vector<ObjectEntry*> wanted) : entries(std::move(wanted)) {}
+
+  struct Asked {
+    std::size_t index;
+    std::uint64_t token;
+    std::shared_ptr<PendingReply> reply;
+  };
+  std::vector<ObjectEntry*> entries;
+  std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
+  std::string error;                       // why
+  std::vector<Asked> asked;
+};
+
 // What a thread of this process is running; empty for a driver.
 struct TaskContext {
   ExecTask* task = nullptr;
@@ -133,10 +155,11 @@ class Runtime : private Ownership::Listener {
   Place PlaceOf(const ObjectEntry* entry);
   // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
-  // Maps stored objects here, fetching them if need be. REQUIRES: ready, kStored. Null where that failed (error says
-  // why).
-  WaitResult PinObjects(const std::vector<ObjectEntry*>& entries, std::int64_t deadline_ns,
-                        std::vector<std::shared_ptr<Pin>>* pins, std::string* error);
+  // Maps stored objects here, fetching them if need be. kInterrupted as above: call again with the same request, or
+  // abandon it.
+  WaitResult PinObjects(PinRequest* request, std::int64_t deadline_ns);
+  // What has not come yet is let go when it comes.
+  void Abandon(PinRequest* request);
   // Calls back on the I/O thread once the object is ready.
   void OnReady(ObjectEntry* entry, std::function<void()> callback);
 
@@ -226,13 +249,12 @@ class Runtime : private Ownership::Listener {
   std::vector<ReferenceInfo> References();
 
  private:
-  struct PendingReply {
-    bool done = false;
-    std::string payload;
-  };
-
   Runtime(Welcome welcome, ControlSocket socket, bool worker, Hooks hooks);
   void Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd);
+  void AskForPins(PinRequest* request);
+  void TakePin(const PinRequest::Asked& ask, PinRequest* request);
+  void AbandonLocked(PinRequest* request);
+  void LetGo(std::string_view reply, const ObjectId& object);
   void Unpin(const ObjectId& object);
   void AfterSubmit();
   absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type,

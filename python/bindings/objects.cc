@@ -1,5 +1,6 @@
 // ObjectRef, get, put, wait.
 
+#include <absl/cleanup/cleanup.h>
 #include <absl/container/flat_hash_set.h>
 #include <fmt/format.h>
 #include <nanobind/stl/optional.h>
@@ -86,6 +87,20 @@ void RaiseIfFreed(const ObjectEntry* entry) {
   if (entry->freed) RaiseSystemError("ObjectFreedError", "", entry->id.Binary());
 }
 
+WaitResult WaitForPins(PinRequest* request, std::int64_t deadline) {
+  Runtime& runtime = TheRuntime();
+  const absl::Cleanup abandon = [&] { runtime.Abandon(request); };
+  while (true) {
+    WaitResult result;
+    {
+      const nb::gil_scoped_release release;
+      result = runtime.PinObjects(request, deadline);
+    }
+    if (result != WaitResult::kInterrupted) return result;
+    CheckSignals();
+  }
+}
+
 void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
   std::vector<ObjectEntry*> stored;
   for (ObjectEntry* entry : entries) {
@@ -93,22 +108,17 @@ void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
   }
   pins->assign(entries.size(), nullptr);
   if (stored.empty()) return;
-  std::vector<std::shared_ptr<Pin>> got;
-  std::string error;
-  WaitResult result;
-  {
-    const nb::gil_scoped_release release;
-    result = TheRuntime().PinObjects(stored, deadline, &got, &error);
-  }
+  PinRequest request(std::move(stored));
+  const WaitResult result = WaitForPins(&request, deadline);
   if (result == WaitResult::kTimeout)
     RaiseSystemError("GetTimeoutError", "Get timed out: the object is still being fetched.");
   if (result == WaitResult::kDisconnected) RaiseEnded();
   for (std::size_t i = 0, next = 0; i < entries.size(); ++i) {
     if (entries[i]->kind != WireValue::kStored) continue;
-    (*pins)[i] = got[next++];
+    (*pins)[i] = std::move(request.pins[next++]);
     if ((*pins)[i] != nullptr) continue;
     RaiseIfFreed(entries[i]);
-    RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", error,
+    RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", request.error,
                      entries[i]->id.Binary());
   }
 }
@@ -297,15 +307,10 @@ std::vector<bool> ChooseReady(const std::vector<ObjectEntry*>& entries, std::siz
   if (elsewhere.empty()) return chosen;
   std::vector<ObjectEntry*> wanted;
   for (const std::size_t i : elsewhere) wanted.push_back(entries[i]);
-  std::vector<std::shared_ptr<Pin>> pins;
-  std::string error;
-  {
-    const nb::gil_scoped_release release;
-    if (TheRuntime().PinObjects(wanted, deadline, &pins, &error) == WaitResult::kReady) {
-      pins.assign(wanted.size(), std::make_shared<Pin>());  // what could not be fetched is ready too: get() raises
-    }
-  }
-  for (std::size_t i = 0; i < wanted.size(); ++i) chosen[elsewhere[i]] = pins[i] != nullptr;
+  PinRequest request(std::move(wanted));
+  const bool all =
+      WaitForPins(&request, deadline) == WaitResult::kReady;  // what could not be fetched too: get() raises
+  for (std::size_t i = 0; i < elsewhere.size(); ++i) chosen[elsewhere[i]] = all || request.pins[i] != nullptr;
   return chosen;
 }
 

@@ -1,9 +1,12 @@
 """Several nodes on this machine, added and removed at run time by Cluster; no MPI."""
 
 import os
+import signal
+import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 import ray_engine as ray
 from ray_engine.cluster_utils import Cluster
@@ -202,3 +205,31 @@ def test_initialize_head_and_connect(start):
     ray.shutdown()
     cluster.shutdown()
     machine.check()
+
+
+@pytest.fixture
+def stalled(nodes):
+    """A value of 30 MB on a node whose engine does not answer, in a session with a store of 40 MB; what wakes it."""
+    nodes({"num_cpus": 1, "object_store_memory": 40 << 20}, {"num_cpus": 1, "resources": {"far": 1}})
+    words = {process: process.cmdline() for process in psutil.Process().children(recursive=True)}
+    (engine,) = [process for process, line in words.items() if "ray-engine-node" in line[0] and "far" in str(line)]
+    ref = ray.remote(resources={"far": 1})(lambda: np.ones(30 << 20, np.uint8)).remote()
+    ray.wait([ref], fetch_local=False, timeout=60)
+    engine.suspend()
+    yield ref, engine.resume
+    engine.resume()
+
+
+def test_a_fetch_that_is_given_up_leaves_no_trace(stalled):
+    """Ctrl-C and time limits get through while a value is on its way; when it comes after all it takes no room."""
+    ref, resume = stalled
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        ray.get(ref)
+    with pytest.raises(ray.exceptions.GetTimeoutError):
+        ray.get(ref, timeout=0.2)
+    assert ray.wait([ref], timeout=0.2) == ([], [ref])
+    resume()
+    assert ray.get(ref, timeout=60).sum() == 30 << 20
+    del ref
+    assert ray.get(ray.put(np.ones(30 << 20, np.uint8)), timeout=60).sum() == 30 << 20
