@@ -23,9 +23,10 @@ class Node:
 
     def __init__(self, words, settings):
         self._supervised = launcher.Supervised([*words, *launcher.arguments(settings)], "ready-fd")
-        self._ready = None
+        self._ready: list[str] | None = None
 
-    def wait_until_up(self, timeout: float = 30):
+    def wait_until_up(self, timeout: float = 30) -> list[str]:
+        """Its socket's name and its id, once it can be used; raises TimeoutError after `timeout` seconds."""
         if self._ready is None:
             self._supervised.socket.settimeout(timeout)
             packet = self._supervised.socket.recv(4096)  # raises TimeoutError
@@ -34,16 +35,17 @@ class Node:
                     f"a node did not start (exit code {self._supervised.process.wait()}); see its message"
                 )
             self._ready = packet.decode().split()
+        return self._ready
 
     @property
     def address(self) -> str:
-        self.wait_until_up()
-        return self._ready[0]
+        """The name of its socket."""
+        return self.wait_until_up()[0]
 
     @property
     def node_id(self) -> str:
-        self.wait_until_up()
-        return self._ready[1]
+        """Its id, in hex."""
+        return self.wait_until_up()[1]
 
     unique_id = node_id
     gcs_address = address

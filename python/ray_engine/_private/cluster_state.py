@@ -52,7 +52,7 @@ def available_resources() -> dict:
 
 def _sum(which) -> dict:
     session.check_connected()
-    result = {}
+    result: dict[str, float] = {}
     for node in _core.cluster():
         if node["alive"]:
             for name, amount in dict(node[which]).items():

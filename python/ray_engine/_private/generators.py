@@ -64,6 +64,11 @@ async def __anext__(self):
     return await self._next_async()
 
 
+def _set_done(ready):
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _next_async(self, timeout_s=None):
     import asyncio
 
@@ -72,7 +77,7 @@ async def _next_async(self, timeout_s=None):
 
     def tell():
         if not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: ready.done() or ready.set_result(None))
+            loop.call_soon_threadsafe(_set_done, ready)
 
     _core.on_ready(self._peek(), tell)
     try:
@@ -117,8 +122,12 @@ def _attach():
         setattr(ObjectRefGenerator, method.__name__, method)
     for name in ("send", "throw", "close", "asend", "athrow", "aclose"):
         setattr(ObjectRefGenerator, name, _unsupported)
-    ObjectRefGenerator._generator_ref = property(ObjectRefGenerator.completed)
-    ObjectRefGenerator.__class_getitem__ = classmethod(lambda cls, _: cls)
+    others = {
+        "_generator_ref": property(ObjectRefGenerator.completed),
+        "__class_getitem__": classmethod(lambda cls, _: cls),
+    }
+    for name, attribute in others.items():
+        setattr(ObjectRefGenerator, name, attribute)
 
 
 _attach()

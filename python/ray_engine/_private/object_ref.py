@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import traceback
+from typing import Any
 
 from ray_engine import _core
 from ray_engine._core import ObjectRef
@@ -16,15 +17,15 @@ from ray_engine.exceptions import GetTimeoutError, OufOfBandObjectRefSerializati
 
 logger = logging.getLogger("ray")
 _SIZE = UniqueID.size()
-_task_id = ObjectRef.task_id
-_job_id = ObjectRef.job_id
+_task_id: Any = ObjectRef.task_id  # those of C++, which give bytes
+_job_id: Any = ObjectRef.job_id
 
 
 def future(self):
-    """A concurrent.futures.Future of the value."""
+    """A concurrent.futures.Future of the value, or of the error that get() would raise."""
     from concurrent.futures import Future
 
-    result = Future()
+    result: Future = Future()
     _when_ready(self, lambda value, error: _settle(result, value, error))
     return result
 
@@ -100,7 +101,7 @@ def _deliver(ref, callback, timeout):
 
 # References that were pickled outside of a task's arguments or values: the engine cannot see when the copy is dropped,
 # so they live as long as the session.
-_pinned = []
+_pinned: list[ObjectRef] = []
 
 
 def __reduce__(self):
@@ -112,25 +113,79 @@ def __reduce__(self):
     return ObjectRef, (self.binary(), self.owner())
 
 
+# ---- as an id -------------------------------------------------------------------------------------------------------
+
+
+def task_id(self):
+    """The id of the task that makes the object; of the one that put it, if it was put."""
+    return TaskID(_task_id(self))
+
+
+def job_id(self):
+    """The id of the job whose driver or task made the reference."""
+    return JobID(_job_id(self))
+
+
+def call_site(self):
+    """Where the reference was made: not recorded, so always ""."""
+    return ""
+
+
+def owner_address(self):
+    """The process that made the object, as bytes: what ObjectRef(binary, owner) takes. Empty if it is not known."""
+    return self.owner()
+
+
+def tensor_transport(self):
+    """How the value's tensors travel: always None, inside the value."""
+    return None
+
+
+def __class_getitem__(cls, _):
+    return cls
+
+
+def from_binary(cls, binary):
+    """The reference with this id (28 bytes); ValueError if it has another length."""
+    return cls(binary)
+
+
+def from_hex(cls, text):
+    """The reference with this id in hex (56 digits)."""
+    return cls(bytes.fromhex(text))
+
+
+def from_random(cls):
+    """A reference to nothing, with a random id."""
+    return cls(os.urandom(_SIZE))
+
+
+def nil(cls):
+    """The reference that stands for none."""
+    return cls(b"\xff" * _SIZE)
+
+
+def size(cls):
+    """The number of bytes of an id."""
+    return _SIZE
+
+
+# ---- the end --------------------------------------------------------------------------------------------------------
+
+
 def forget_pinned():
     """At the end of a session."""
     _pinned.clear()
 
 
 def _attach():
-    for method in (future, as_future, __await__, _on_completed, __reduce__):
+    for method in (
+        future, as_future, __await__, _on_completed, __reduce__, task_id, job_id, call_site, owner_address,
+        tensor_transport,
+    ):  # fmt: skip
         setattr(ObjectRef, method.__name__, method)
-    ObjectRef.task_id = lambda self: TaskID(_task_id(self))
-    ObjectRef.job_id = lambda self: JobID(_job_id(self))
-    ObjectRef.call_site = lambda self: ""
-    ObjectRef.owner_address = lambda self: self.owner()
-    ObjectRef.tensor_transport = lambda self: None
-    ObjectRef.__class_getitem__ = classmethod(lambda cls, _: cls)
-    ObjectRef.from_binary = classmethod(lambda cls, binary: cls(binary))
-    ObjectRef.from_hex = classmethod(lambda cls, text: cls(bytes.fromhex(text)))
-    ObjectRef.from_random = classmethod(lambda cls: cls(os.urandom(_SIZE)))
-    ObjectRef.nil = classmethod(lambda cls: cls(b"\xff" * _SIZE))
-    ObjectRef.size = classmethod(lambda cls: _SIZE)
+    for method in (__class_getitem__, from_binary, from_hex, from_random, nil, size):
+        setattr(ObjectRef, method.__name__, classmethod(method))
 
 
 _attach()

@@ -5,15 +5,19 @@ Calls that find no idle actor wait here and are sent when a result is taken out.
 Thread-compatible.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import ray_engine as ray
+from ray_engine.actor import ActorHandle
 
 
 class ActorPool:
     def __init__(self, actors: list):
         self._idle = list(actors)
-        self._actor_of = {}  # reference of a call under way -> (its number, the actor)
-        self._call_of = {}  # number -> reference, until the result is taken
-        self._pending_submits = []  # (fn, value) that found no idle actor
+        self._actor_of: dict[Any, tuple[int, ActorHandle]] = {}  # call under way -> (its number, the actor)
+        self._call_of: dict[int, Any] = {}  # number -> reference, until the result is taken
+        self._pending_submits: list[tuple[Callable, Any]] = []  # (fn, value) that found no idle actor
         self._submitted = 0  # number of the next call
         self._taken = 0  # number of the next result in order
 

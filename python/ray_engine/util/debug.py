@@ -2,9 +2,9 @@
 
 import time
 
-_said = {}  # key -> when
+_said: dict[str, float] = {}  # key -> when
 _disabled = False
-_period_s = None
+_period_s: float | None = None
 
 
 def log_once(key: str) -> bool:

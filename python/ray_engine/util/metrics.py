@@ -13,7 +13,7 @@ import warnings
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _lock = threading.Lock()
-_all = {}  # (kind, name) -> _Values
+_all: dict[tuple[str, str], "_Values"] = {}
 
 
 class _Values:
@@ -35,7 +35,7 @@ class Metric:
     def __init__(self, name: str, description: str = "", tag_keys: tuple | None = None):
         self._name = name
         self._description = description
-        self._default_tags = {}
+        self._default_tags: dict[str, str] = {}
         self._tag_keys = tag_keys or ()
         if not isinstance(self._tag_keys, tuple):
             raise TypeError(f"tag_keys should be a tuple type, got: {type(self._tag_keys)}")

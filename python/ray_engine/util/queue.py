@@ -4,6 +4,7 @@ import asyncio
 import collections
 import queue
 import time
+from typing import Any
 
 import ray_engine as ray
 
@@ -23,7 +24,7 @@ class Queue:
 
     def __init__(self, maxsize: int = 0, actor_options=None):
         self.maxsize = maxsize
-        self.actor = ray.remote(_Items).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
+        self.actor: Any = ray.remote(_Items).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
@@ -123,7 +124,7 @@ class _Items:
 
     def __init__(self, maxsize):
         self._maxsize = maxsize
-        self._items = collections.deque()
+        self._items: collections.deque = collections.deque()
 
     def size(self):
         return len(self._items)

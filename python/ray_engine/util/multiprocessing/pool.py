@@ -8,9 +8,11 @@ Thread-safe, but for close(), terminate() and join(), which one thread calls.
 import logging
 import threading
 import weakref
+from collections.abc import Iterator
 
 import ray_engine as ray
 from ray_engine._private import lifecycle
+from ray_engine.actor import ActorHandle
 from ray_engine.util.debug import log_once
 from ray_engine.util.multiprocessing.results import (
     AsyncResult,
@@ -23,6 +25,7 @@ from ray_engine.util.multiprocessing.results import (
 )
 
 logger = logging.getLogger("ray")
+_Call = tuple[tuple, dict]  # arguments by place and by name
 _CHUNKS_PER_PROCESS = 4  # of a map() that names no chunksize
 
 
@@ -79,8 +82,8 @@ class Pool:
         self._closed = False
         self._terminated = False
         self._next = 0  # process that the next batch goes to, unless another one has less to do
-        self._ending = []  # (actor, reference that is ready when it has ended)
-        self._iterators = weakref.WeakSet()  # imap()s that have not sent everything
+        self._ending: list[tuple[ActorHandle, ray.ObjectRef]] = []  # (actor, reference that is ready when it has ended)
+        self._iterators: weakref.WeakSet = weakref.WeakSet()  # imap()s that have not sent everything
         self._processes = [self._start_process() for _ in range(self.size)]
         self._deliveries = Deliveries()
         weakref.finalize(self, self._deliveries.close)
@@ -148,7 +151,7 @@ class Pool:
 
     def map_async(self, func, iterable, chunksize=None, callback=None, error_callback=None) -> AsyncResult:
         """The same at once; callback gets the list, error_callback the first error."""
-        calls = [((item,), {}) for item in iterable]
+        calls: list[_Call] = [((item,), {}) for item in iterable]
         return self._map_async(func, calls, chunksize, callback, error_callback)
 
     def starmap(self, func, iterable, chunksize: int | None = None) -> list:
@@ -157,7 +160,7 @@ class Pool:
 
     def starmap_async(self, func, iterable, callback=None, error_callback=None, chunksize=None) -> AsyncResult:
         """The same at once, as map_async() does."""
-        calls = [(tuple(items), {}) for items in iterable]
+        calls: list[_Call] = [(tuple(items), {}) for items in iterable]
         return self._map_async(func, calls, chunksize, callback, error_callback)
 
     def imap(self, func, iterable, chunksize: int | None = 1) -> OrderedIMapIterator:
@@ -182,7 +185,7 @@ class Pool:
 
     def _imap(self, kind, func, iterable, chunksize):
         self._check_running()
-        calls = (((item,), {}) for item in iter(iterable))
+        calls: Iterator[_Call] = (((item,), {}) for item in iter(iterable))
         iterator = kind(self, func, calls, self._chunksize(chunksize, iterable))
         self._iterators.add(iterator)
         return iterator

@@ -11,8 +11,9 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing import TimeoutError
-from multiprocessing.pool import ExceptionWithTraceback
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]  # not in typeshed
 
 import ray_engine as ray
 from ray_engine import _core
@@ -51,7 +52,7 @@ class Deliveries:
     """Brings batches to who waits for them, in a thread that ends once it is closed and nothing is under way."""
 
     def __init__(self):
-        self._ready = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._under_way = 0
         self._closed = False
@@ -109,9 +110,9 @@ class AsyncResult:
         self._callback = callback
         self._error_callback = error_callback
         self._single = single
-        self._batches = [None] * num_batches
+        self._batches: list[list] = [[]] * num_batches
         self._missing = num_batches
-        self._error = None
+        self._error: BaseException | None = None
         self._ready = threading.Event()
         if num_batches == 0:
             self._finish()
@@ -183,11 +184,11 @@ class IMapIterator:
         self._pool = pool  # None when everything has been sent
         self._func = func
         self._chunks = chunks(iterable, chunksize)
-        self._arrived = queue.SimpleQueue()  # (number of a batch, its results)
+        self._arrived: queue.SimpleQueue = queue.SimpleQueue()  # (number of a batch, its results)
         self._sent = 0
         self._taken = 0  # batches whose results went to `_results`
-        self._results = iter(())
-        self._error = None  # what the iterable of arguments raised
+        self._results: Iterator = iter(())
+        self._error: Exception | None = None  # what the iterable of arguments raised
         for _ in range(pool.size):
             self._send_next()
 
