@@ -4,6 +4,11 @@ ObjectRefGenerator is a C++ type (a reader of a stream at this process); what ma
 it here. DynamicObjectRefGenerator is the older form: the value of a task with num_returns="dynamic".
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from ray_engine import _core
 from ray_engine._core import ObjectRef, ObjectRefGenerator
 
@@ -11,13 +16,13 @@ from ray_engine._core import ObjectRef, ObjectRefGenerator
 class DynamicObjectRefGenerator:
     """All items of a task that yields, by reference. It can be iterated any number of times."""
 
-    def __init__(self, refs):
+    def __init__(self, refs: Iterable[ObjectRef[Any]]):
         self._refs = list(refs)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[ObjectRef[Any]]:
         return iter(self._refs)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._refs)
 
 
@@ -105,6 +110,7 @@ def _get_next_ref(self):
 
 
 def _unsupported(self, *_):
+    """Raises NotImplementedError: a generator in another process can only be read."""
     raise NotImplementedError("the items of a remote generator can only be read")
 
 

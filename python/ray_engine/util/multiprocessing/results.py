@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import TimeoutError
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]  # not in typeshed
+from typing import Any
 
 import ray_engine as ray
 from ray_engine import _core
@@ -148,11 +149,11 @@ class AsyncResult:
         results = list(itertools.chain.from_iterable(self._batches))
         return results[0] if self._single else results
 
-    def wait(self, timeout: float | None = None):
+    def wait(self, timeout: float | None = None) -> None:
         """Returns when the result is there, or after `timeout` seconds."""
         self._ready.wait(timeout)
 
-    def get(self, timeout: float | None = None):
+    def get(self, timeout: float | None = None) -> Any:
         """The result; raises what the first call that failed raised, or TimeoutError after `timeout` seconds."""
         self.wait(timeout)
         if not self.ready():
@@ -164,6 +165,7 @@ class AsyncResult:
                 raise result.underlying
 
     def ready(self) -> bool:
+        """Whether the result is there."""
         return self._ready.is_set()
 
     def successful(self) -> bool:
@@ -217,7 +219,7 @@ class IMapIterator:
     def __iter__(self):
         return self
 
-    def next(self, timeout: float | None = None):
+    def next(self, timeout: float | None = None) -> Any:
         """The next result; raises TimeoutError if it is not there after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
