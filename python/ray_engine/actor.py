@@ -245,7 +245,7 @@ class ActorHandle(Generic[T]):
     ActorHandle[Account] for type checkers. The plugin ray_engine.mypy_plugin lets mypy know the methods.
     """
 
-    def __init__(self, actor_ref, description, settings, blob):
+    def __init__(self, actor_ref: _core.ActorRef, description: ClassDescription, settings: dict[str, Any], blob: bytes):
         self._ray_actor_ref = actor_ref
         self._ray_description = description
         self._ray_settings = settings

@@ -55,15 +55,16 @@ class RemoteFunction(Generic[P, R]):
         self.__module__ = function.__module__
         self.__wrapped__ = function
 
-    # `remote` is looked up here only while it is not yet (or no longer) an attribute of the instance.
-    def __getattr__(self, name):
-        if name == "remote" and "_function" in self.__dict__:
-            if not session.connected:
-                return self._connect_and_call
-            self.remote = self._caller(self._default_options)
-            session.forget_at_end(self)
-            return self.remote
-        raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
+    if not TYPE_CHECKING:
+        # `remote` is looked up here only while it is not yet (or no longer) an attribute of the instance.
+        def __getattr__(self, name):
+            if name == "remote" and "_function" in self.__dict__:
+                if not session.connected:
+                    return self._connect_and_call
+                self.remote = self._caller(self._default_options)
+                session.forget_at_end(self)
+                return self.remote
+            raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
 
     def _connect_and_call(self, *args, **kwargs):
         from ray_engine._private import lifecycle
@@ -163,15 +164,17 @@ class _WithOptions(Generic[Caller]):
         self._owner = owner
         self._options = task_options
 
-    def __getattr__(self, name):
-        if name != "remote":
-            raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
-        from ray_engine._private import lifecycle
+    if not TYPE_CHECKING:
 
-        lifecycle.ensure_connected()
-        self.remote = self._owner._caller(self._options)
-        session.forget_at_end(self)
-        return self.remote
+        def __getattr__(self, name):
+            if name != "remote":
+                raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
+            from ray_engine._private import lifecycle
+
+            lifecycle.ensure_connected()
+            self.remote = self._owner._caller(self._options)
+            session.forget_at_end(self)
+            return self.remote
 
     def _forget_session(self):
         self.__dict__.pop("remote", None)

@@ -2,11 +2,14 @@
 
 import importlib
 import inspect
+import pathlib
 import pkgutil
 import types
 from collections.abc import Iterator
 
 import ray_engine
+
+ALIAS = pathlib.Path(ray_engine.__path__[0]) / "_alias/ray"
 
 # Modules without a leading underscore that programs do not import: parts of others, and what needs more installed.
 _PARTS = (
@@ -32,7 +35,7 @@ def definitions() -> dict[str, object]:
     for module in modules():
         for name in names_of(module):
             value = getattr(module, name)
-            if callable(value) and hasattr(value, "__module__"):
+            if callable(value) and str(value.__module__).startswith("ray_engine"):
                 found[f"{module.__name__}.{name}"] = value
                 found.update(_members(f"{module.__name__}.{name}", value))
     return found

@@ -7,6 +7,9 @@ The kinds of return are told apart by the type of `self`, so that a function wit
 the number of its arguments: its return type, Any, fits the first kind alone.
 """
 
+# Of the overloads the first that fits is meant; that others would fit too is the point.
+# mypy: disable-error-code="overload-overlap"
+
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
 

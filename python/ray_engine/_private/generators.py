@@ -7,7 +7,7 @@ it here. DynamicObjectRefGenerator is the older form: the value of a task with n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from ray_engine import _core
 from ray_engine._core import ObjectRef, ObjectRefGenerator
@@ -95,12 +95,12 @@ async def _next_async(self, timeout_s=None):
     return ref
 
 
-def next_ready(self) -> bool:
+def next_ready(self: ObjectRefGenerator) -> bool:
     """Whether next() would return, or end the iteration, at once."""
     return bool(_core.wait([self], timeout=0, fetch_local=False)[0])
 
 
-def is_finished(self) -> bool:
+def is_finished(self: ObjectRefGenerator) -> bool:
     """Whether the task has ended and all its items have been read."""
     return self._has_ended()
 
@@ -109,7 +109,7 @@ def _get_next_ref(self):
     return self._peek()
 
 
-def _unsupported(self, *_):
+def _unsupported(self: ObjectRefGenerator, *_: Any) -> NoReturn:
     """Raises NotImplementedError: a generator in another process can only be read."""
     raise NotImplementedError("the items of a remote generator can only be read")
 

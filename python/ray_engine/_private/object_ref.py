@@ -4,16 +4,22 @@ ObjectRef is a C++ type because it is made and dropped on every call. The method
 that path; they are attached to the type when this module is imported.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import threading
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
 from ray_engine._core import ObjectRef
 from ray_engine._private.ids import JobID, TaskID, UniqueID
 from ray_engine.exceptions import GetTimeoutError, OufOfBandObjectRefSerializationException, RayTaskError
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
 
 logger = logging.getLogger("ray")
 _SIZE = UniqueID.size()
@@ -21,7 +27,7 @@ _task_id: Any = ObjectRef.task_id  # those of C++, which give bytes
 _job_id: Any = ObjectRef.job_id
 
 
-def future(self):
+def future(self: ObjectRef) -> Future:
     """A concurrent.futures.Future of the value, or of the error that get() would raise."""
     from concurrent.futures import Future
 
@@ -39,7 +45,7 @@ def _settle(result, value, error):
         result.set_result(value)
 
 
-def as_future(self, _internal=False):
+def as_future(self: ObjectRef, _internal: bool = False) -> asyncio.Future:
     """An asyncio.Future of the value, in the running loop; where none runs, in the loop of this thread, which is made
     if need be."""
     import asyncio
@@ -116,27 +122,27 @@ def __reduce__(self):
 # ---- as an id -------------------------------------------------------------------------------------------------------
 
 
-def task_id(self):
+def task_id(self: ObjectRef) -> TaskID:
     """The id of the task that makes the object; of the one that put it, if it was put."""
     return TaskID(_task_id(self))
 
 
-def job_id(self):
+def job_id(self: ObjectRef) -> JobID:
     """The id of the job whose driver or task made the reference."""
     return JobID(_job_id(self))
 
 
-def call_site(self):
+def call_site(self: ObjectRef) -> str:
     """Where the reference was made: not recorded, so always ""."""
     return ""
 
 
-def owner_address(self):
+def owner_address(self: ObjectRef) -> bytes:
     """The process that made the object, as bytes: what ObjectRef(binary, owner) takes. Empty if it is not known."""
     return self.owner()
 
 
-def tensor_transport(self):
+def tensor_transport(self: ObjectRef) -> None:
     """How the value's tensors travel: always None, inside the value."""
     return None
 
@@ -145,27 +151,27 @@ def __class_getitem__(cls, _):
     return cls
 
 
-def from_binary(cls, binary):
+def from_binary(cls: type[ObjectRef], binary: bytes) -> ObjectRef:
     """The reference with this id (28 bytes); ValueError if it has another length."""
     return cls(binary)
 
 
-def from_hex(cls, text):
+def from_hex(cls: type[ObjectRef], text: str) -> ObjectRef:
     """The reference with this id in hex (56 digits)."""
     return cls(bytes.fromhex(text))
 
 
-def from_random(cls):
+def from_random(cls: type[ObjectRef]) -> ObjectRef:
     """A reference to nothing, with a random id."""
     return cls(os.urandom(_SIZE))
 
 
-def nil(cls):
+def nil(cls: type[ObjectRef]) -> ObjectRef:
     """The reference that stands for none."""
     return cls(b"\xff" * _SIZE)
 
 
-def size(cls):
+def size(cls: type[ObjectRef]) -> int:
     """The number of bytes of an id."""
     return _SIZE
 

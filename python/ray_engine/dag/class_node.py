@@ -106,7 +106,14 @@ class MethodOutputNode(DAGNode):
         return f"{self._bound_args[0]}[{self._index}]"
 
 
-def bind_method(handle, name: str, num_returns, args, kwargs, options):
+def bind_method(
+    handle: Any,
+    name: str,
+    num_returns: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+) -> ClassMethodNode | tuple[MethodOutputNode, ...]:
     """A call of a living actor; with several returns a tuple of nodes, one for each."""
     call = ClassMethodNode(name, args, kwargs, options, {PARENT_CLASS_NODE_KEY: handle})
     if not isinstance(num_returns, int) or num_returns < 2:

@@ -93,7 +93,7 @@ class Run:
         self.input_node: DAGNode | None = None
         self.values: dict[int, Any] = {}  # id of a node -> what came out of it
 
-    def resolve(self, value):
+    def resolve(self, value: Any) -> Any:
         """The value with results in place of nodes."""
         if isinstance(value, DAGNode):
             return self.values[id(value)]
