@@ -74,6 +74,8 @@ nb::dict Row(const TaskInfo& task) {
   row["attempt_number"] = task.attempt;
   row["process"] = TextOf(task.process);
   row["error_message"] = nb::bytes(task.error.data(), task.error.size());
+  row["started_ns"] = task.started_ns;
+  row["ended_ns"] = task.ended_ns;
   return row;
 }
 

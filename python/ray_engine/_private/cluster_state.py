@@ -62,6 +62,24 @@ def available_resources() -> dict[str, float]:
     return {name: amount for name, amount in _sum("available").items() if amount > 0}
 
 
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """When tasks ran, as events for a trace viewer (chrome://tracing, ui.perfetto.dev).
+
+    Returns the list of events; with a `filename` writes it there as JSON, and returns None. A task that runs, or ended
+    among the last 1,000 of the process that submitted it, is one event: "name", "cat" ("task::NAME"), "ts" (start) and
+    "dur" in microseconds since 1970 by the clock of its node, "pid" (the node's address), "tid" ("worker:ID"), and ids
+    in "args". Raises RaySystemError where the process is in no session.
+    """
+    from ray_engine._private import trace
+
+    session.check_connected()
+    events = trace.events()
+    if filename is None:
+        return events
+    trace.write(filename, events)
+    return None
+
+
 def _sum(which) -> dict:
     session.check_connected()
     result: dict[str, float] = {}

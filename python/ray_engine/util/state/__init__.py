@@ -11,7 +11,7 @@ Thread-safe.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from ray_engine import _core
 from ray_engine._private import cluster_state, unavailable
@@ -237,5 +237,7 @@ def _summarize(found, field) -> dict:
     return {"cluster": {"summary": summary, "total": len(found)}}
 
 
-def __getattr__(name):
-    raise unavailable.attribute(__name__, name, _NOT_YET)
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise unavailable.attribute(__name__, name, _NOT_YET)

@@ -156,6 +156,8 @@ class TaskState(_Row):
     worker_pid: int | None
     error_type: str | None
     error_message: str | None
+    start_time_ms: int | None  # by the clock of its node, as end_time_ms
+    end_time_ms: int | None
 
 
 @dataclass(frozen=True)

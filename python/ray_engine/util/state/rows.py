@@ -72,20 +72,22 @@ def tasks(found: list[dict], processes: list[dict], actors: list[dict]) -> list[
     """One row per task: its owner tells what it is, the worker that it runs."""
     by_process = {row["process"]: row for row in processes}
     class_of = {row["actor_id"]: row["class_name"] for row in actors}
+    return [_task(row, by_process.get(row["process"]), class_of.get(row["actor_id"])) for row in merged(found)]
+
+
+def merged(found: list[dict]) -> list[dict]:
+    """The rows of tasks, those of an owner and of the worker that runs the task put together."""
     by_task: dict[str, dict] = {}
     for row in found:
         known = by_task.setdefault(row["task_id"], row)
         if known is row:
             continue
-        if row["state"] == _RUNNING:
-            known, row = row, known
-        by_task[row["task_id"]] = {**row, "state": _later(row["state"], known["state"])}
-    return [_task(row, by_process.get(row["process"]), class_of.get(row["actor_id"])) for row in by_task.values()]
-
-
-def _later(one: int, other: int) -> int:
-    """What an owner knows of an end is newer than that the task runs; a push is older."""
-    return max(one, other)
+        of_owner, of_worker = (known, row) if row["state"] == _RUNNING else (row, known)
+        # What an owner knows of an end is newer than that the task runs; a push is older.
+        state = max(of_owner["state"], of_worker["state"])
+        started_ns = of_owner["started_ns"] or of_worker["started_ns"]
+        by_task[row["task_id"]] = {**of_owner, "state": state, "started_ns": started_ns}
+    return list(by_task.values())
 
 
 def _task(row: dict, process: dict | None, class_name: str | None) -> TaskState:
@@ -102,7 +104,13 @@ def _task(row: dict, process: dict | None, class_name: str | None) -> TaskState:
         worker_pid=process and process["pid"],
         error_type=error_type,
         error_message=error_message,
+        start_time_ms=_milliseconds(row["started_ns"]),
+        end_time_ms=_milliseconds(row["ended_ns"]),
     )
+
+
+def _milliseconds(ns: int) -> int | None:
+    return ns // 1_000_000 if ns else None
 
 
 def _type(row: dict) -> str:
