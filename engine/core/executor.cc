@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "engine/base/clock.h"
+
 namespace ray_engine {
 
 TaskInfo DescribeRunning(const ExecTask& task) {
@@ -12,6 +14,7 @@ TaskInfo DescribeRunning(const ExecTask& task) {
   info.task = task.header.task;
   info.state = TaskInfo::kRunning;
   info.owner = task.owner;
+  info.started_ns = UnixNs(task.started_at.count());
   if (task.actor) info.actor = task.actor->spec.actor;
   TaskView view;
   if (ParseTask(task.payload, &view)) info.name = std::string(view.name);

@@ -43,7 +43,7 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
   DoneHeader done;
   done.slot = task->header.slot;
   done.attempt = task->header.attempt;
-  done.duration_ns = static_cast<std::uint32_t>(std::min<std::int64_t>(NowNs() - task->started_at.count(), 0xffffffff));
+  done.ran = {UnixNs(task->started_at.count()), UnixNs(NowNs())};
   done.num_returns = static_cast<std::uint16_t>(values.size());
   done.outcome = outcome;
   std::string payload;

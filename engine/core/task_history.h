@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/base/ids.h"
+#include "engine/wire/task_spec.h"
 
 namespace ray_engine {
 
@@ -25,6 +26,7 @@ struct EndedTask {
   ProcessId process;  // that ran it; nil: none did
   std::uint32_t attempt = 0;
   bool failed = false;
+  RunTime ran;
   std::string error;
 };
 

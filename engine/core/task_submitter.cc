@@ -16,8 +16,8 @@ std::size_t Depth(const CallOptions& options) {
                                static_cast<std::size_t>(kAheadNs / std::max<std::int64_t>(options.mean_ns, 1000)));
 }
 
-void Measure(CallOptions* options, std::uint32_t duration_ns) {
-  const std::int64_t last = duration_ns;
+void Measure(CallOptions* options, const RunTime& ran) {
+  const std::int64_t last = ran.ended_ns - ran.started_ns;
   options->mean_ns = options->mean_ns < 0 ? last : options->mean_ns + (last - options->mean_ns) / 8;
 }
 
@@ -214,7 +214,7 @@ void TaskSubmitter::ReturnLease(LeasedWorker* worker) {
 
 void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values, Nanoseconds now) {
   LeasedWorker* worker = record->worker;
-  if (done.outcome != DoneHeader::kCancelled) Measure(record->options, done.duration_ns);
+  if (done.outcome != DoneHeader::kCancelled) Measure(record->options, done.ran);
   worker->pushed.front() == record
       ? worker->pushed.pop_front()
       : void(worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record)));

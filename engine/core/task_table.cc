@@ -137,6 +137,7 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
   TaskRecord* record = Get(done->slot);
   if (record != nullptr && record->attempt == done->attempt) {
     record->outcome = done->outcome;
+    record->ran = done->ran;
     return record;
   }
   for (const WireValue& value : *values) ownership_->Refuse(value);
@@ -174,6 +175,7 @@ void TaskTable::Remember(const TaskRecord& record, const WireValue* error) {
   ended->process = record.process;
   ended->attempt = Retries(record);
   ended->failed = error != nullptr;
+  ended->ran = record.ran;
   if (error != nullptr && error->kind == WireValue::kSystemError) ended->error = error->bytes;
 }
 
@@ -189,6 +191,8 @@ std::vector<TaskInfo> TaskTable::Report() const {
     info.attempt = ended.attempt;
     info.process = ended.process;
     info.error = ended.error;
+    info.started_ns = ended.ran.started_ns;
+    info.ended_ns = ended.ran.ended_ns;
   }
   const std::size_t limit = report.size() + kMostReported;
   for (const TaskRecord* record : records_) {

@@ -60,6 +60,7 @@ struct TaskRecord {
   std::int32_t retries_left = 0;
   bool cancelled = false;
   DoneHeader::Outcome outcome = DoneHeader::kOk;                 // as its worker has reported
+  RunTime ran;                                                   // likewise
   ProcessId process;                                             // to which it was pushed last
   TaskId parent;                                                 // task that submitted it, for recursive cancel
   std::string payload;                                           // TaskHeader, name, args, keywords

@@ -1,4 +1,5 @@
-// Gather: a question put to many at once. It is answered when each of them has answered or is gone.
+// Gather: a question put to many at once. It is answered when each of them has answered or is gone. `Who` they are:
+// processes, or forkservers by number.
 //
 // Pure bookkeeping. Loop-bound.
 
@@ -16,13 +17,13 @@
 
 namespace ray_engine {
 
-template <class Answer>
+template <class Answer, class Who = ProcessId>
 class Gather {
  public:
   using Done = std::function<void(std::vector<Answer>)>;
 
   // The number of a new round, to be sent along with the question. Calls `done` at once if nobody is asked.
-  std::uint64_t Begin(absl::btree_set<ProcessId> asked, Done done) {
+  std::uint64_t Begin(absl::btree_set<Who> asked, Done done) {
     Round& round = rounds_[++last_round_];
     round.missing = std::move(asked);
     round.done = std::move(done);
@@ -31,7 +32,7 @@ class Gather {
   }
 
   // An answer to a round that is over, or a second one, has no effect.
-  void OnAnswer(std::uint64_t number, ProcessId from, Answer answer) {
+  void OnAnswer(std::uint64_t number, Who from, Answer answer) {
     const auto round = rounds_.find(number);
     if (round == rounds_.end() || round->second.missing.erase(from) == 0) return;
     round->second.answers.push_back(std::move(answer));
@@ -39,17 +40,17 @@ class Gather {
   }
 
   // Nobody waits for its answers any more.
-  void OnGone(ProcessId process) {
+  void OnGone(Who gone) {
     std::vector<std::uint64_t> concerned;
     for (auto& [number, round] : rounds_) {
-      if (round.missing.erase(process) != 0) concerned.push_back(number);
+      if (round.missing.erase(gone) != 0) concerned.push_back(number);
     }
     for (const std::uint64_t number : concerned) EndIfComplete(number);
   }
 
  private:
   struct Round {
-    absl::btree_set<ProcessId> missing;
+    absl::btree_set<Who> missing;
     std::vector<Answer> answers;
     Done done;
   };

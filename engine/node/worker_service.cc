@@ -43,7 +43,7 @@ WorkerPool::Time WorkerService::Now() { return EventLoop::Clock::now().time_sinc
 void WorkerService::AddForkserver(ControlSocket socket, double num_cpus) {
   const std::uint32_t id = next_forkserver_++;
   forkservers_[id] = std::make_unique<ControlChannel>(
-      loop_, std::move(socket), [this](ControlPacket& packet) { HandlePacket(packet); },
+      loop_, std::move(socket), [this, id](ControlPacket& packet) { HandlePacket(id, packet); },
       [this, id] { HandleForkserverGone(id); });
   Perform(pool_.OnForkserverUp(id, num_cpus));
 }
@@ -116,7 +116,7 @@ void WorkerService::Do(const WorkerPool::Kill& kill) {
   if (forkserver != forkservers_.end()) forkserver->second->Send(Kill{kill.serial, SIGKILL});
 }
 
-void WorkerService::HandlePacket(ControlPacket& packet) {
+void WorkerService::HandlePacket(std::uint32_t forkserver, ControlPacket& packet) {
   Forked forked;
   Exited exited;
   Output output;
@@ -131,7 +131,7 @@ void WorkerService::HandlePacket(ControlPacket& packet) {
   } else if (packet.As(&output)) {
     on_output_(output);
   } else if (packet.As(&flushed)) {
-    HandleFlushed(flushed.token);
+    flushed_.OnAnswer(flushed.token, forkserver, flushed);
   } else {
     spdlog::warn("a forkserver sent a packet of type {}, which is not for an engine", static_cast<int>(packet.type));
   }
@@ -148,8 +148,11 @@ void WorkerService::HandleExited(const Exited& exited) {
 
 void WorkerService::HandleForkserverGone(std::uint32_t forkserver) {
   if (!ending_) spdlog::error("a forkserver of this node has ended");
-  loop_->After({}, [this, forkserver] { forkservers_.erase(forkserver); });  // this is called by its channel
+  const std::shared_ptr<ControlChannel> channel = std::move(forkservers_.at(forkserver));
+  forkservers_.erase(forkserver);
+  loop_->After({}, [channel] {});  // which is what calls this
   Perform(pool_.OnForkserverGone(forkserver));
+  flushed_.OnGone(forkserver);
   std::vector<std::uint32_t> lost;
   for (const auto& [serial, process] : processes_->table().living()) {
     if (process.kind == Process::kWorker && process.forkserver == forkserver) lost.push_back(serial);
@@ -164,18 +167,10 @@ void WorkerService::HandleEnded(const Process& process, const std::string& cause
 }
 
 void WorkerService::FlushOutput(std::function<void()> done) {
-  if (forkservers_.empty()) return done();
-  const std::uint64_t token = next_flush_++;
-  flushing_[token] = {forkservers_.size(), std::move(done)};
-  for (const auto& [id, forkserver] : forkservers_) forkserver->Send(Flush{token});
-}
-
-void WorkerService::HandleFlushed(std::uint64_t token) {
-  const auto found = flushing_.find(token);
-  if (found == flushing_.end() || --found->second.missing > 0) return;
-  const std::function<void()> done = std::move(found->second.done);
-  flushing_.erase(found);
-  done();
+  absl::btree_set<std::uint32_t> asked;
+  for (const auto& [id, forkserver] : forkservers_) asked.insert(id);
+  const std::uint64_t round = flushed_.Begin(asked, [done = std::move(done)](const std::vector<Flushed>&) { done(); });
+  for (const std::uint32_t id : asked) forkservers_.at(id)->Send(Flush{round});
 }
 
 void WorkerService::EndAll(const std::string& reason) {

@@ -12,11 +12,11 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
 #include "engine/node/control_channel.h"
+#include "engine/node/gather.h"
 #include "engine/node/job_cache.h"
 #include "engine/node/processes.h"
 #include "engine/node/worker_pool.h"
@@ -33,9 +33,9 @@ class WorkerService {
   void Prestart(const JobId& job) { Perform(pool_.Prestart({job, {}, {}})); }
   void OnOutput(std::function<void(const Output&)> listener) { on_output_ = std::move(listener); }
 
-  // Tells all workers to end, and kills those that are still there after a moment.
   // Calls `done` once the output that workers have written so far has been passed on.
   void FlushOutput(std::function<void()> done);
+  // Tells all workers to end, and kills those that are still there after a moment.
   void EndAll(const std::string& reason);
   bool AllEnded() const { return sockets_.empty(); }
 
@@ -51,9 +51,8 @@ class WorkerService {
 
   std::uint32_t NewWorker(const WorkerKey& key);
   void SendFork(const WorkerPool::Fork& fork, const JobInfo& job);
-  void HandlePacket(ControlPacket& packet);
+  void HandlePacket(std::uint32_t forkserver, ControlPacket& packet);
   void HandleExited(const Exited& exited);
-  void HandleFlushed(std::uint64_t token);
   void HandleForkserverGone(std::uint32_t forkserver);
   void HandleEnded(const Process& process, const std::string& cause);
   void KillAll();
@@ -70,12 +69,7 @@ class WorkerService {
   std::uint32_t next_forkserver_ = 1;
   absl::btree_map<std::uint32_t, ControlSocket> sockets_;  // the engine's ends, by serial of the worker
   std::function<void(const Output&)> on_output_ = [](const Output&) {};
-  struct Flushing {
-    std::size_t missing = 0;  // forkservers that have not answered
-    std::function<void()> done;
-  };
-  std::map<std::uint64_t, Flushing> flushing_;  // by token
-  std::uint64_t next_flush_ = 1;
+  Gather<Flushed, std::uint32_t> flushed_;  // by forkserver
   WorkerPool::Time tick_at_ = WorkerPool::Time::max();
   bool ending_ = false;
 };

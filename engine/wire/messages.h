@@ -462,8 +462,9 @@ struct TaskInfo {
   std::uint32_t attempt = 0;
   ProcessId owner, process;  // process: where it runs or ran
   std::string error;         // kFailed, if the engine says why
+  std::int64_t started_ns = 0, ended_ns = 0;  // since 1970; 0: not yet, or not known
   template <class A>
-  void Fields(A& a) { a(task, parent, job, actor, name, state, attempt, owner, process, error); }
+  void Fields(A& a) { a(task, parent, job, actor, name, state, attempt, owner, process, error, started_ns, ended_ns); }
 };
 struct ReferenceInfo {  // what one process holds of one object
   ObjectId object;

@@ -54,16 +54,21 @@ struct ArgHeader {
 };
 static_assert(sizeof(ArgHeader) == 16);
 
+// When the user's code ran, in nanoseconds since 1970 by the clock of its node; 0: it has not.
+struct RunTime {
+  std::int64_t started_ns = 0, ended_ns = 0;
+};
+
 struct DoneHeader {
   std::uint32_t slot = 0;
   std::uint32_t attempt = 0;
-  std::uint32_t duration_ns = 0;  // of the user's code; at most 4.29 s
+  RunTime ran;
   std::uint16_t num_returns = 0;
   enum Outcome : std::uint8_t { kOk = 0, kUserError = 1, kCancelled = 2, kFinalError = 3 };  // the last never travels
   Outcome outcome = kOk;
-  std::uint8_t reserved = 0;
+  std::uint8_t reserved[5] = {};
 };
-static_assert(sizeof(DoneHeader) == 16);
+static_assert(sizeof(DoneHeader) == 32);
 
 // Appends plain memory to a payload.
 template <class T>

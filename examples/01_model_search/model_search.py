@@ -35,7 +35,7 @@ MODELS = {
 
 def configurations():
     """(model, parameters) of everything that is tried."""
-    grid = [
+    grid: list[tuple[str, dict]] = [
         ("support vectors", {"C": c, "gamma": 2.0**g}) for c, g in product((0.125, 0.5, 8, 32, 128), range(-13, -7))
     ]
     grid += [("support vectors", {"C": c, "kernel": "poly", "degree": d}) for c, d in product((0.125, 1, 8), (2, 3, 4))]

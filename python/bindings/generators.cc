@@ -27,8 +27,13 @@ std::optional<ObjectRef> ObjectRefGenerator::Take() const {
 bool ObjectRefGenerator::HasEnded() const { return TheRuntimeOfThis().StreamHasEnded(stream_.get()); }
 
 void BindGenerators(nb::module_& module) {
-  nb::class_<ObjectRefGenerator>(module, "ObjectRefGenerator", nb::dynamic_attr(), nb::is_weak_referenceable())
-      .def("completed", [](const ObjectRefGenerator& self) { return ObjectRef(self.completion()); })
+  nb::class_<ObjectRefGenerator>(module, "ObjectRefGenerator", nb::dynamic_attr(), nb::is_weak_referenceable(),
+                                 "What a call of a function that yields returns: an iterator, and an asynchronous one, "
+                                 "over references to the\nitems. next() waits for the next item; the iteration raises "
+                                 "at its end what the function raised.")
+      .def(
+          "completed", [](const ObjectRefGenerator& self) { return ObjectRef(self.completion()); },
+          "A reference that is ready when the task has ended.")
       .def("_peek", &ObjectRefGenerator::Peek)
       .def("_take", &ObjectRefGenerator::Take)
       .def("_has_ended", &ObjectRefGenerator::HasEnded);

@@ -372,10 +372,38 @@ std::string OwnerBytes(const ObjectRef& ref) {
   return bytes;
 }
 
+// ---- help ----------------------------------------------------------------------------------------------------------
+
+constexpr char kObjectRefHelp[] =
+    "A reference to an object, and a future of its value: what calls and put() return. get() and await read it; as an\n"
+    "argument of a call it stands for the value. The object lives as long as there are references to it.";
+constexpr char kGetHelp[] =
+    "The value of an object, or the list of the values of several; waits until they are there.\n\n"
+    "- object_refs: a reference, or a list or tuple of them. A generator comes back as it is.\n"
+    "- timeout: seconds to wait at most; None: any time.\n\n"
+    "Large values are views into shared memory and read-only. Raises what the task raised (an instance of its class "
+    "and\n"
+    "of RayTaskError), GetTimeoutError, ValueError for anything but references, and the other errors of\n"
+    "ray.exceptions where a value cannot be had: of several objects, that of the first that failed.";
+constexpr char kPutHelp[] =
+    "Stores a value and returns a reference to it.\n\n"
+    "Values of more than 100 KiB go to the shared memory of this node, where all its processes read them without a "
+    "copy.\n"
+    "Raises TypeError for a reference and for what cannot be serialised, ObjectStoreFullError where there is no room.";
+constexpr char kWaitHelp[] =
+    "(those of the objects that are ready, the others): returns when `num_returns` are ready.\n\n"
+    "- refs: a list of references and generators, each once. A generator is ready when its next item is.\n"
+    "- num_returns: how many to wait for; no more than this are called ready.\n"
+    "- timeout: seconds to wait at most; None: any time.\n"
+    "- fetch_local: ready means that the value is on this node; False: that it is anywhere.\n\n"
+    "An object whose task failed is ready. Raises TypeError for anything but a list of these, ValueError for one "
+    "twice,\n"
+    "a negative timeout, or a num_returns that is not from 1 to their number.";
+
 }  // namespace
 
 void BindObjects(nb::module_& module) {
-  nb::class_<ObjectRef>(module, "ObjectRef", nb::is_weak_referenceable())
+  nb::class_<ObjectRef>(module, "ObjectRef", nb::is_weak_referenceable(), kObjectRefHelp)
       .def(nb::init<const ObjectRef&>())
       .def("__init__", [](ObjectRef* self, nb::bytes binary) { new (self) ObjectRef(IdFrom(binary), ProcessId{}); })
       .def("__init__",
@@ -387,16 +415,21 @@ void BindObjects(nb::module_& module) {
       // A copy counts at once; one that was pickled is looked up when it is first used.
       .def("__copy__", [](const ObjectRef& self) { return ObjectRef(self); })
       .def("__deepcopy__", [](const ObjectRef& self, nb::handle) { return ObjectRef(self); })
-      .def("binary", [](const ObjectRef& self) { return BytesOf(self.id().Binary()); })
-      .def("hex", [](const ObjectRef& self) { return self.id().Hex(); })
-      .def("is_nil", [](const ObjectRef& self) { return self.id().IsNil(); })
+      .def(
+          "binary", [](const ObjectRef& self) { return BytesOf(self.id().Binary()); }, "The id as bytes.")
+      .def(
+          "hex", [](const ObjectRef& self) { return self.id().Hex(); }, "The id in hexadecimal digits.")
+      .def(
+          "is_nil", [](const ObjectRef& self) { return self.id().IsNil(); }, "Whether it stands for no object.")
       .def("task_id", [](const ObjectRef& self) { return BytesOf(TaskOf(self.id()).Binary()); })
       .def("job_id", [](const ObjectRef& self) { return BytesOf(self.id().Binary().substr(20, JobId::kSize)); })
-      .def("owner",
-           [](const ObjectRef& self) {
-             const std::string owner = OwnerBytes(self);
-             return BytesOf(owner);
-           })
+      .def(
+          "owner",
+          [](const ObjectRef& self) {
+            const std::string owner = OwnerBytes(self);
+            return BytesOf(owner);
+          },
+          "The process that made the object, as bytes.")
       .def("__hash__", [](const ObjectRef& self) { return std::hash<std::string_view>()(self.id().Binary()); })
       .def(
           "__eq__",
@@ -406,8 +439,8 @@ void BindObjects(nb::module_& module) {
           nb::arg().none())
       .def("__lt__", [](const ObjectRef& self, const ObjectRef& other) { return self.id() < other.id(); })
       .def("__repr__", [](const ObjectRef& self) { return "ObjectRef(" + self.id().Hex() + ")"; });
-  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(),
-             nb::arg("_use_object_store") = false);
+  module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(), nb::arg("_use_object_store") = false,
+             kGetHelp);
   module.def(
       "put",
       [](nb::handle value, nb::object owner) {
@@ -415,10 +448,10 @@ void BindObjects(nb::module_& module) {
           throw nb::value_error("put(_owner=...) is not supported: the process that puts an object owns it");
         return Put(value);
       },
-      nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none());
+      nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none(), kPutHelp);
   module.def("put_error", &PutError);
   module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(),
-             nb::arg("fetch_local") = true);
+             nb::arg("fetch_local") = true, kWaitHelp);
   module.def("on_ready", &OnReady);
   module.def("free", [](const ObjectRef& ref) { TheRuntime().Free(ref.Entry()); });
   module.def("places", &Places);

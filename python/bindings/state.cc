@@ -1,5 +1,5 @@
-// The state of the session, as rows for people: actors, jobs, workers, tasks, references. Python
-// (ray_engine/util/state) names it.
+// The state of the session, as rows for people: actors, jobs, workers, tasks, references. The keys are the names of
+// the fields in ray_engine/util/state/common.py, and what rows.py makes others from; what is not there is None.
 
 #include <nanobind/stl/string.h>
 
@@ -11,18 +11,20 @@ namespace {
 
 StateRows Ask(StateKind kind) { return CallHead<StateReply>(StateRequest{0, kind}).rows; }
 
+nb::object OrNone(const std::string& text) { return text.empty() ? nb::object(nb::none()) : nb::cast(text); }
 template <class AnyId>
-std::string HexOf(const AnyId& id) {
-  return id.IsNil() ? std::string() : id.Hex();
+nb::object HexOf(const AnyId& id) {
+  return OrNone(id.IsNil() ? std::string() : id.Hex());
 }
-std::string TextOf(ProcessId process) { return process.IsNil() ? std::string() : ToString(process); }
+nb::object TextOf(ProcessId process) { return OrNone(process.IsNil() ? std::string() : ToString(process)); }
+nb::object TimeOf(std::int64_t ms) { return ms == 0 ? nb::object(nb::none()) : nb::cast(ms); }
 
 nb::dict Row(const ActorInfo& actor) {
   nb::dict row;
   row["actor_id"] = actor.actor.Hex();
   row["class_name"] = actor.class_name;
   row["state"] = static_cast<int>(actor.state);
-  row["job_id"] = HexOf(actor.job);
+  row["job_id"] = actor.job.Hex();
   row["name"] = actor.name;
   row["ray_namespace"] = actor.name_space;
   row["is_detached"] = actor.detached;
@@ -30,7 +32,7 @@ nb::dict Row(const ActorInfo& actor) {
   row["pid"] = actor.pid;
   row["placement_group_id"] = HexOf(actor.group);
   row["num_restarts"] = actor.restarts;
-  row["death_cause"] = actor.cause;
+  row["death_cause"] = OrNone(actor.cause);
   row["required_resources"] = ToDict(actor.resources);
   row["process"] = TextOf(actor.process);
   return row;
@@ -42,8 +44,8 @@ nb::dict Row(const JobSummary& job) {
   row["entrypoint"] = job.entrypoint;
   row["ray_namespace"] = job.name_space;
   row["driver_pid"] = job.pid;
-  row["start_time_ms"] = job.started_ms;
-  row["end_time_ms"] = job.ended_ms;
+  row["start_time"] = job.started_ms;
+  row["end_time"] = TimeOf(job.ended_ms);
   return row;
 }
 
@@ -52,11 +54,11 @@ nb::dict Row(const WorkerInfo& worker) {
   row["worker_id"] = worker.worker.Hex();
   row["is_driver"] = worker.driver;
   row["is_alive"] = worker.alive;
-  row["node_id"] = HexOf(worker.node);
+  row["node_id"] = worker.node.Hex();
   row["job_id"] = HexOf(worker.job);
   row["pid"] = worker.pid;
-  row["exit"] = static_cast<int>(worker.exit);
-  row["exit_detail"] = worker.cause;
+  row["exit_type"] = static_cast<int>(worker.exit);
+  row["exit_detail"] = OrNone(worker.cause);
   row["process"] = TextOf(worker.process);
   return row;
 }
@@ -65,13 +67,15 @@ nb::dict Row(const TaskInfo& task) {
   nb::dict row;
   row["task_id"] = task.task.Hex();
   row["parent_task_id"] = HexOf(task.parent);
-  row["job_id"] = HexOf(task.job);
+  row["job_id"] = task.job.Hex();
   row["actor_id"] = HexOf(task.actor);
   row["name"] = task.name;
   row["state"] = static_cast<int>(task.state);
   row["attempt_number"] = task.attempt;
   row["process"] = TextOf(task.process);
   row["error_message"] = nb::bytes(task.error.data(), task.error.size());
+  row["started_ns"] = task.started_ns;
+  row["ended_ns"] = task.ended_ns;
   return row;
 }
 
@@ -80,11 +84,11 @@ nb::dict Row(const ReferenceInfo& reference) {
   row["object_id"] = reference.object.Hex();
   row["process"] = TextOf(reference.holder);
   row["owner"] = TextOf(reference.owner);
-  row["size"] = reference.size;
+  row["object_size"] = reference.size;
   row["ready"] = reference.ready;
-  row["stored"] = reference.stored;
+  row["is_stored"] = reference.stored;
   row["actor_handle"] = reference.actor_handle;
-  row["local"] = reference.local;
+  row["local_references"] = reference.local;
   row["submitted"] = reference.submitted;
   row["contained"] = reference.contained;
   row["borrowers"] = reference.borrowers;

@@ -3,6 +3,8 @@
 Public names only; what stands behind them is in ray_engine._private.
 """
 
+from typing import TYPE_CHECKING
+
 from ray_engine._core import ObjectRef
 from ray_engine._private import unavailable
 from ray_engine._private.generators import DynamicObjectRefGenerator, ObjectRefGenerator
@@ -23,7 +25,7 @@ from ray_engine._version import __commit__, __engine_version__, __version__  # n
 
 from ray_engine import actor, exceptions  # isort: skip
 from ray_engine._private.api import cancel, get, kill, put, remote, wait
-from ray_engine._private.cluster_state import available_resources, cluster_resources, nodes
+from ray_engine._private.cluster_state import available_resources, cluster_resources, nodes, timeline
 from ray_engine.actor import get_actor, method
 from ray_engine.runtime_context import get_gpu_ids, get_runtime_context
 
@@ -67,6 +69,7 @@ __all__ = [
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "util",
     "wait",
 ]
@@ -78,10 +81,39 @@ _LAZY = (
 
 unavailable.install()
 
+if TYPE_CHECKING:
+    from ray_engine import (
+        cloudpickle as cloudpickle,
+    )
+    from ray_engine import (
+        cluster_utils as cluster_utils,
+    )
+    from ray_engine import (
+        dag as dag,
+    )
+    from ray_engine import (
+        experimental as experimental,
+    )
+    from ray_engine import (
+        internal as internal,
+    )
+    from ray_engine import (
+        job_config as job_config,
+    )
+    from ray_engine import (
+        runtime_env as runtime_env,
+    )
+    from ray_engine import (
+        types as types,
+    )
+    from ray_engine import (
+        util as util,
+    )
+else:
 
-def __getattr__(name):
-    if name in _LAZY or name in unavailable.LIBRARIES:
-        import importlib
+    def __getattr__(name):
+        if name in _LAZY or name in unavailable.LIBRARIES:
+            import importlib
 
-        return importlib.import_module(f"{__name__}.{name}")
-    raise unavailable.attribute(__name__, name, unavailable.TOP_LEVEL)
+            return importlib.import_module(f"{__name__}.{name}")
+        raise unavailable.attribute(__name__, name, unavailable.TOP_LEVEL)

@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+from typing import Any
 
 from ray_engine import _packets
 
@@ -24,6 +25,7 @@ _LINE_LIMIT = 64 * 1024  # longer lines are passed on in pieces
 _MAX_BACKLOG = 256  # packets that the engine has not taken; beyond it workers wait when they write
 _IDLE_MS = 100  # quiet time after the first worker until numpy is imported
 _PR_SET_PDEATHSIG = 1
+_prctl: Any = None  # set where ctypes has been imported anyway: in main
 
 _sets_threads = False  # whether OMP_NUM_THREADS is ours to set
 
@@ -71,10 +73,10 @@ class Forkserver:
         self._control.setblocking(False)
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        self._by_pid = {}
-        self._by_serial = {}
-        self._streams = {}  # fd -> Stream
-        self._backlog = []  # packets to send
+        self._by_pid: dict = {}
+        self._by_serial: dict = {}
+        self._streams: dict = {}  # fd -> Stream
+        self._backlog: list[bytes] = []  # packets to send
         self._reading = True  # whether the streams are polled
         self._ended = False
         self._numpy_due = False

@@ -5,15 +5,41 @@ Handles that get_actor() returns are weak and hold none. The methods of a handle
 handle's __dict__; `handle.method.remote` is the C++ caller, so a call runs no Python of ours.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+
 from ray_engine import _core
 from ray_engine._private import actor_description, definitions, lifecycle, requests, serialization, unavailable
 from ray_engine._private import options as rules
-from ray_engine._private.actor_description import METHOD_MARKS
+from ray_engine._private.actor_description import METHOD_MARKS, ClassDescription, MethodDescription
 from ray_engine._private.ids import ActorID
 from ray_engine._private.session import session
 from ray_engine._private.signature import is_generator
 from ray_engine._private.system_methods import exit_actor  # noqa: F401
 from ray_engine.exceptions import ActorAlreadyExistsError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ray_engine._private.call_types import (
+        ActorOptions,
+        Dynamic,
+        Exceptions,
+        MethodOptions,
+        MethodReturning,
+        One,
+        Refs,
+        Remote,
+        Several,
+    )
+    from ray_engine.dag import ClassNode
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class ActorClassInheritanceException(TypeError):
@@ -23,7 +49,7 @@ class ActorClassInheritanceException(TypeError):
 # ---- classes --------------------------------------------------------------------------------------------------------
 
 
-class ActorClass:
+class ActorClass(Generic[T]):
     """A class whose instances live in processes of their own, made by `.remote()`."""
 
     def __init__(self, name, bases, namespace):
@@ -35,28 +61,37 @@ class ActorClass:
         )
 
     @classmethod
-    def _of(cls, user_class, actor_options):
+    def _of(cls, user_class: type[T], actor_options: dict[str, Any]) -> ActorClass[T]:
         rules.check_actor(actor_options, in_options=False)
         self = cls.__new__(cls)
         self._set(user_class, actor_options)
         return self
 
-    def _set(self, user_class, actor_options):
+    def _set(self, user_class: type[T], actor_options: dict[str, Any]):
         self._class = user_class
         self._name = user_class.__name__
         self._default_options = actor_options
-        self._description = None
-        self._blobs = {}  # settings -> pickled description
+        self._description: ClassDescription | None = None
+        self._blobs: dict[tuple, bytes] = {}  # settings -> pickled description
         self.__doc__ = user_class.__doc__
         self.__module__ = user_class.__module__
 
-    def remote(self, *args, **kwargs):
-        """Makes an actor; the arguments go to __init__. Returns its handle at once."""
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
+        """Makes an actor; the arguments go to __init__. Returns its handle at once.
+
+        Raises TypeError if __init__ does not take these arguments, ActorAlreadyExistsError if the name is taken.
+        """
         return self._create(args, kwargs, self._default_options)
 
-    def options(self, **actor_options):
-        """The same class with other options; has .remote() and .bind()."""
-        merged = {name: value for name, value in self._default_options.items() if name != "concurrency_groups"}
+    def options(self, **actor_options: Unpack[ActorOptions]) -> _ActorClassWithOptions[T]:
+        """The same class with other options, which are those of ray.remote(); has .remote() and .bind().
+
+        Options that are not named stay as they are; concurrency_groups cannot be given here. Raises ValueError or
+        TypeError for an option that does not exist or cannot have this value.
+        """
+        merged: dict[str, Any] = {
+            name: value for name, value in self._default_options.items() if name != "concurrency_groups"
+        }
         merged.update(actor_options)
         rules.check_actor(merged, in_options=True)
         return _ActorClassWithOptions(self, merged)
@@ -64,8 +99,8 @@ class ActorClass:
     def _remote(self, args=None, kwargs=None, **actor_options):
         return self.options(**actor_options).remote(*(args or ()), **(kwargs or {}))
 
-    def bind(self, *args, **kwargs):
-        """A node of a graph (ray_engine.dag) that stands for an actor of this class."""
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """A node of a graph (ray_engine.dag) that stands for an actor of this class; arguments may be nodes."""
         return self._bind(self, args, kwargs, self._default_options)
 
     def _bind(self, target, args, kwargs, actor_options):
@@ -73,7 +108,7 @@ class ActorClass:
 
         return ClassNode(target, self._class, args, kwargs, actor_options)
 
-    def _create(self, args, kwargs, actor_options):
+    def _create(self, args, kwargs, actor_options) -> ActorHandle[T]:
         name, namespace = actor_options.get("name"), actor_options.get("namespace")
         if name == "":
             raise ValueError("Actor name cannot be an empty string.")
@@ -91,7 +126,7 @@ class ActorClass:
         request.update(class_name=self._name, handle=blob, describe=f"{description.full_name}.__init__")
         return ActorHandle(_create_actor(class_id, args, kwargs, request), description, settings, blob)
 
-    def _get_or_create(self, args, kwargs, actor_options):
+    def _get_or_create(self, args, kwargs, actor_options) -> ActorHandle[T]:
         name, namespace = actor_options["name"], actor_options.get("namespace")
         try:
             return get_actor(name, namespace)
@@ -102,31 +137,28 @@ class ActorClass:
         except ActorAlreadyExistsError:  # made by someone else meanwhile
             return get_actor(name, namespace)
 
-    def _pickled(self, settings):
+    def _pickled(self, settings) -> bytes:
         key = tuple(settings.items())
         if key not in self._blobs:
             self._blobs[key] = actor_description.pickled(self._describe(), settings)
         return self._blobs[key]
 
-    def _describe(self):
+    def _describe(self) -> ClassDescription:
         if self._description is None:
             self._description = actor_description.describe(self._class)
         return self._description
-
-    def __class_getitem__(cls, _):
-        return cls
 
     @property
     def __ray_metadata__(self):
         return _Metadata(self._class, self._describe())
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             f"Actors cannot be instantiated directly. Instead of '{self._name}()', use '{self._name}.remote()'."
         )
 
     # Attributes of the user's class: constants, static methods, ...
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_class" not in self.__dict__:
             raise AttributeError(f"'ActorClass' object has no attribute '{name}'")
         return getattr(self._class, name)
@@ -154,17 +186,19 @@ class _Metadata:
         self.method_meta = description
 
 
-class _ActorClassWithOptions:
+class _ActorClassWithOptions(Generic[T]):
     """What A.options(...) returns."""
 
-    def __init__(self, owner: ActorClass, actor_options):
+    def __init__(self, owner: ActorClass[T], actor_options):
         self._owner = owner
         self._options = actor_options
 
-    def remote(self, *args, **kwargs):
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
+        """Makes an actor; the arguments go to __init__. Returns its handle at once."""
         return self._owner._create(args, kwargs, self._options)
 
-    def bind(self, *args, **kwargs):
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """A node of a graph (ray_engine.dag) that stands for an actor of this class; arguments may be nodes."""
         return self._owner._bind(self, args, kwargs, self._options)
 
 
@@ -181,8 +215,12 @@ def _create_actor(class_id, args, kwargs, request):
         ) from error
 
 
-def get_actor(name: str, namespace=None):
-    """A weak handle to the actor of this name (in the current name space, or the one given)."""
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
+    """A handle to the living actor of this name, in the current name space or the one given.
+
+    The handle is weak: it does not keep the actor alive. Raises ValueError if there is no such actor, or the name is
+    empty.
+    """
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
     rules.check_namespace(namespace)
@@ -201,18 +239,18 @@ def get_actor(name: str, namespace=None):
 # ---- handles --------------------------------------------------------------------------------------------------------
 
 
-class ActorHandle:
-    """A reference to an actor: `handle.method.remote(...)` calls a method and returns a reference to the result."""
+class ActorHandle(Generic[T]):
+    """A reference to an actor: `handle.method.remote(...)` calls a method and returns a reference to the result.
 
-    def __init__(self, actor_ref, description, settings, blob):
+    ActorHandle[Account] for type checkers. The plugin ray_engine.mypy_plugin lets mypy know the methods.
+    """
+
+    def __init__(self, actor_ref: _core.ActorRef, description: ClassDescription, settings: dict[str, Any], blob: bytes):
         self._ray_actor_ref = actor_ref
         self._ray_description = description
         self._ray_settings = settings
         self._ray_blob = blob
         self._ray_session = session.number
-
-    def __class_getitem__(cls, _):
-        return cls
 
     @property
     def _actor_id(self) -> ActorID:
@@ -225,12 +263,12 @@ class ActorHandle:
         return self._ray_actor_ref.weak
 
     # Methods come here at first use only.
-    def __getattr__(self, name):
-        description = self.__dict__.get("_ray_description")
-        method = description and description.methods.get(name)
-        if method is None:
+    def __getattr__(self, name: str) -> ActorMethod[..., Any]:
+        description: ClassDescription | None = self.__dict__.get("_ray_description")
+        method = description.methods.get(name) if description is not None else None
+        if description is None or method is None:
             raise AttributeError(f"'ActorHandle' object has no attribute '{name}'")
-        bound = ActorMethod(self._ray_actor_ref, description, method, self._ray_settings)
+        bound: ActorMethod[..., Any] = ActorMethod(self._ray_actor_ref, description, method, self._ray_settings)
         self.__dict__[name] = bound
         return bound
 
@@ -269,12 +307,21 @@ def _load_handle(actor_id, index, blob):
 serialization.add_reducer(ActorHandle, _reduce_handle)
 
 
-class ActorMethod:
-    """A method of an actor. It holds the actor, not the handle, so handles are in no cycle."""
+class ActorMethod(Generic[P, R]):
+    """A method of an actor: `.remote()` calls it. It holds the actor, not the handle, so handles are in no cycle."""
 
     __slots__ = ("remote", "_actor_ref", "_description", "_method", "_options", "_settings")
 
-    def __init__(self, actor_ref, description, method, settings, method_options=None):
+    remote: Remote[P, R]
+
+    def __init__(
+        self,
+        actor_ref: _core.ActorRef,
+        description: ClassDescription,
+        method: MethodDescription,
+        settings: dict[str, Any],
+        method_options: dict[str, Any] | None = None,
+    ):
         self._actor_ref = actor_ref
         self._description = description
         self._method = method
@@ -282,7 +329,7 @@ class ActorMethod:
         self._options = method_options or {}
         self.remote = self._caller(self._options)
 
-    def _caller(self, given):
+    def _caller(self, given: dict[str, Any]) -> Any:
         method = self._method
 
         def chosen(name):
@@ -317,8 +364,25 @@ class ActorMethod:
             )
         return names.index(name) + 1
 
-    def options(self, **method_options):
-        """The same method with other options; has .remote()."""
+    @overload
+    def options(self, *, num_returns: One = None, **options: Unpack[MethodOptions]) -> ActorMethod[P, R]: ...
+    @overload
+    def options(self, *, num_returns: Literal[0], **options: Unpack[MethodOptions]) -> MethodReturning[P, None]: ...
+    @overload
+    def options(self, *, num_returns: Several, **options: Unpack[MethodOptions]) -> MethodReturning[P, Refs]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal["dynamic"], **options: Unpack[MethodOptions]
+    ) -> MethodReturning[P, Dynamic]: ...
+    @overload
+    def options(
+        self, *, num_returns: int | str | None, **options: Unpack[MethodOptions]
+    ) -> MethodReturning[P, Any]: ...
+    def options(self, **method_options: Any) -> Any:
+        """The same method with other options, which are those of ray.method() and `name`; has .remote() and .bind().
+
+        Raises ValueError for an option that does not exist.
+        """
         for name in method_options:
             if name not in rules.METHOD and name not in ("name", "_labels"):
                 raise ValueError(
@@ -331,23 +395,25 @@ class ActorMethod:
     def _remote(self, args=None, kwargs=None, **method_options):
         return self.options(**method_options).remote(*(args or ()), **(kwargs or {}))
 
-    def bind(self, *args, **kwargs):
-        """A node of a graph (ray_engine.dag) that stands for this call."""
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """A node of a graph (ray_engine.dag) that stands for this call; a tuple of nodes if it returns several."""
         from ray_engine.dag.class_node import bind_method
 
         num_returns = self._options.get("num_returns") or self._method.num_returns
         return bind_method(self._handle(), self._method.name, num_returns, args, kwargs, self._options)
 
-    def _handle(self) -> ActorHandle:
+    def _handle(self) -> ActorHandle[Any]:
         blob = actor_description.pickled(self._description, self._settings)
         return ActorHandle(self._actor_ref, self._description, self._settings, blob)
 
-    def __call__(self, *args, **kwargs):
-        name = self._method.name
-        raise TypeError(
-            "Actor methods cannot be called directly. Instead of running "
-            f"'object.{name}()', try 'object.{name}.remote()'."
-        )
+    if not TYPE_CHECKING:
+
+        def __call__(self, *args, **kwargs):
+            name = self._method.name
+            raise TypeError(
+                "Actor methods cannot be called directly. Instead of running "
+                f"'object.{name}()', try 'object.{name}.remote()'."
+            )
 
     def __reduce__(self):
         return _load_method, (self._handle(), self._method.name)
@@ -360,8 +426,31 @@ def _load_method(handle, name):
 # ---- said of methods, and inside actors -----------------------------------------------------------------------------
 
 
-def method(*args, **kwargs):
-    """Decorator that sets options of an actor's method: @ray.method(num_returns=2)."""
+@overload
+def method(function: Function, /) -> Function: ...
+@overload
+def method(
+    *,
+    num_returns: int | Literal["streaming", "dynamic"] | None = None,
+    concurrency_group: str | None = None,
+    max_task_retries: int | None = None,
+    retry_exceptions: Exceptions | None = None,
+    enable_task_events: bool = True,
+    tensor_transport: str | None = None,
+    _generator_backpressure_num_objects: int | None = None,
+) -> Callable[[Function], Function]: ...
+def method(*args: Any, **kwargs: Any) -> Any:
+    """Decorator that sets options of an actor's method, for all calls of it: @ray.method(num_returns=2).
+
+    - num_returns: how many references a call returns; "streaming" or "dynamic" for a method that yields.
+    - concurrency_group: which of the actor's concurrency groups runs it.
+    - max_task_retries: how often it is run again after its actor died; -1 without end.
+    - retry_exceptions: whether that also goes for exceptions it raises; or a list of those that it goes for.
+    - _generator_backpressure_num_objects: a method that yields waits while so many items are unread; -1 never.
+    - enable_task_events: accepted without effect.
+
+    Raises AssertionError for an option that does not exist, ValueError for a num_returns that cannot be.
+    """
     if len(args) == 1 and callable(args[0]) and not kwargs:
         return args[0]
     assert not args, (

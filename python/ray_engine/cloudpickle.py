@@ -1,10 +1,13 @@
 """cloudpickle under the name that Ray programs know (`from ray import cloudpickle`)."""
 
+from collections.abc import Callable
+from typing import Any
+
 from cloudpickle import *  # noqa: F403
 from cloudpickle import CloudPickler, Pickler, dump, dumps, load, loads  # noqa: F401
 
 
-def dumps_debug(obj, protocol=None, buffer_callback=None) -> bytes:
+def dumps_debug(obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any], object] | None = None) -> bytes:
     """dumps() whose TypeError tells what keeps the object from being pickled."""
     from ray_engine._private.serialization import unserializable
 

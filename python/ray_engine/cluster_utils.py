@@ -6,6 +6,7 @@ this process.
 
 import atexit
 import time
+from typing import Any
 
 import ray_engine as ray
 from ray_engine import _core
@@ -21,11 +22,12 @@ cluster_not_supported = False  # programs ask; there is no platform without
 class Node:
     """A node of a Cluster. `ray-engine` tells by one packet that it is up: its socket's name and its id."""
 
-    def __init__(self, words, settings):
+    def __init__(self, words: list[str], settings: dict[str, Any]):
         self._supervised = launcher.Supervised([*words, *launcher.arguments(settings)], "ready-fd")
-        self._ready = None
+        self._ready: list[str] | None = None
 
-    def wait_until_up(self, timeout: float = 30):
+    def wait_until_up(self, timeout: float = 30) -> list[str]:
+        """Its socket's name and its id, once it can be used; raises TimeoutError after `timeout` seconds."""
         if self._ready is None:
             self._supervised.socket.settimeout(timeout)
             packet = self._supervised.socket.recv(4096)  # raises TimeoutError
@@ -34,34 +36,50 @@ class Node:
                     f"a node did not start (exit code {self._supervised.process.wait()}); see its message"
                 )
             self._ready = packet.decode().split()
+        return self._ready
 
     @property
     def address(self) -> str:
-        self.wait_until_up()
-        return self._ready[0]
+        """The name of its socket."""
+        return self.wait_until_up()[0]
 
     @property
     def node_id(self) -> str:
-        self.wait_until_up()
-        return self._ready[1]
+        """Its id, in hex."""
+        return self.wait_until_up()[1]
 
     unique_id = node_id
     gcs_address = address
     raylet_socket_name = address
 
-    def stop(self, graceful: bool = True):
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the node and all that runs on it; not `graceful`: by SIGKILL."""
         if not graceful:
             self._supervised.process.kill()
         self._supervised.stop()
 
     def is_alive(self) -> bool:
+        """Whether its process runs."""
         return self._supervised.process.poll() is None
 
 
 class Cluster:
-    def __init__(self, initialize_head=False, connect=False, head_node_args=None, shutdown_at_exit=True):
-        self.head_node = None
-        self.worker_nodes = set()
+    """A session of several nodes on this machine.
+
+    - initialize_head: adds the head node, made with `head_node_args` (those of add_node()).
+    - connect: connects this process to it. Raises RuntimeError without initialize_head.
+    - shutdown_at_exit: ends the nodes with this process.
+    """
+
+    def __init__(
+        self,
+        initialize_head: bool = False,
+        connect: bool = False,
+        head_node_args: dict[str, Any] | None = None,
+        shutdown_at_exit: bool = True,
+    ):
+        self.head_node: Node | None = None
+        self.worker_nodes: set[Node] = set()
         self.connected = False
         if connect and not initialize_head:
             raise RuntimeError("Cannot connect to uninitialized cluster.")
@@ -73,20 +91,25 @@ class Cluster:
             self.connect()
 
     @property
-    def address(self):
+    def address(self) -> str | None:
         """What to give to ray.init(address=...); None while there is no head node."""
-        return self.head_node and self.head_node.address
+        return self.head_node.address if self.head_node is not None else None
 
     gcs_address = address
 
-    def connect(self, namespace=None):
+    def connect(self, namespace: str | None = None) -> None:
+        """Connects this process: ray.init(). Raises AssertionError without a head node, or if it is connected."""
         assert self.address is not None
         assert not self.connected
         ray.init(address=self.address, namespace=namespace, ignore_reinit_error=True)
         self.connected = True
 
-    def add_node(self, wait: bool = True, **node_args) -> Node:
-        """Adds a node; the first one is the head. `wait`: until it can be used."""
+    def add_node(self, wait: bool = True, **node_args: Any) -> Node:
+        """Adds a node; the first one is the head. `wait`: until it can be used.
+
+        `node_args`: num_cpus (1), num_gpus (0), resources, labels, memory and object_store_memory (150 MiB; bytes),
+        node_name. Raises TypeError for others, RuntimeError if the node does not start.
+        """
         settings = _settings(node_args)
         if self.head_node is None:
             node = self.head_node = Node(["start"], settings)
@@ -97,8 +120,8 @@ class Cluster:
             node.wait_until_up()
         return node
 
-    def remove_node(self, node: Node, allow_graceful: bool = True):
-        """Ends a node and all that runs on it. Not the node this process is connected to."""
+    def remove_node(self, node: Node, allow_graceful: bool = True) -> None:
+        """Ends a node and all that runs on it. ValueError for the node that this process is connected to."""
         if session.connected and node.address == session.info["socket_name"]:
             ray.shutdown()
             raise ValueError(
@@ -111,8 +134,8 @@ class Cluster:
         else:
             self.worker_nodes.remove(node)
 
-    def wait_for_nodes(self, timeout: float = 30):
-        """Until exactly the nodes that were added, and not removed, are alive."""
+    def wait_for_nodes(self, timeout: float = 30) -> None:
+        """Until exactly the nodes that were added, and not removed, are alive. TimeoutError after so many seconds."""
         deadline = time.monotonic() + timeout
         for node in self.list_all_nodes():
             node.wait_until_up(timeout)
@@ -121,13 +144,15 @@ class Cluster:
                 raise TimeoutError("Timed out while waiting for nodes to join.")
             time.sleep(_POLL_S)
 
-    def list_all_nodes(self) -> list:
+    def list_all_nodes(self) -> list[Node]:
+        """The nodes that were added and not removed, the head first."""
         return [*([self.head_node] if self.head_node else []), *self.worker_nodes]
 
     def remaining_processes_alive(self) -> bool:
+        """Whether all these nodes run."""
         return all(node.is_alive() for node in self.list_all_nodes())
 
-    def shutdown(self):
+    def shutdown(self) -> None:
         """Removes all nodes."""
         if self.connected:
             ray.shutdown()

@@ -8,10 +8,14 @@ import enum
 import logging
 import os
 from traceback import format_exception
+from typing import TYPE_CHECKING
 
 import cloudpickle
 
 from ray_engine._private import dual_error
+
+if TYPE_CHECKING:
+    from ray_engine._private.ids import TaskID
 
 logger = logging.getLogger("ray.exceptions")
 
@@ -20,11 +24,13 @@ class RayError(Exception):
     """Base of all errors of the system."""
 
     def to_bytes(self) -> bytes:
+        """The error pickled, with its text for those who cannot unpickle it."""
         text = "".join(format_exception(type(self), self, self.__traceback__))
         return cloudpickle.dumps((cloudpickle.dumps(self), text))
 
     @staticmethod
     def from_bytes(data: bytes) -> "RayError":
+        """The error that to_bytes() was called on; an UnserializableException with its text if it cannot be loaded."""
         pickled, text = cloudpickle.loads(data)
         try:
             return cloudpickle.loads(pickled)
@@ -39,7 +45,7 @@ class CrossLanguageError(RayError):
 class TaskCancelledError(RayError):
     """The task was cancelled before it finished."""
 
-    def __init__(self, task_id=None, error_message=None):
+    def __init__(self, task_id: "TaskID | None" = None, error_message: str | None = None):
         super().__init__(task_id, error_message)
         self.task_id = task_id
         self.error_message = error_message
@@ -58,7 +64,15 @@ class RayTaskError(RayError):
     """
 
     def __init__(
-        self, function_name, traceback_str, cause, proctitle=None, pid=None, ip=None, actor_repr=None, actor_id=None
+        self,
+        function_name: str,
+        traceback_str: str,
+        cause: BaseException,
+        proctitle: str | None = None,
+        pid: int | None = None,
+        ip: str | None = None,
+        actor_repr: str | None = None,
+        actor_id: str | None = None,
     ):
         self.function_name = function_name
         self.traceback_str = traceback_str
@@ -73,7 +87,7 @@ class RayTaskError(RayError):
     def __reduce__(self):
         return _rebuild_task_error, (self.__dict__,)
 
-    def as_instanceof_cause(self):
+    def as_instanceof_cause(self) -> "RayTaskError":
         """This error as an instance of the cause's class too; itself where that cannot be."""
         if issubclass(RayTaskError, type(self.cause)):
             return self
@@ -92,7 +106,8 @@ class RayTaskError(RayError):
             )
         return self
 
-    def make_dual_exception_instance(self):
+    def make_dual_exception_instance(self) -> "RayTaskError":
+        """An instance of both classes; raises TypeError where Python does not allow one."""
         return dual_error.make(RayTaskError, self.cause, str(self))
 
     def __str__(self):
@@ -131,7 +146,7 @@ class LocalRayletDiedError(RayError):
 class NodeDiedError(RayError):
     """A node was lost."""
 
-    def __init__(self, message):
+    def __init__(self, message: str):
         super().__init__(message)
         self.message = message
 
@@ -141,7 +156,13 @@ class RayActorError(RayError):
 
     BASE_ERROR_MSG = "The actor experienced an error before finishing this task."
 
-    def __init__(self, actor_id=None, error_msg=BASE_ERROR_MSG, actor_init_failed=False, preempted=False):
+    def __init__(
+        self,
+        actor_id: str | None = None,
+        error_msg: str = BASE_ERROR_MSG,
+        actor_init_failed: bool = False,
+        preempted: bool = False,
+    ):
         super().__init__(actor_id, error_msg, actor_init_failed, preempted)
         self.actor_id = actor_id
         self.error_msg = error_msg
@@ -153,10 +174,12 @@ class RayActorError(RayError):
 
     @property
     def actor_init_failed(self) -> bool:
+        """Whether its __init__ raised."""
         return self._actor_init_failed
 
     @property
     def preempted(self) -> bool:
+        """Whether its node was taken away."""
         return self._preempted
 
 
@@ -168,7 +191,7 @@ class ActorDiedError(RayActorError):
 
     BASE_ERROR_MSG = "The actor died unexpectedly before finishing this task."
 
-    def __init__(self, cause=None, actor_id=None):
+    def __init__(self, cause: RayTaskError | str | None = None, actor_id: str | None = None):
         if isinstance(cause, RayTaskError):
             text = f"The actor died because of an error raised in its creation task, {cause}"
             super().__init__(actor_id or cause._actor_id, text, actor_init_failed=True)
@@ -177,14 +200,15 @@ class ActorDiedError(RayActorError):
         self.args = (cause, actor_id)
 
     @staticmethod
-    def from_task_error(task_error: RayTaskError):
+    def from_task_error(task_error: RayTaskError) -> "ActorDiedError":
+        """The error of an actor whose __init__ raised this."""
         return ActorDiedError(task_error)
 
 
 class ActorUnavailableError(RayActorError):
     """The actor cannot be reached for the moment."""
 
-    def __init__(self, error_message, actor_id=None):
+    def __init__(self, error_message: str, actor_id: bytes | str | None = None):
         shown = actor_id.hex() if isinstance(actor_id, bytes) else actor_id
         super().__init__(
             shown,
@@ -197,7 +221,7 @@ class ActorUnavailableError(RayActorError):
 class ActorAlreadyExistsError(ValueError, RayError):
     """An actor of this name exists."""
 
-    def __init__(self, error_message):
+    def __init__(self, error_message: str):
         super().__init__(error_message)
         self.error_message = error_message
 
@@ -205,7 +229,7 @@ class ActorAlreadyExistsError(ValueError, RayError):
 class ActorHandleNotFoundError(ValueError, RayError):
     """The handle belongs to another session."""
 
-    def __init__(self, error_message):
+    def __init__(self, error_message: str):
         super().__init__(error_message)
         self.error_message = error_message
 
@@ -213,7 +237,7 @@ class ActorHandleNotFoundError(ValueError, RayError):
 class RaySystemError(RayError):
     """The engine failed."""
 
-    def __init__(self, client_exc, traceback_str=None):
+    def __init__(self, client_exc: BaseException | str, traceback_str: str | None = None):
         super().__init__(client_exc, traceback_str)
         self.client_exc = client_exc
         self.traceback_str = traceback_str
@@ -226,7 +250,7 @@ class RaySystemError(RayError):
 class AuthenticationError(RayError):
     """A process that may not join tried to."""
 
-    def __init__(self, message):
+    def __init__(self, message: str):
         super().__init__(message)
         self.message = message
 
@@ -250,7 +274,7 @@ class OutOfDiskError(RayError):
 class OutOfMemoryError(RayError):
     """The node ran short of memory and the task was ended to free some."""
 
-    def __init__(self, message):
+    def __init__(self, message: str):
         super().__init__(message)
         self.message = message
 
@@ -260,7 +284,7 @@ class ObjectLostError(RayError):
 
     EXPLANATION = "All copies of {ref} have been lost due to node failure."
 
-    def __init__(self, object_ref_hex, owner_address=None, call_site=""):
+    def __init__(self, object_ref_hex: str, owner_address: bytes | None = None, call_site: str = ""):
         super().__init__(object_ref_hex, owner_address, call_site)
         self.object_ref_hex = object_ref_hex
         self.owner_address = owner_address
@@ -277,18 +301,26 @@ class ObjectLostError(RayError):
 
 
 class ObjectFetchTimedOutError(ObjectLostError):
+    """No copy of the object was found in time."""
+
     EXPLANATION = "Fetch for object {ref} timed out because no locations were found for the object."
 
 
 class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
+    """The object was freed though a reference was left."""
+
     EXPLANATION = "The object has already been deleted by the reference counting protocol. This should not happen."
 
 
 class ObjectFreedError(ObjectLostError):
+    """The program gave the object up with free()."""
+
     EXPLANATION = "The object was manually freed using the internal `free` call."
 
 
 class OwnerDiedError(ObjectLostError):
+    """The process that made the object has ended, and the object with it."""
+
     EXPLANATION = (
         "The object's owner has exited: the process that created the ObjectRef via `.remote()` or `ray.put()`."
     )
@@ -310,7 +342,14 @@ class ReconstructionFailure(enum.Enum):
 class ObjectReconstructionFailedError(ObjectLostError):
     """The object was lost and cannot be computed again; `reason` says why."""
 
-    def __init__(self, object_ref_hex, reason=None, reason_message=None, owner_address=None, call_site=""):
+    def __init__(
+        self,
+        object_ref_hex: str,
+        reason: ReconstructionFailure | None = None,
+        reason_message: str | None = None,
+        owner_address: bytes | None = None,
+        call_site: str = "",
+    ):
         super().__init__(object_ref_hex, owner_address, call_site)
         self.reason = reason
         self.reason_message = reason_message or f"The object cannot be reconstructed because {_reason_text(reason)}."
@@ -340,7 +379,7 @@ class AsyncioActorExit(RayError):
 class RuntimeEnvSetupError(RayError):
     """The environment that a task or actor asked for could not be made."""
 
-    def __init__(self, error_message=None):
+    def __init__(self, error_message: str | None = None):
         super().__init__(error_message)
         self.error_message = error_message
 
@@ -351,11 +390,15 @@ class RuntimeEnvSetupError(RayError):
 
 
 class TaskPlacementGroupRemoved(RayError):
+    """The placement group that the task was to run in has been removed."""
+
     def __str__(self):
         return "The placement group corresponding to this task has been removed."
 
 
 class ActorPlacementGroupRemoved(RayError):
+    """The placement group that the actor ran in has been removed."""
+
     def __str__(self):
         return "The placement group corresponding to this Actor has been removed."
 
@@ -365,17 +408,21 @@ class PendingCallsLimitExceeded(RayError):
 
 
 class _Unschedulable(RayError):
-    def __init__(self, error_message):
+    def __init__(self, error_message: str):
         super().__init__(error_message)
         self.error_message = error_message
 
 
 class TaskUnschedulableError(_Unschedulable):
+    """No node can ever run the task."""
+
     def __str__(self):
         return f"The task is not schedulable: {self.error_message}"
 
 
 class ActorUnschedulableError(_Unschedulable):
+    """No node can ever run the actor."""
+
     def __str__(self):
         return f"The actor is not schedulable: {self.error_message}"
 
@@ -409,7 +456,9 @@ class StreamingGeneratorReplayInconsistentError(RaySystemError):
 
 
 class RpcError(RayError):
-    def __init__(self, message, rpc_code=None):
+    """A message to another process failed; kept for programs that catch it, nothing here raises it."""
+
+    def __init__(self, message: str, rpc_code: int | None = None):
         super().__init__(message, rpc_code)
         self.message = message
         self.rpc_code = rpc_code
@@ -421,7 +470,7 @@ class RpcError(RayError):
 class UnserializableException(RayError):
     """An exception could not be unpickled; carries the text it had where it was raised."""
 
-    def __init__(self, original_stack_trace):
+    def __init__(self, original_stack_trace: str):
         super().__init__(original_stack_trace)
         self._original_stack_trace = original_stack_trace
 

@@ -1,17 +1,24 @@
 """JobConfig: settings of a driver's job, for programs that pass them as one object to init()."""
 
+from typing import Any
+
 
 class JobConfig:
+    """Settings of a job: `ray_namespace` and `runtime_env` as of init(). The others are kept without effect.
+
+    Raises ValueError for a default_actor_lifetime that is neither "detached" nor "non_detached".
+    """
+
     def __init__(
         self,
-        jvm_options=None,
-        code_search_path=None,
-        runtime_env=None,
-        _client_job=False,
-        metadata=None,
-        ray_namespace=None,
-        default_actor_lifetime="non_detached",
-        _py_driver_sys_path=None,
+        jvm_options: list[str] | None = None,
+        code_search_path: list[str] | None = None,
+        runtime_env: dict[str, Any] | None = None,
+        _client_job: bool = False,
+        metadata: dict[str, str] | None = None,
+        ray_namespace: str | None = None,
+        default_actor_lifetime: str = "non_detached",
+        _py_driver_sys_path: list[str] | None = None,
     ):
         if default_actor_lifetime not in ("detached", "non_detached"):
             raise ValueError("Default actor lifetime must be one of `detached`, `non_detached`")
@@ -22,11 +29,14 @@ class JobConfig:
         self.ray_namespace = ray_namespace
         self.default_actor_lifetime = default_actor_lifetime
 
-    def set_metadata(self, key: str, value: str):
+    def set_metadata(self, key: str, value: str) -> None:
+        """Adds a note; nothing reads it."""
         self.metadata[key] = value
 
-    def set_runtime_env(self, runtime_env, validate: bool = False):
+    def set_runtime_env(self, runtime_env: dict[str, Any] | None, validate: bool = False) -> None:
+        """Replaces the runtime_env. It is checked when the job starts, whatever `validate` says."""
         self.runtime_env = runtime_env or {}
 
-    def set_ray_namespace(self, ray_namespace: str):
+    def set_ray_namespace(self, ray_namespace: str) -> None:
+        """Replaces the name space of the job's actors."""
         self.ray_namespace = ray_namespace

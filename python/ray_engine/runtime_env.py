@@ -1,21 +1,34 @@
 """RuntimeEnv: a runtime_env as an object. It is a dictionary; only the field env_vars has an effect here."""
 
+from typing import Any
+
 from ray_engine._private import environment
 
 
 class RuntimeEnvConfig(dict):
     """Settings of how an environment is made. There is nothing to make, so they have no effect."""
 
-    def __init__(self, setup_timeout_seconds: int = 600, eager_install: bool = True, log_files=None):
+    def __init__(
+        self, setup_timeout_seconds: int = 600, eager_install: bool = True, log_files: list[str] | None = None
+    ):
         super().__init__(
             setup_timeout_seconds=setup_timeout_seconds, eager_install=eager_install, log_files=log_files or []
         )
 
 
 class RuntimeEnv(dict):
-    """`env_vars`: variables that tasks and actors find in os.environ. Fields that are None are left out."""
+    """`env_vars`: variables that tasks and actors find in os.environ. Fields that are None are left out.
 
-    def __init__(self, *, env_vars: dict | None = None, config=None, **fields):
+    Raises TypeError for variables that are not strings, ValueError for those that cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        env_vars: dict[str, str] | None = None,
+        config: RuntimeEnvConfig | dict[str, Any] | None = None,
+        **fields: Any,
+    ):
         super().__init__()
         for name, value in {"env_vars": env_vars, "config": config, **fields}.items():
             if value is not None:
@@ -26,11 +39,14 @@ class RuntimeEnv(dict):
             environment.check_variables(value)
         super().__setitem__(name, value)
 
-    def set(self, name: str, value):
+    def set(self, name: str, value: Any) -> None:
+        """Sets a field; raises as the constructor does."""
         self[name] = value
 
-    def env_vars(self) -> dict:
+    def env_vars(self) -> dict[str, str]:
+        """The variables."""
         return self.get("env_vars", {})
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a plain dictionary."""
         return dict(self)

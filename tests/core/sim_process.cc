@@ -247,7 +247,7 @@ DoneHeader SimProcess::DoneOf(const Program& program) {
   DoneHeader done;
   done.slot = program.task->header.slot;
   done.attempt = program.task->header.attempt;
-  done.duration_ns = program.view.name == "long" ? 5'000'000 : 5'000;
+  done.ran = {0, program.view.name == "long" ? 5'000'000 : 5'000};
   const bool fails = world_->options().failures && world_->random().Chance(15);
   if (fails) done.outcome = DoneHeader::kUserError;
   if (program.task->cancelled && program.IsNormal()) done.outcome = DoneHeader::kCancelled;

@@ -38,7 +38,7 @@ class TaskSubmitterTest : public CoreFixture {
     done.slot = task.slot;
     done.attempt = task.attempt;
     done.outcome = outcome;
-    done.duration_ns = static_cast<std::uint32_t>(Nanoseconds(lasted).count());
+    done.ran = {0, Nanoseconds(lasted).count()};
     WireValue value = outcome == DoneHeader::kOk ? InlineValue("done") : UserError();
     if (outcome == DoneHeader::kCancelled) value = SystemError("TaskCancelledError", "");
     std::vector<WireValue> values;

@@ -215,6 +215,22 @@ TEST_F(TaskTableTest, ReportsWhatLivesAndTheLatestEnds) {
   EXPECT_EQ(report[1].state, TaskInfo::kFinished);
 }
 
+TEST_F(TaskTableTest, ReportsWhenATaskHasRun) {
+  TaskRecord* record = Build(1, &options_);
+  tasks_.BeginAttempt(record, kWorker);
+  DoneHeader done, read;
+  done.slot = record->slot;
+  done.attempt = record->attempt;
+  done.ran = {1'000, 6'000'000'000};
+  std::vector<WireValue> values;
+  ASSERT_EQ(tasks_.ReadDone(DonePayload(done, {InlineValue("")}), &read, &values), record);
+  tasks_.Finish(record, std::move(values));
+  const std::vector<TaskInfo> report = tasks_.Report();
+  ASSERT_EQ(report.size(), 1u);
+  EXPECT_EQ(report[0].started_ns, 1'000);
+  EXPECT_EQ(report[0].ended_ns, 6'000'000'000);
+}
+
 TEST_F(TaskTableTest, RemembersOnlyTheLatest) {
   for (std::uint32_t i = 1; i <= TaskHistory::kCapacity + 5; ++i) tasks_.Finish(Build(i, &options_), {});
   const std::vector<TaskInfo> report = tasks_.Report();

@@ -148,6 +148,7 @@ class TestEngine {
     return message;
   }
   bool ForkserverIsAsked();  // a packet waits for it
+  void CloseForkserver() { forkserver_ = ControlSocket(); }
   // Answers the next Fork: a worker that is ready.
   std::unique_ptr<TestProcess> ForkWorker(std::uint32_t pid);
 

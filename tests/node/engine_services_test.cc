@@ -14,6 +14,26 @@ namespace {
 
 using testing::HasSubstr;
 
+TEST_F(EngineTest, OutputIsFlushedWhenTheForkserverHasAnswered) {
+  driver_->Send(kHead, FlushOutput{7});
+  const Flush asked = engine_.NextForForkserver<Flush>();
+  driver_->Send(kHead, ClusterRequest{8});
+  driver_->Receive<ClusterReply>();  // so the flush could have been answered
+  OutputFlushed flushed;
+  EXPECT_FALSE(driver_->Take(&flushed));
+  engine_.FromForkserver(Flushed{asked.token});
+  EXPECT_EQ(driver_->Receive<OutputFlushed>().token, 7u);
+}
+
+TEST_F(EngineTest, FlushingOutputDoesNotWaitForAForkserverThatHasEnded) {
+  driver_->Send(kHead, FlushOutput{7});
+  engine_.NextForForkserver<Flush>();
+  engine_.CloseForkserver();
+  EXPECT_EQ(driver_->Receive<OutputFlushed>().token, 7u);
+  driver_->Send(kHead, FlushOutput{8});
+  EXPECT_EQ(driver_->Receive<OutputFlushed>().token, 8u);
+}
+
 TEST_F(EngineTest, StoreCreatesSealsAndPins) {
   LeaseGrant grant;
   const auto worker = LeaseWorker(&grant);

@@ -94,7 +94,7 @@ def _is_async(method) -> bool:
 
 # ---- travelling -----------------------------------------------------------------------------------------------------
 
-_loaded = {}  # pickle -> description
+_loaded: dict[bytes, tuple[ClassDescription, dict]] = {}  # pickle -> description
 
 
 def pickled(description: ClassDescription, settings: dict) -> bytes:
@@ -102,7 +102,7 @@ def pickled(description: ClassDescription, settings: dict) -> bytes:
     return dumps_plain((description, settings))
 
 
-def load(blob: bytes):
+def load(blob: bytes) -> tuple[ClassDescription, dict]:
     """The (description, settings) that pickled() made; the same objects for the same bytes."""
     known = _loaded.get(blob)
     if known is None:

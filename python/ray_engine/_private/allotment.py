@@ -12,8 +12,9 @@ from ray_engine import _core
 
 _OVERRIDE_ON_ZERO = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"  # who has no accelerator is to see none
 
-_visible = {}  # resource -> ids of what the node sees, where a variable said so when the worker was started
-_units = {}  # resource -> numbers of this worker's units
+# Resource -> ids of what the node sees, where a variable said so when the worker was started.
+_visible: dict[str, list[str]] = {}
+_units: dict[str, list[int]] = {}  # resource -> numbers of this worker's units
 _sets_threads = False
 
 

@@ -66,9 +66,9 @@ class _GroupLoop:
     def __init__(self, count: int):
         self._loop = asyncio.new_event_loop()
         self._free = asyncio.Semaphore(count)
-        self._tasks = {}
+        self._tasks: dict[bytes, asyncio.Task] = {}
         self._closed = False
-        self._unanswered = set()  # keys of calls that have ended the process
+        self._unanswered: set[bytes] = set()  # keys of calls that have ended the process
         self._thread = threading.Thread(target=self._serve, name="async actor", daemon=True)
         self._thread.start()
 
@@ -118,6 +118,7 @@ class _GroupLoop:
             task.cancel()
 
     async def _run(self, key, call, done, emit, wait):
+        result, failure = None, None
         try:
             async with self._free:
                 if self._closed:
@@ -128,11 +129,9 @@ class _GroupLoop:
                 if emit is not None:
                     result = await self._emit_all(result, emit, wait)
         except BaseException as error:  # the caller gets it
-            outcome = None, error
-        else:
-            outcome = result, None
+            result, failure = None, error
         if key not in self._unanswered:
-            done(*outcome)
+            done(result, failure)
 
     async def _emit_all(self, items, emit, wait):
         async for item in items if inspect.isasyncgen(items) else _as_async(items):
@@ -143,9 +142,8 @@ class _GroupLoop:
 def end_process(leaving: SystemExit):
     """For sys.exit() outside of a call, as the interpreter would take it."""
     code = leaving.code
-    known = isinstance(code, int)
-    status = code if known else int(code is not None)
-    _core.ask_to_exit(status, known and code == 0, "it called sys.exit(0).")
+    status = code if isinstance(code, int) else int(code is not None)
+    _core.ask_to_exit(status, isinstance(code, int) and code == 0, "it called sys.exit(0).")
 
 
 async def _outcome(call):

@@ -6,7 +6,8 @@ A mapping of addresses (a form that Ray deprecates) and a context manager that s
 import html
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from ray_engine._version import __commit__, __version__
 
@@ -16,8 +17,10 @@ _NO_COUNTERPART = (
 )  # fmt: skip
 
 
-class RayContext(Mapping):
-    def __init__(self, info: dict, disconnect):
+class RayContext(Mapping[str, Any]):
+    """`address_info`: a dictionary of addresses. `disconnect()` is ray.shutdown(), as is the end of `with`."""
+
+    def __init__(self, info: dict[str, Any], disconnect: Callable[[], None]):
         self.disconnect = disconnect
         self.dashboard_url = None
         self.python_version = platform.python_version()
@@ -34,7 +37,7 @@ class RayContext(Mapping):
             "node_id": info["node_id"].hex(),
         }
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: str) -> Any:
         warnings.warn(
             f'Accessing values through ctx["{key}"] is deprecated. Use ctx.address_info["{key}"] instead.',
             DeprecationWarning,
@@ -42,16 +45,16 @@ class RayContext(Mapping):
         )
         return self.address_info[key]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.address_info)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.address_info)
 
-    def __enter__(self):
+    def __enter__(self) -> "RayContext":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.disconnect()
 
     def __repr__(self):

@@ -11,6 +11,7 @@ import inspect
 import traceback
 import warnings
 import weakref
+from typing import Any
 
 from ray_engine import _core
 from ray_engine._private.serialization import dumps_plain, unserializable
@@ -19,10 +20,11 @@ from ray_engine.exceptions import OufOfBandObjectRefSerializationException
 
 _LARGE_BYTES, _TOO_LARGE_BYTES = 10**7, 10**8  # of a pickled definition: warned about, refused
 
-_exported = {}  # id(object) -> (weak reference to it, session number, definition id)
-_loaded = {}  # definition id -> function or actor factory
-_actor = None  # the actor instance that lives in this process; its class while that is being made
-_actor_shown = None  # what its output is marked with
+# id(object) -> (weak reference to it, session number, definition id)
+_exported: dict[int, tuple[weakref.ref, int, bytes]] = {}
+_loaded: dict[bytes, Any] = {}  # definition id -> function or actor factory
+_actor: Any = None  # the actor instance that lives in this process; its class while that is being made
+_actor_shown: str | None = None  # what its output is marked with
 
 
 def export(kind: str, definition, label: str) -> bytes:

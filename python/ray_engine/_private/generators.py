@@ -4,6 +4,11 @@ ObjectRefGenerator is a C++ type (a reader of a stream at this process); what ma
 it here. DynamicObjectRefGenerator is the older form: the value of a task with num_returns="dynamic".
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+
 from ray_engine import _core
 from ray_engine._core import ObjectRef, ObjectRefGenerator
 
@@ -11,13 +16,13 @@ from ray_engine._core import ObjectRef, ObjectRefGenerator
 class DynamicObjectRefGenerator:
     """All items of a task that yields, by reference. It can be iterated any number of times."""
 
-    def __init__(self, refs):
+    def __init__(self, refs: Iterable[ObjectRef[Any]]):
         self._refs = list(refs)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[ObjectRef[Any]]:
         return iter(self._refs)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._refs)
 
 
@@ -64,6 +69,11 @@ async def __anext__(self):
     return await self._next_async()
 
 
+def _set_done(ready):
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _next_async(self, timeout_s=None):
     import asyncio
 
@@ -72,7 +82,7 @@ async def _next_async(self, timeout_s=None):
 
     def tell():
         if not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: ready.done() or ready.set_result(None))
+            loop.call_soon_threadsafe(_set_done, ready)
 
     _core.on_ready(self._peek(), tell)
     try:
@@ -85,12 +95,12 @@ async def _next_async(self, timeout_s=None):
     return ref
 
 
-def next_ready(self) -> bool:
+def next_ready(self: ObjectRefGenerator) -> bool:
     """Whether next() would return, or end the iteration, at once."""
     return bool(_core.wait([self], timeout=0, fetch_local=False)[0])
 
 
-def is_finished(self) -> bool:
+def is_finished(self: ObjectRefGenerator) -> bool:
     """Whether the task has ended and all its items have been read."""
     return self._has_ended()
 
@@ -99,7 +109,8 @@ def _get_next_ref(self):
     return self._peek()
 
 
-def _unsupported(self, *_):
+def _unsupported(self: ObjectRefGenerator, *_: Any) -> NoReturn:
+    """Raises NotImplementedError: a generator in another process can only be read."""
     raise NotImplementedError("the items of a remote generator can only be read")
 
 
@@ -117,8 +128,12 @@ def _attach():
         setattr(ObjectRefGenerator, method.__name__, method)
     for name in ("send", "throw", "close", "asend", "athrow", "aclose"):
         setattr(ObjectRefGenerator, name, _unsupported)
-    ObjectRefGenerator._generator_ref = property(ObjectRefGenerator.completed)
-    ObjectRefGenerator.__class_getitem__ = classmethod(lambda cls, _: cls)
+    others = {
+        "_generator_ref": property(ObjectRefGenerator.completed),
+        "__class_getitem__": classmethod(lambda cls, _: cls),
+    }
+    for name, attribute in others.items():
+        setattr(ObjectRefGenerator, name, attribute)
 
 
 _attach()

@@ -25,8 +25,8 @@ def program() -> str:
         above[1] / "bin/ray-engine",  # the build tree: <build>/python/ray_engine
         above[3] / "bin/ray-engine",  # installed: <prefix>/lib/ray-engine/python/ray_engine
     ]
-    for candidate in filter(None, candidates):
-        if os.access(candidate, os.X_OK):
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
             return str(candidate)
     found = shutil.which("ray-engine")
     if found:
@@ -120,7 +120,7 @@ def find_running() -> str:
 
 def running_sessions(table="/proc/net/unix") -> dict:
     """Session -> the socket name of its first node on this machine, for sessions of this user."""
-    found = {}
+    found: dict[str, list[tuple[int, str]]] = {}
     for line in Path(table).read_text().splitlines():
         match = _SOCKET.search(line)
         if match and int(match[2]) == os.getuid():

@@ -7,6 +7,8 @@ which ends with it.
 Thread-safe: one lock around connecting and disconnecting.
 """
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os
@@ -14,11 +16,17 @@ import signal
 import sys
 import threading
 import uuid
+from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
 from ray_engine._private import allotment, environment, job, labels, launcher, object_ref
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
+
+if TYPE_CHECKING:
+    from ray_engine._private.context import RayContext
+    from ray_engine.job_config import JobConfig
+    from ray_engine.runtime_env import RuntimeEnv
 
 logger = logging.getLogger("ray")
 _lock = threading.RLock()
@@ -34,34 +42,48 @@ _WITHOUT_EFFECT = frozenset({
 
 
 def init(
-    address=None,
+    address: str | None = None,
     *,
-    num_cpus=None,
-    num_gpus=None,
-    resources=None,
-    labels=None,
-    object_store_memory=None,
-    local_mode=False,
-    ignore_reinit_error=False,
-    include_dashboard=None,
-    dashboard_host="127.0.0.1",
-    dashboard_port=None,
-    job_config=None,
-    configure_logging=True,
-    logging_level=logging.INFO,
-    logging_format=None,
-    logging_config=None,
-    log_to_driver=None,
-    namespace=None,
-    runtime_env=None,
-    enable_resource_isolation=False,
-    cgroup_path=None,
-    system_reserved_cpu=None,
-    system_reserved_memory=None,
-    proxy_server_url=None,
-    **kwargs,
-):
-    """Connects this process to a session of ray-engine, or starts one. Returns a RayContext."""
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: JobConfig | None = None,
+    configure_logging: bool = True,
+    logging_level: int | str = logging.INFO,
+    logging_format: str | None = None,
+    logging_config: Any = None,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: RuntimeEnv | dict[str, Any] | None = None,
+    enable_resource_isolation: bool = False,
+    cgroup_path: str | None = None,
+    system_reserved_cpu: float | None = None,
+    system_reserved_memory: int | None = None,
+    proxy_server_url: str | None = None,
+    **kwargs: Any,
+) -> RayContext:
+    """Connects this process to a session of ray-engine, or starts one. Returns a RayContext.
+
+    - address: the session to join: its socket's name; "auto" for the one that runs on this machine; "local" to start
+      one. None: that of the launcher, or of RAY_ENGINE_ADDRESS or RAY_ADDRESS; else starts one.
+    - num_cpus, num_gpus, resources ({name: amount}), object_store_memory (bytes), labels: of the node that is started;
+      by default what the machine has. A session that runs has its own.
+    - namespace: where names of actors are looked up and made; one of its own if None.
+    - runtime_env: {"env_vars": {...}} for all tasks and actors. job_config: a JobConfig with these two.
+    - log_to_driver: whether what tasks print appears here (yes).
+    - ignore_reinit_error: does nothing, rather than raise, where the process is connected.
+
+    The others have no effect. Raises RuntimeError where the process is connected and for arguments that do not exist,
+    TypeError and ValueError for values that cannot be, or do not go with a session that runs, ConnectionError where
+    there is no session or it does not start.
+    """
     node = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
@@ -249,7 +271,7 @@ def _watch_end():
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
-def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False):
+def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:
     """Leaves the session; ends the engine if init() started it. Does nothing where there is no session."""
     with _lock:
         if not session.connected or session.is_worker:
@@ -280,7 +302,7 @@ _core.set_auto_init(ensure_connected)
 os.register_at_fork(after_in_child=session.end)  # a child of user code is not part of the session
 
 
-def context():
+def context() -> RayContext:
     from ray_engine._private.context import RayContext
 
     return RayContext(session.info, shutdown)

@@ -4,27 +4,34 @@ ObjectRef is a C++ type because it is made and dropped on every call. The method
 that path; they are attached to the type when this module is imported.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import threading
 import traceback
+from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
 from ray_engine._core import ObjectRef
 from ray_engine._private.ids import JobID, TaskID, UniqueID
 from ray_engine.exceptions import GetTimeoutError, OufOfBandObjectRefSerializationException, RayTaskError
 
-logger = logging.getLogger("ray")
-_SIZE = UniqueID.size()
-_task_id = ObjectRef.task_id
-_job_id = ObjectRef.job_id
-
-
-def future(self):
-    """A concurrent.futures.Future of the value."""
+if TYPE_CHECKING:
+    import asyncio
     from concurrent.futures import Future
 
-    result = Future()
+logger = logging.getLogger("ray")
+_SIZE = UniqueID.size()
+_task_id: Any = ObjectRef.task_id  # those of C++, which give bytes
+_job_id: Any = ObjectRef.job_id
+
+
+def future(self: ObjectRef) -> Future:
+    """A concurrent.futures.Future of the value, or of the error that get() would raise."""
+    from concurrent.futures import Future
+
+    result: Future = Future()
     _when_ready(self, lambda value, error: _settle(result, value, error))
     return result
 
@@ -38,7 +45,7 @@ def _settle(result, value, error):
         result.set_result(value)
 
 
-def as_future(self, _internal=False):
+def as_future(self: ObjectRef, _internal: bool = False) -> asyncio.Future:
     """An asyncio.Future of the value, in the running loop; where none runs, in the loop of this thread, which is made
     if need be."""
     import asyncio
@@ -100,7 +107,7 @@ def _deliver(ref, callback, timeout):
 
 # References that were pickled outside of a task's arguments or values: the engine cannot see when the copy is dropped,
 # so they live as long as the session.
-_pinned = []
+_pinned: list[ObjectRef] = []
 
 
 def __reduce__(self):
@@ -112,25 +119,79 @@ def __reduce__(self):
     return ObjectRef, (self.binary(), self.owner())
 
 
+# ---- as an id -------------------------------------------------------------------------------------------------------
+
+
+def task_id(self: ObjectRef) -> TaskID:
+    """The id of the task that makes the object; of the one that put it, if it was put."""
+    return TaskID(_task_id(self))
+
+
+def job_id(self: ObjectRef) -> JobID:
+    """The id of the job whose driver or task made the reference."""
+    return JobID(_job_id(self))
+
+
+def call_site(self: ObjectRef) -> str:
+    """Where the reference was made: not recorded, so always ""."""
+    return ""
+
+
+def owner_address(self: ObjectRef) -> bytes:
+    """The process that made the object, as bytes: what ObjectRef(binary, owner) takes. Empty if it is not known."""
+    return self.owner()
+
+
+def tensor_transport(self: ObjectRef) -> None:
+    """How the value's tensors travel: always None, inside the value."""
+    return None
+
+
+def __class_getitem__(cls, _):
+    return cls
+
+
+def from_binary(cls: type[ObjectRef], binary: bytes) -> ObjectRef:
+    """The reference with this id (28 bytes); ValueError if it has another length."""
+    return cls(binary)
+
+
+def from_hex(cls: type[ObjectRef], text: str) -> ObjectRef:
+    """The reference with this id in hex (56 digits)."""
+    return cls(bytes.fromhex(text))
+
+
+def from_random(cls: type[ObjectRef]) -> ObjectRef:
+    """A reference to nothing, with a random id."""
+    return cls(os.urandom(_SIZE))
+
+
+def nil(cls: type[ObjectRef]) -> ObjectRef:
+    """The reference that stands for none."""
+    return cls(b"\xff" * _SIZE)
+
+
+def size(cls: type[ObjectRef]) -> int:
+    """The number of bytes of an id."""
+    return _SIZE
+
+
+# ---- the end --------------------------------------------------------------------------------------------------------
+
+
 def forget_pinned():
     """At the end of a session."""
     _pinned.clear()
 
 
 def _attach():
-    for method in (future, as_future, __await__, _on_completed, __reduce__):
+    for method in (
+        future, as_future, __await__, _on_completed, __reduce__, task_id, job_id, call_site, owner_address,
+        tensor_transport,
+    ):  # fmt: skip
         setattr(ObjectRef, method.__name__, method)
-    ObjectRef.task_id = lambda self: TaskID(_task_id(self))
-    ObjectRef.job_id = lambda self: JobID(_job_id(self))
-    ObjectRef.call_site = lambda self: ""
-    ObjectRef.owner_address = lambda self: self.owner()
-    ObjectRef.tensor_transport = lambda self: None
-    ObjectRef.__class_getitem__ = classmethod(lambda cls, _: cls)
-    ObjectRef.from_binary = classmethod(lambda cls, binary: cls(binary))
-    ObjectRef.from_hex = classmethod(lambda cls, text: cls(bytes.fromhex(text)))
-    ObjectRef.from_random = classmethod(lambda cls: cls(os.urandom(_SIZE)))
-    ObjectRef.nil = classmethod(lambda cls: cls(b"\xff" * _SIZE))
-    ObjectRef.size = classmethod(lambda cls: _SIZE)
+    for method in (__class_getitem__, from_binary, from_hex, from_random, nil, size):
+        setattr(ObjectRef, method.__name__, classmethod(method))
 
 
 _attach()

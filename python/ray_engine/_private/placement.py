@@ -132,7 +132,7 @@ class _CapturedGroup:
 def capture_by_task():
     """Called by the worker before a task that captures its children, and before the one after it."""
     task = _core.current_task()
-    group = group_of_task(task) if task["captures_children"] else None
+    group = group_of_task(task) if task and task["captures_children"] else None
     captured = session.captured_group
     if group == (captured and captured.id.binary()):
         return

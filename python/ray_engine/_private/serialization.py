@@ -14,6 +14,7 @@ import io
 import pickle
 import threading
 import traceback
+from collections.abc import Callable
 from types import CodeType, FunctionType
 
 import cloudpickle
@@ -28,7 +29,7 @@ _loads = pickle.loads
 _by_value_modules = cloudpickle.list_registry_pickle_by_value
 
 # Class -> (pickler, object) -> reduce tuple: references, actor handles, and what register_serializer() added.
-_reducers = {}
+_reducers: dict[type, Callable] = {}
 
 
 class _NeedsCloudpickle(Exception):
@@ -79,8 +80,8 @@ class _Slot:
 
     def __init__(self, pickler_class=_FastPickler):
         self.file = io.BytesIO()
-        self.buffers = []
-        self.refs = []
+        self.buffers: list[pickle.PickleBuffer] = []
+        self.refs: list[ObjectRef] = []
         self.pickler = pickler_class(self.file, 5, buffer_callback=self.buffers.append)
         self.pickler.refs = self.refs
 
@@ -99,7 +100,7 @@ class _Slot:
         return result
 
 
-_pool = []
+_pool: list[_Slot] = []
 
 
 def dumps(obj, name=None, is_result=False):

@@ -16,16 +16,16 @@ from ray_engine.exceptions import RaySystemError
 class Session:
     def __init__(self):
         self.number = 0
-        self._users = weakref.WeakSet()
+        self._users: weakref.WeakSet = weakref.WeakSet()
         self._clear()
 
     def _clear(self):
         self.connected = False
-        self.role = None  # "driver" or "worker"
-        self.info = {}
+        self.role: str | None = None  # "driver" or "worker"
+        self.info: dict = {}
         self.namespace = ""
         self.job_id = JobID.nil()
-        self.environment = {}
+        self.environment: dict[str, str] = {}
         self.captured_group = None  # the placement group in which the children of the running task run
         self.supervisor = None  # the ray-engine process that init() started, if it did
 

@@ -19,8 +19,9 @@ class Signature:
 
     def __init__(self, parameters):
         self.parameters = parameters
-        self.min_args, self.max_args = (0, _UNLIMITED) if parameters is None else _limits(parameters)
-        self._bound = None
+        limits: tuple[int, int] = (0, _UNLIMITED) if parameters is None else _limits(parameters)
+        self.min_args, self.max_args = limits
+        self._bound: inspect.Signature | None = None
 
     @classmethod
     def of(cls, function, skip_first=False):

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import NoReturn
 
 from ray_engine import _core
 from ray_engine._private import definitions
@@ -25,7 +26,7 @@ def __ray_terminate__(self):
     exit_actor()
 
 
-def exit_actor():
+def exit_actor() -> NoReturn:
     """Ends the actor that this is called in, from any of its threads.
 
     What it raises (SystemExit; AsyncioActorExit in an actor with coroutines) unwinds the caller; the actor ends even

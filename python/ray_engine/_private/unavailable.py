@@ -11,7 +11,7 @@ import types
 
 # Names of the top-level module that Ray programs may ask for.
 TOP_LEVEL = frozenset({
-    "timeline", "client", "ClientBuilder", "java_function", "java_actor_class", "cpp_function",
+    "client", "ClientBuilder", "java_function", "java_actor_class", "cpp_function",
     "LoggingConfig", "Language", "widgets", "cross_language",
 })  # fmt: skip
 

@@ -47,8 +47,8 @@ def _title() -> str:
     return f":task_name:{task['name']}" if task else ""
 
 
-_streams = []  # those of this process
-_replaced = []  # the former streams: whoever holds one may go on using it
+_streams: list = []  # those of this process
+_replaced: list = []  # the former streams: whoever holds one may go on using it
 
 
 def install():

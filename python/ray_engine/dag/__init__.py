@@ -4,6 +4,8 @@ A node stands for a call whose arguments may be other nodes. execute() submits e
 go from task to task. There are no compiled graphs: experimental_compile() is refused.
 """
 
+from typing import TYPE_CHECKING
+
 from ray_engine.dag.class_node import PARENT_CLASS_NODE_KEY, PREV_CLASS_METHOD_CALL_KEY, ClassMethodNode, ClassNode
 from ray_engine.dag.dag_node import DAGNode
 from ray_engine.dag.function_node import FunctionNode
@@ -25,8 +27,9 @@ __all__ = [
 
 _COMPILED = frozenset({"CollectiveOutputNode", "CompiledDAG", "DAGContext", "DAGOperationFuture", "GPUFuture", "plot"})
 
+if not TYPE_CHECKING:
 
-def __getattr__(name):
-    from ray_engine._private import unavailable
+    def __getattr__(name):
+        from ray_engine._private import unavailable
 
-    raise unavailable.attribute(__name__, name, _COMPILED)
+        raise unavailable.attribute(__name__, name, _COMPILED)

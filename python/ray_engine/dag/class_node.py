@@ -3,6 +3,8 @@
 The calls of one ClassNode's actor run in the order they were bound: each needs the one before it.
 """
 
+from typing import Any
+
 from ray_engine.dag.dag_node import DAGNode, find_nodes
 from ray_engine.dag.input_node import InputAttributeNode, InputNode
 
@@ -13,11 +15,11 @@ PREV_CLASS_METHOD_CALL_KEY = "prev_class_method_call"
 class ClassNode(DAGNode):
     """An actor that each execute() makes anew. `target`: an actor class, or one with options."""
 
-    def __init__(self, target, cls, args, kwargs, options):
+    def __init__(self, target: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]):
         super().__init__(args, kwargs, options)
         self._target = target
         self._body = cls
-        self._last_call = None
+        self._last_call: ClassMethodNode | None = None
         if any(isinstance(node, (InputNode, InputAttributeNode)) for node in find_nodes([args, kwargs])):
             raise ValueError(
                 "InputNode handles user dynamic input the DAG, and cannot be used as args, kwargs, or "
@@ -66,11 +68,19 @@ class _Method:
 class ClassMethodNode(DAGNode):
     """A call of a method. The parent is a ClassNode, or the handle of a living actor."""
 
-    def __init__(self, name: str, args, kwargs, options, depends_on):
+    def __init__(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+        depends_on: dict[str, Any],
+    ):
         super().__init__(args, kwargs, options, depends_on)
         self._method_name = name
 
     def get_method_name(self) -> str:
+        """The name of the method."""
         return self._method_name
 
     def _execute(self, run):
@@ -96,7 +106,14 @@ class MethodOutputNode(DAGNode):
         return f"{self._bound_args[0]}[{self._index}]"
 
 
-def bind_method(handle, name: str, num_returns, args, kwargs, options):
+def bind_method(
+    handle: Any,
+    name: str,
+    num_returns: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+) -> ClassMethodNode | tuple[MethodOutputNode, ...]:
     """A call of a living actor; with several returns a tuple of nodes, one for each."""
     call = ClassMethodNode(name, args, kwargs, options, {PARENT_CLASS_NODE_KEY: handle})
     if not isinstance(num_returns, int) or num_returns < 2:

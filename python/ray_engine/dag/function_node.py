@@ -1,12 +1,14 @@
 """FunctionNode: a task that has been described, by f.bind()."""
 
+from typing import Any
+
 from ray_engine.dag.dag_node import DAGNode
 
 
 class FunctionNode(DAGNode):
     """`target`: a remote function, or one with options."""
 
-    def __init__(self, target, name, args, kwargs, options):
+    def __init__(self, target: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]):
         super().__init__(args, kwargs, options)
         self._target = target
         self._name = name

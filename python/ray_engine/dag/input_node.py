@@ -1,5 +1,7 @@
 """InputNode: stands for what execute() will be given, as a whole or in parts."""
 
+from typing import Any
+
 from ray_engine.dag.dag_node import DAGNode
 
 
@@ -9,14 +11,14 @@ class InputNode(DAGNode):
     What a single argument of execute() is stands for itself; several are found by their places and names.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         if args or kwargs:
             raise ValueError("InputNode should not take any args or kwargs.")
         super().__init__((), {}, {})
         self._in_context = False
-        self._parts = {}
+        self._parts: dict[tuple[int | str, bool], InputAttributeNode] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "InputNode":
         self._in_context = True
         return self
 
@@ -34,13 +36,13 @@ class InputNode(DAGNode):
             return run.args[0]
         return DAGInputData(*run.args, **run.kwargs)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: int | str) -> "InputAttributeNode":
         assert isinstance(key, (int, str)), (
             "Please only use int index or str as first-level key to access fields of dag input."
         )
         return self._part(key, by_attribute=False)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_parts" not in self.__dict__:
             raise AttributeError(f"'InputNode' object has no attribute '{name}'")
         return self._part(name, by_attribute=True)
@@ -57,19 +59,20 @@ class InputNode(DAGNode):
 class InputAttributeNode(DAGNode):
     """A part of the input."""
 
-    def __init__(self, input_node: InputNode, key, by_attribute: bool):
+    def __init__(self, input_node: InputNode, key: int | str, by_attribute: bool):
         super().__init__((), {}, {}, {"dag_input_node": input_node})
         self._key = key
         self._by_attribute = by_attribute
 
     @property
-    def key(self):
+    def key(self) -> int | str:
+        """The place or name of the part."""
         return self._key
 
     def _execute(self, run):
         data = run.resolve(self._depends_on["dag_input_node"])
         if self._by_attribute and not isinstance(data, DAGInputData):
-            return getattr(data, self._key)
+            return getattr(data, str(self._key))
         return data[self._key]
 
     def __repr__(self):
@@ -79,9 +82,9 @@ class InputAttributeNode(DAGNode):
 class DAGInputData:
     """What several arguments of execute() are together: data[0] is the first, data["name"] the one of that name."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         self._args = list(args)
         self._kwargs = kwargs
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: int | str) -> Any:
         return self._args[key] if isinstance(key, int) else self._kwargs[key]

@@ -1,11 +1,15 @@
 """Where objects are."""
 
+from typing import Any
+
 from ray_engine import _core
 from ray_engine._private.ids import NodeID
 from ray_engine._private.session import session
 
 
-def get_object_locations(obj_refs: list, timeout_ms: int = -1) -> dict:
+def get_object_locations(
+    obj_refs: list[_core.ObjectRef[Any]], timeout_ms: int = -1
+) -> dict[_core.ObjectRef[Any], dict[str, Any]]:
     """Reference -> {"node_ids": [ids of the nodes that hold the object, in hex], "object_size": bytes}.
 
     A small object is held by the process that made it. An object that is not there yet has no nodes and the size None.
@@ -19,7 +23,7 @@ def get_object_locations(obj_refs: list, timeout_ms: int = -1) -> dict:
     return _locations(obj_refs)
 
 
-def get_local_object_locations(obj_refs: list) -> dict:
+def get_local_object_locations(obj_refs: list[_core.ObjectRef[Any]]) -> dict[_core.ObjectRef[Any], dict[str, Any]]:
     """The same, without asking any other process."""
     _check_connected()
     return _locations(obj_refs)

@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
 
 from ray_engine._private.output import BAR_MARK
 from ray_engine._private.session import session
@@ -32,7 +34,7 @@ class tqdm:
 
     def __init__(
         self,
-        iterable=None,
+        iterable: Iterable[Any] | None = None,
         desc: str | None = None,
         total: int | None = None,
         unit: str | None = None,
@@ -41,7 +43,7 @@ class tqdm:
     ):
         self._iterable = iterable
         self._desc = desc or ""
-        self.total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+        self.total = len(iterable) if total is None and isinstance(iterable, Sized) else total
         self.n = 0
         self._unit = unit or "it"
         self._position = position or 0
@@ -50,21 +52,22 @@ class tqdm:
         self._interval_s = 1.0 if flush_interval_s is None else flush_interval_s
         self._flushed_at = float("-inf")
 
-    def set_description(self, desc: str):
+    def set_description(self, desc: str) -> None:
+        """Changes the text before the bar."""
         self._desc = desc
         self.refresh()
 
-    def update(self, n: int = 1):
+    def update(self, n: int = 1) -> None:
         """`n` more have been done."""
         self.n += n
         self.refresh()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Shows the bar as it is, unless that has just been done."""
         if time.monotonic() - self._flushed_at >= self._interval_s:
             self._flush()
 
-    def close(self):
+    def close(self) -> None:
         """Shows it for the last time."""
         self._closed = True
         self._flush()
@@ -161,14 +164,14 @@ class _BarGroup:
 class BarManager:
     """All bars of the session, in groups by process."""
 
-    def __init__(self, library):
+    def __init__(self, library: Any):
         self._library = library
         self.lock = threading.RLock()
-        self.bar_groups = {}  # (address, pid) -> _BarGroup
+        self.bar_groups: dict[tuple[str, int], _BarGroup] = {}  # (address, pid) -> _BarGroup
         self.in_hidden_state = False
         self.num_hides = 0
 
-    def process_state_update(self, state: dict):
+    def process_state_update(self, state: dict[str, Any]) -> None:
         """Draws a bar as its process says it is."""
         if self._library is None:
             if log_once("no_tqdm"):
@@ -204,7 +207,7 @@ class BarManager:
             offset += group.lines()
 
     @contextlib.contextmanager
-    def hidden(self, counted: bool = True):
+    def hidden(self, counted: bool = True) -> Iterator[None]:
         """No bar is on the screen meanwhile."""
         with self.lock:
             outer, self.in_hidden_state = self.in_hidden_state, True
@@ -253,7 +256,7 @@ def _library():
     return tqdm.auto
 
 
-def safe_print(*args, **kwargs):
+def safe_print(*args: Any, **kwargs: Any) -> None:
     """print() that leaves the bars whole."""
     if _manager is None or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         return _print(*args, **kwargs)
@@ -273,6 +276,6 @@ def draw_line(line: str) -> bool:
     return True
 
 
-def hidden():
+def hidden() -> contextlib.AbstractContextManager[None]:
     """For output around the bars, if there are any."""
     return contextlib.nullcontext() if _manager is None else _manager.hidden()

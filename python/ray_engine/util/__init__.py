@@ -1,5 +1,7 @@
 """Utilities around tasks and actors: pools, queues, scheduling strategies, serializers."""
 
+from typing import TYPE_CHECKING
+
 from ray_engine.util.actor_pool import ActorPool
 from ray_engine.util.check_serialize import inspect_serializability
 from ray_engine.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
@@ -40,12 +42,35 @@ _NOT_YET = frozenset({
     "collective", "connect", "dask", "disconnect", "iter", "pdb", "ray_debugpy", "rpdb", "spark", "tracing",
 })  # fmt: skip
 
+if TYPE_CHECKING:
+    from ray_engine.util import (
+        accelerators as accelerators,
+    )
+    from ray_engine.util import (
+        joblib as joblib,
+    )
+    from ray_engine.util import (
+        metrics as metrics,
+    )
+    from ray_engine.util import (
+        multiprocessing as multiprocessing,
+    )
+    from ray_engine.util import (
+        queue as queue,
+    )
+    from ray_engine.util import (
+        scheduling_strategies as scheduling_strategies,
+    )
+    from ray_engine.util import (
+        state as state,
+    )
+else:
 
-def __getattr__(name):
-    if name in _LAZY:
-        import importlib
+    def __getattr__(name):
+        if name in _LAZY:
+            import importlib
 
-        return importlib.import_module(f"{__name__}.{name}")
-    from ray_engine._private import unavailable
+            return importlib.import_module(f"{__name__}.{name}")
+        from ray_engine._private import unavailable
 
-    raise unavailable.attribute(__name__, name, _NOT_YET)
+        raise unavailable.attribute(__name__, name, _NOT_YET)

@@ -5,6 +5,7 @@ devices are (NVIDIA GPUs, AWS Neuron cores); else give it by `--resources accele
 """
 
 import warnings
+from typing import TYPE_CHECKING
 
 NVIDIA_TESLA_V100 = "V100"
 NVIDIA_TESLA_P100 = "P100"
@@ -52,9 +53,10 @@ HUAWEI_NPU_910B4 = "Ascend910B4"
 
 _RENAMED = {"NVIDIA_TESLA_A100": "NVIDIA_A100"}
 
+if not TYPE_CHECKING:
 
-def __getattr__(name):
-    if name in _RENAMED:
-        warnings.warn(f"{name} is deprecated, use {_RENAMED[name]} instead.", DeprecationWarning, stacklevel=2)
-        return globals()[_RENAMED[name]]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        if name in _RENAMED:
+            warnings.warn(f"{name} is deprecated, use {_RENAMED[name]} instead.", DeprecationWarning, stacklevel=2)
+            return globals()[_RENAMED[name]]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,9 +2,9 @@
 
 import time
 
-_said = {}  # key -> when
+_said: dict[str, float] = {}  # key -> when
 _disabled = False
-_period_s = None
+_period_s: float | None = None
 
 
 def log_once(key: str) -> bool:
@@ -18,11 +18,13 @@ def log_once(key: str) -> bool:
     return True
 
 
-def disable_log_once_globally():
+def disable_log_once_globally() -> None:
+    """From now on log_once() is False, whatever the key."""
     global _disabled
     _disabled = True
 
 
-def enable_periodic_logging(period_s: float = 60.0):
+def enable_periodic_logging(period_s: float = 60.0) -> None:
+    """From now on log_once() is True once per `period_s` seconds and key."""
     global _disabled, _period_s
     _disabled, _period_s = False, period_s

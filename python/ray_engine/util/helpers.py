@@ -1,13 +1,34 @@
 """Taking results as they come: as_completed() and map_unordered()."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TypeVar, overload
+
 import ray_engine as ray
 
+T = TypeVar("T")
 
-def as_completed(refs, *, chunk_size: int = 10, yield_obj_refs: bool = False, **wait_options):
+
+@overload
+def as_completed(
+    refs: Iterable[ray.ObjectRef[T]],
+    *,
+    chunk_size: int = 10,
+    yield_obj_refs: Literal[False] = False,
+    **wait_options: Any,
+) -> Iterator[T]: ...
+@overload
+def as_completed(
+    refs: Iterable[ray.ObjectRef[T]], *, chunk_size: int = 10, yield_obj_refs: bool, **wait_options: Any
+) -> Iterator[Any]: ...
+def as_completed(
+    refs: Iterable[ray.ObjectRef[Any]], *, chunk_size: int = 10, yield_obj_refs: bool = False, **wait_options: Any
+) -> Iterator[Any]:
     """Iterator over the values of `refs` (with `yield_obj_refs`: over the references) in the order they get ready.
 
     `chunk_size`: how many are waited for at a time; 1 hands each on at once. The rest goes to ray.wait(). Raises what
-    the first failed task raised, when its turn comes.
+    the first failed task raised, when its turn comes; ValueError for a chunk_size below 1 or a num_returns.
     """
     _check(chunk_size, wait_options)
     return _as_completed(list(refs), chunk_size, yield_obj_refs, wait_options)
@@ -20,18 +41,18 @@ def _as_completed(refs, chunk_size, yield_obj_refs, wait_options):
 
 
 def map_unordered(
-    fn,
-    items,
+    fn: Any,
+    items: Iterable[Any],
     *,
     backpressure_size: int | None = 100,
     chunk_size: int = 10,
     yield_obj_refs: bool = False,
-    **wait_options,
-):
+    **wait_options: Any,
+) -> Iterator[Any]:
     """Iterator over the results of fn.remote(item) for all items, in the order they get ready.
 
     No more than `backpressure_size` calls are under way at a time (None: no limit); `items` may be endless. The other
-    arguments are those of as_completed().
+    arguments, and the errors, are those of as_completed(); a backpressure_size below 1 is a ValueError too.
     """
     if backpressure_size is not None and backpressure_size <= 0:
         raise ValueError("backpressure_size must be positive.")

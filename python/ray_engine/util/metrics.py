@@ -6,14 +6,21 @@ a program that wants the numbers of its tasks returns snapshot() from them. Metr
 Thread-safe.
 """
 
+from __future__ import annotations
+
 import bisect
 import re
 import threading
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _lock = threading.Lock()
-_all = {}  # (kind, name) -> _Values
+_all: dict[tuple[str, str], _Values] = {}
 
 
 class _Values:
@@ -30,12 +37,15 @@ class _Values:
 
 
 class Metric:
-    """What all kinds have in common. `tag_keys`: names of the tags that every record must have a value for."""
+    """What all kinds have in common. `tag_keys`: names of the tags that every record must have a value for.
 
-    def __init__(self, name: str, description: str = "", tag_keys: tuple | None = None):
+    Raises ValueError without a name, TypeError for tag keys that are not a tuple of strings.
+    """
+
+    def __init__(self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None):
         self._name = name
         self._description = description
-        self._default_tags = {}
+        self._default_tags: dict[str, str] = {}
         self._tag_keys = tag_keys or ()
         if not isinstance(self._tag_keys, tuple):
             raise TypeError(f"tag_keys should be a tuple type, got: {type(self._tag_keys)}")
@@ -48,8 +58,11 @@ class Metric:
         with _lock:
             return _all.setdefault((type(self).__name__, self._name), _Values(self))
 
-    def set_default_tags(self, default_tags: dict):
-        """Tags for records that do not name them. Returns the metric itself."""
+    def set_default_tags(self, default_tags: dict[str, str]) -> Self:
+        """Tags for records that do not name them. Returns the metric itself.
+
+        Raises ValueError for a tag that is not among the keys, TypeError for a value that is no string.
+        """
         for key, value in default_tags.items():
             if key not in self._tag_keys:
                 raise ValueError(f"Unrecognized tag key {key}.")
@@ -58,7 +71,8 @@ class Metric:
         return self
 
     @property
-    def info(self) -> dict:
+    def info(self) -> dict[str, Any]:
+        """What it was made with: name, description, tag_keys, default_tags."""
         return {
             "name": self._name,
             "description": self._description,
@@ -86,8 +100,8 @@ class Metric:
 class Counter(Metric):
     """A sum that only grows."""
 
-    def inc(self, value: float = 1.0, tags: dict | None = None):
-        """Adds `value`, which must be above 0."""
+    def inc(self, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
+        """Adds `value`, which must be above 0. Raises ValueError if it is not, or a tag has no value."""
         if isinstance(value, (int, float)) and value <= 0:
             raise ValueError(f"value must be >0, got {value}")
         self._record(value, tags)
@@ -100,8 +114,8 @@ class Counter(Metric):
 class Gauge(Metric):
     """The value that was set last."""
 
-    def set(self, value: float | None, tags: dict | None = None):
-        """Sets it; None changes nothing."""
+    def set(self, value: float | None, tags: dict[str, str] | None = None) -> None:
+        """Sets it; None changes nothing. Raises ValueError if a tag has no value."""
         if value is not None:
             self._record(value, tags)
 
@@ -111,9 +125,18 @@ class Gauge(Metric):
 
 
 class Histogram(Metric):
-    """Counts of observed values between `boundaries` (ascending, above 0), and their sum."""
+    """Counts of observed values between `boundaries` (ascending, above 0), and their sum.
 
-    def __init__(self, name: str, description: str = "", boundaries=None, tag_keys: tuple | None = None):
+    Raises ValueError without boundaries, or with one that is not above 0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str = "",
+        boundaries: Sequence[float] | None = None,
+        tag_keys: tuple[str, ...] | None = None,
+    ):
         if not boundaries:
             raise ValueError('Histogram needs boundaries, as in Histogram("name", boundaries=[1.0, 2.0])')
         for index, boundary in enumerate(boundaries):
@@ -125,8 +148,8 @@ class Histogram(Metric):
         self.boundaries = boundaries
         super().__init__(name, description, tag_keys)
 
-    def observe(self, value: float, tags: dict | None = None):
-        """Adds one observed value."""
+    def observe(self, value: float, tags: dict[str, str] | None = None) -> None:
+        """Adds one observed value. Raises ValueError if a tag has no value."""
         self._record(value, tags)
 
     def _combine(self, old, value):
@@ -136,7 +159,8 @@ class Histogram(Metric):
         return {"count": old["count"] + 1, "sum": old["sum"] + value, "buckets": buckets}
 
     @property
-    def info(self) -> dict:
+    def info(self) -> dict[str, Any]:
+        """What it was made with: as of the other kinds, and boundaries."""
         return {**super().info, "boundaries": self.boundaries}
 
     def __reduce__(self):
@@ -144,7 +168,7 @@ class Histogram(Metric):
         return make, (name, description, self.boundaries, tag_keys), state
 
 
-def snapshot() -> list:
+def snapshot() -> list[dict[str, Any]]:
     """What this process has recorded: {"kind", "name", "description", "tags", "value"}, one per set of tags.
 
     The value of a Histogram is {"count", "sum", "buckets"}; bucket i counts values up to boundary i, the last the rest.

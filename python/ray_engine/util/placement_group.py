@@ -5,6 +5,7 @@ by PlacementGroupSchedulingStrategy.
 """
 
 import os
+from typing import Any
 
 from ray_engine import _core
 from ray_engine._private import lifecycle
@@ -18,22 +19,27 @@ _NODE_LABEL = "ray.io/node-id"
 
 
 class PlacementGroup:
-    """A handle to a placement group; can be passed around."""
+    """A handle to a placement group; can be passed around. placement_group() makes a group."""
 
     @staticmethod
     def empty() -> "PlacementGroup":
+        """The group that stands for none."""
         return PlacementGroup(PlacementGroupID.nil())
 
-    def __init__(self, id: PlacementGroupID, bundle_cache: list | None = None):
+    def __init__(self, id: PlacementGroupID, bundle_cache: list[dict[str, float]] | None = None):
         self.id = id
         self.bundle_cache = bundle_cache
 
     @property
     def is_empty(self) -> bool:
+        """Whether this stands for no group."""
         return self.id.is_nil()
 
-    def ready(self):
-        """A reference that is there once the group is; get() of it gives the group."""
+    def ready(self) -> "_core.ObjectRef[PlacementGroup]":
+        """A reference that is there once the group is; get() of it gives the group.
+
+        It raises TaskPlacementGroupRemoved if the group is removed first. ValueError for the empty group.
+        """
         import ray_engine as ray
         from ray_engine.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -42,13 +48,13 @@ class PlacementGroup:
         return ray.remote(_itself).options(num_cpus=0, scheduling_strategy=strategy, max_retries=-1).remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
-        """Whether the group is there within this time."""
+        """Whether the group is there within this time (seconds)."""
         import ray_engine as ray
 
         return len(ray.wait([self.ready()], timeout=timeout_seconds)[0]) == 1
 
     @property
-    def bundle_specs(self) -> list:
+    def bundle_specs(self) -> list[dict[str, float]]:
         """The resources of each bundle."""
         if self.bundle_cache is None:
             self._check_not_empty()
@@ -57,9 +63,10 @@ class PlacementGroup:
 
     @property
     def bundle_count(self) -> int:
+        """The number of bundles."""
         return len(self.bundle_specs)
 
-    def check_request(self, index: int, resources: dict):
+    def check_request(self, index: int, resources: dict[str, float]) -> None:
         """Raises ValueError if a task with these resources can never run in bundle `index` (-1: in any)."""
         check_placement_group_index(self, index)
         bundles = self.bundle_specs if index == -1 else [self.bundle_specs[index]]
@@ -88,20 +95,23 @@ def _itself(group):
 
 
 def placement_group(
-    bundles: list,
+    bundles: list[dict[str, float]],
     strategy: str | None = None,
     name: str = "",
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
-    bundle_label_selector: list | None = None,
+    bundle_label_selector: list[dict[str, str]] | None = None,
     *,
-    topology_strategy: dict | None = None,
+    topology_strategy: dict[str, str] | None = None,
 ) -> PlacementGroup:
     """Reserves `bundles` (dictionaries of resources) together; returns at once.
 
     `strategy`: PACK (few nodes) and SPREAD (many) as far as it goes, STRICT_PACK (one node) and STRICT_SPREAD (one node
     each) or not at all. `lifetime`: "detached" outlives the job; else the group ends with it, or with the actor that
-    made it.
+    made it. `name`: what get_placement_group() finds. `bundle_label_selector`: {label: value} of the node, one for each
+    bundle. `topology_strategy`: the strategy under the label "ray.io/node-id", instead of `strategy`.
+
+    Raises ValueError for bundles that are empty or negative, an unknown strategy, and a name that is taken.
     """
     lifecycle.ensure_connected()
     strategy = _strategy(strategy, topology_strategy)
@@ -182,7 +192,7 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
-    """The group of that name in this namespace."""
+    """The group of that name in this namespace. Raises ValueError if there is none."""
     if not placement_group_name:
         raise ValueError("Please supply a non-empty value to get_placement_group")
     lifecycle.ensure_connected()
@@ -192,8 +202,12 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
     return PlacementGroup(PlacementGroupID(found[0]["id"]), found[0]["bundles"])
 
 
-def placement_group_table(placement_group: PlacementGroup | None = None) -> dict:
-    """What is known about one group; without an argument about all, by their ids in hex."""
+def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[str, Any]:
+    """What is known about one group; without an argument about all, by their ids in hex.
+
+    A dictionary with placement_group_id, name, bundles, bundles_to_node_id, strategy and state (PENDING, CREATED,
+    REMOVED or RESCHEDULING). Raises ValueError for a group that there never was.
+    """
     lifecycle.ensure_connected()
     if placement_group is not None:
         return _table_row(_look_up(placement_group.id))
@@ -220,13 +234,14 @@ def _table_row(group) -> dict:
 
 
 def get_current_placement_group() -> PlacementGroup | None:
-    """The group that the task or actor of this process runs in."""
+    """The group that the task or actor of this process runs in; None if in none."""
     lifecycle.ensure_connected()
     id = group_of_task(_core.current_task())
     return None if id is None else PlacementGroup(PlacementGroupID(id))
 
 
 def check_placement_group_index(placement_group: PlacementGroup, bundle_index: int) -> None:
+    """Raises ValueError if the group has no bundle of this index; -1 stands for any, and is right for no group too."""
     if placement_group.is_empty:
         if bundle_index != -1:
             raise ValueError(

@@ -4,6 +4,8 @@ import asyncio
 import collections
 import queue
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import ray_engine as ray
 
@@ -19,66 +21,79 @@ class Full(queue.Full):
 
 
 class Queue:
-    """`maxsize` 0 or less: no limit. `actor_options` are those of the actor that holds the items."""
+    """A queue for at most `maxsize` items; 0 or less: no limit. `actor_options`: of the actor that holds the items."""
 
-    def __init__(self, maxsize: int = 0, actor_options=None):
+    def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None):
         self.maxsize = maxsize
-        self.actor = ray.remote(_Items).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
+        self.actor: Any = ray.remote(_Items).options(**{"num_cpus": 0, **(actor_options or {})}).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
 
     def size(self) -> int:
+        """How many items there are; also as qsize()."""
         return ray.get(self.actor.size.remote())
 
     qsize = size
 
     def empty(self) -> bool:
+        """Whether there is no item."""
         return ray.get(self.actor.empty.remote())
 
     def full(self) -> bool:
+        """Whether there are `maxsize` items."""
         return 0 < self.maxsize <= self.size()
 
-    def put(self, item, block: bool = True, timeout=None):
-        """Appends an item; where the queue is full waits for room, `timeout` seconds at most, or raises Full."""
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Appends an item; where the queue is full waits for room, `timeout` seconds at most, or raises Full.
+
+        Not `block`: raises Full at once. A negative timeout is a ValueError.
+        """
         attempts = _Attempts(block, timeout)
         while not ray.get(self.actor.put.remote([item])):
             time.sleep(attempts.pause_or_raise(Full))
 
-    async def put_async(self, item, block: bool = True, timeout=None):
+    async def put_async(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """put() for coroutines."""
         attempts = _Attempts(block, timeout)
         while not await self.actor.put.remote([item]):
             await asyncio.sleep(attempts.pause_or_raise(Full))
 
-    def get(self, block: bool = True, timeout=None):
-        """Takes the first item; where there is none waits for one, `timeout` seconds at most, or raises Empty."""
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Takes the first item; where there is none waits for one, `timeout` seconds at most, or raises Empty.
+
+        Not `block`: raises Empty at once. A negative timeout is a ValueError.
+        """
         attempts = _Attempts(block, timeout)
         while not (taken := ray.get(self.actor.take.remote(1))):
             time.sleep(attempts.pause_or_raise(Empty))
         return taken[0]
 
-    async def get_async(self, block: bool = True, timeout=None):
+    async def get_async(self, block: bool = True, timeout: float | None = None) -> Any:
+        """get() for coroutines."""
         attempts = _Attempts(block, timeout)
         while not (taken := await self.actor.take.remote(1)):
             await asyncio.sleep(attempts.pause_or_raise(Empty))
         return taken[0]
 
-    def put_nowait(self, item):
+    def put_nowait(self, item: Any) -> None:
+        """put() that raises Full rather than wait."""
         self.put(item, block=False)
 
-    def get_nowait(self):
+    def get_nowait(self) -> Any:
+        """get() that raises Empty rather than wait."""
         return self.get(block=False)
 
-    def put_nowait_batch(self, items):
-        """Appends all the items or, where they have no room, none."""
+    def put_nowait_batch(self, items: Iterable[Any]) -> None:
+        """Appends all the items or, where they have no room, none and raises Full."""
         if not isinstance(items, collections.abc.Iterable):
             raise TypeError("Argument 'items' must be an Iterable")
         items = list(items)
         if not ray.get(self.actor.put.remote(items)):
             raise Full(f"Cannot add {len(items)} items to queue of size {self.size()} and maxsize {self.maxsize}.")
 
-    def get_nowait_batch(self, num_items: int) -> list:
-        """Takes that many items or, where there are fewer, none."""
+    def get_nowait_batch(self, num_items: int) -> list[Any]:
+        """Takes that many items or, where there are fewer, none and raises Empty."""
         if not isinstance(num_items, int):
             raise TypeError("Argument 'num_items' must be an int")
         if num_items < 0:
@@ -88,8 +103,8 @@ class Queue:
             raise Empty(f"Cannot get {num_items} items from queue of size {self.size()}.")
         return taken
 
-    def shutdown(self, force: bool = False, grace_period_s: int = 5):
-        """Ends the actor; without `force` it first finishes the calls that have reached it."""
+    def shutdown(self, force: bool = False, grace_period_s: float = 5) -> None:
+        """Ends the actor; without `force` it first finishes the calls that have reached it, for that many seconds."""
         if self.actor and not force:
             ended = self.actor.__ray_terminate__.remote()
             ray.wait([ended], timeout=grace_period_s)
@@ -123,7 +138,7 @@ class _Items:
 
     def __init__(self, maxsize):
         self._maxsize = maxsize
-        self._items = collections.deque()
+        self._items: collections.deque = collections.deque()
 
     def size(self):
         return len(self._items)

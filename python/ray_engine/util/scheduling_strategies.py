@@ -1,14 +1,25 @@
 """Scheduling strategies: where a task or actor is to run. Beside these, "DEFAULT" (pack, then spread) and "SPREAD"."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ray_engine._private.ids import NodeID
+
+if TYPE_CHECKING:
+    from ray_engine.util.placement_group import PlacementGroup
 
 
 class PlacementGroupSchedulingStrategy:
-    """In a bundle of a placement group; -1 is any of them."""
+    """In a bundle of a placement group; -1 is any of them.
+
+    `placement_group_capture_child_tasks`: what the task or actor submits runs in the group too, where it names no
+    strategy of its own; None: as it is for the task that submits this.
+    """
 
     def __init__(
         self,
-        placement_group,
+        placement_group: PlacementGroup | None,
         placement_group_bundle_index: int = -1,
         placement_group_capture_child_tasks: bool | None = None,
     ):
@@ -18,9 +29,14 @@ class PlacementGroupSchedulingStrategy:
 
 
 class NodeAffinitySchedulingStrategy:
-    """On the node with this id (hex). `soft`: on another one if that node is gone or can never run it."""
+    """On the node with this id (hex). `soft`: on another one if that node is gone or can never run it.
 
-    def __init__(self, node_id, soft: bool, _spill_on_unavailable: bool = False, _fail_on_unavailable: bool = False):
+    Raises ValueError for what is no node id.
+    """
+
+    def __init__(
+        self, node_id: str | NodeID, soft: bool, _spill_on_unavailable: bool = False, _fail_on_unavailable: bool = False
+    ):
         self.node_id = node_id if isinstance(node_id, str) else node_id.hex()
         self.soft = soft
         self._spill_on_unavailable = _spill_on_unavailable
@@ -57,27 +73,34 @@ class _Match:
 
 
 class In(_Match):
+    """One of these values. Raises ValueError without a value, or for one that is no string."""
+
     def __init__(self, *values: str):
         self.values = _check_values(values, "In")
 
 
 class NotIn(_Match):
+    """None of these values, or the node has no such label. Raises ValueError as In() does."""
+
     def __init__(self, *values: str):
         self.values = _check_values(values, "NotIn")
 
 
 class Exists(_Match):
-    pass
+    """The node has the label."""
 
 
 class DoesNotExist(_Match):
-    pass
+    """The node does not have the label."""
 
 
 class NodeLabelSchedulingStrategy:
-    """On a node whose labels match `hard`, and `soft` if there is one."""
+    """On a node whose labels match `hard`, and `soft` if there is one: {label: In(...), NotIn(...), ...}.
 
-    def __init__(self, hard: dict, *, soft: dict | None = None):
+    Raises ValueError for matches that are none, or if there are none at all.
+    """
+
+    def __init__(self, hard: dict[str, _Match] | None, *, soft: dict[str, _Match] | None = None):
         self.hard = _check_matches(hard, "hard")
         self.soft = _check_matches(soft, "soft")
         if not self.hard and not self.soft:

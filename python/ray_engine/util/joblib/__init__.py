@@ -1,7 +1,7 @@
 """joblib over the workers of a session: register_ray(), then joblib.parallel_config("ray")."""
 
 
-def register_ray():
+def register_ray() -> None:
     """Makes the backend "ray" known to joblib. Raises ImportError where joblib is not installed."""
     from joblib.parallel import register_parallel_backend
 

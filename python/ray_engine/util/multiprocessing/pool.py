@@ -8,9 +8,12 @@ Thread-safe, but for close(), terminate() and join(), which one thread calls.
 import logging
 import threading
 import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import ray_engine as ray
 from ray_engine._private import lifecycle
+from ray_engine.actor import ActorHandle
 from ray_engine.util.debug import log_once
 from ray_engine.util.multiprocessing.results import (
     AsyncResult,
@@ -23,6 +26,8 @@ from ray_engine.util.multiprocessing.results import (
 )
 
 logger = logging.getLogger("ray")
+T = TypeVar("T")
+_Call = tuple[tuple, dict]  # arguments by place and by name
 _CHUNKS_PER_PROCESS = 4  # of a map() that names no chunksize
 
 
@@ -58,12 +63,12 @@ class Pool:
     def __init__(
         self,
         processes: int | None = None,
-        initializer=None,
-        initargs=None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Iterable[Any] | None = None,
         maxtasksperchild: int | None = None,
-        context=None,
+        context: Any = None,
         ray_address: str | None = None,
-        ray_remote_args: dict | None = None,
+        ray_remote_args: dict[str, Any] | None = None,
     ):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
@@ -79,8 +84,8 @@ class Pool:
         self._closed = False
         self._terminated = False
         self._next = 0  # process that the next batch goes to, unless another one has less to do
-        self._ending = []  # (actor, reference that is ready when it has ended)
-        self._iterators = weakref.WeakSet()  # imap()s that have not sent everything
+        self._ending: list[tuple[ActorHandle, ray.ObjectRef]] = []  # (actor, reference that is ready when it has ended)
+        self._iterators: weakref.WeakSet = weakref.WeakSet()  # imap()s that have not sent everything
         self._processes = [self._start_process() for _ in range(self.size)]
         self._deliveries = Deliveries()
         weakref.finalize(self, self._deliveries.close)
@@ -100,7 +105,7 @@ class Pool:
         order = (index % self.size for index in range(self._next, self._next + self.size))
         return min(order, key=lambda index: self._processes[index].under_way)
 
-    def send(self, func, batch, take, index: int | None = None):
+    def send(self, func: Any, batch: list[_Call], take: Callable[[list], object], index: int | None = None) -> None:
         """Runs a batch of (args, kwargs), in process `index` if it is given; take(results) is called at its end."""
         with self._lock:
             if self._terminated:
@@ -128,11 +133,18 @@ class Pool:
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
-    def apply(self, func, args=(), kwargs=None):
-        """func(*args, **kwargs) in one of the processes."""
+    def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwargs: dict[str, Any] | None = None) -> T:
+        """func(*args, **kwargs) in one of the processes. Raises what func raised, ValueError if the pool is closed."""
         return self.apply_async(func, args, kwargs).get()
 
-    def apply_async(self, func, args=(), kwargs=None, callback=None, error_callback=None) -> AsyncResult:
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> AsyncResult:
         """The same at once: returns what the result can be waited for with.
 
         callback(result) or error_callback(error) is called, in a thread of the pool, when it is there.
@@ -142,32 +154,52 @@ class Pool:
         self.send(func, [(tuple(args or ()), dict(kwargs or {}))], result.taker(0))
         return result
 
-    def map(self, func, iterable, chunksize: int | None = None) -> list:
+    def map(self, func: Callable[[Any], T], iterable: Iterable[Any], chunksize: int | None = None) -> list[T]:
         """[func(item) for item in iterable]; `chunksize` items go to a process at a time."""
         return self.map_async(func, iterable, chunksize).get()
 
-    def map_async(self, func, iterable, chunksize=None, callback=None, error_callback=None) -> AsyncResult:
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> AsyncResult:
         """The same at once; callback gets the list, error_callback the first error."""
-        calls = [((item,), {}) for item in iterable]
+        calls: list[_Call] = [((item,), {}) for item in iterable]
         return self._map_async(func, calls, chunksize, callback, error_callback)
 
-    def starmap(self, func, iterable, chunksize: int | None = None) -> list:
+    def starmap(
+        self, func: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[T]:
         """[func(*items) for items in iterable]."""
         return self.starmap_async(func, iterable, chunksize=chunksize).get()
 
-    def starmap_async(self, func, iterable, callback=None, error_callback=None, chunksize=None) -> AsyncResult:
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        chunksize: int | None = None,
+    ) -> AsyncResult:
         """The same at once, as map_async() does."""
-        calls = [(tuple(items), {}) for items in iterable]
+        calls: list[_Call] = [(tuple(items), {}) for items in iterable]
         return self._map_async(func, calls, chunksize, callback, error_callback)
 
-    def imap(self, func, iterable, chunksize: int | None = 1) -> OrderedIMapIterator:
+    def imap(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
+    ) -> OrderedIMapIterator:
         """Iterator over func(item) for all items, in their order; reads on in `iterable` as results are taken.
 
         An item for which func raised gives the error, as a PoolTaskError, instead of a result.
         """
         return self._imap(OrderedIMapIterator, func, iterable, chunksize)
 
-    def imap_unordered(self, func, iterable, chunksize: int | None = 1) -> UnorderedIMapIterator:
+    def imap_unordered(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
+    ) -> UnorderedIMapIterator:
         """The same, results in the order in which they get ready."""
         return self._imap(UnorderedIMapIterator, func, iterable, chunksize)
 
@@ -182,7 +214,7 @@ class Pool:
 
     def _imap(self, kind, func, iterable, chunksize):
         self._check_running()
-        calls = (((item,), {}) for item in iter(iterable))
+        calls: Iterator[_Call] = (((item,), {}) for item in iter(iterable))
         iterator = kind(self, func, calls, self._chunksize(chunksize, iterable))
         self._iterators.add(iterator)
         return iterator
@@ -201,14 +233,14 @@ class Pool:
         if self._closed:
             raise ValueError("Pool not running")
 
-    def __enter__(self):
+    def __enter__(self) -> "Pool":
         self._check_running()
         return self
 
     def __exit__(self, *_):
         self.terminate()
 
-    def close(self):
+    def close(self) -> None:
         """No more calls; the processes end when they have done what there is."""
         if self._closed:
             return
@@ -220,7 +252,7 @@ class Pool:
                 self._end_process(process)
         self._deliveries.close()
 
-    def terminate(self):
+    def terminate(self) -> None:
         """No more calls; ends the processes at once, and what they are doing fails."""
         with self._lock:
             self._terminated = True  # an imap() sends nothing any more
@@ -229,8 +261,8 @@ class Pool:
         for actor, _ in self._ending:
             ray.kill(actor)
 
-    def join(self):
-        """Waits until the processes of a closed or terminated pool have ended."""
+    def join(self) -> None:
+        """Waits until the processes of a closed or terminated pool have ended. ValueError if it is neither."""
         if not self._closed:
             raise ValueError("Pool is still running")
         ended = [ended for _, ended in self._ending]

@@ -11,8 +11,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing import TimeoutError
-from multiprocessing.pool import ExceptionWithTraceback
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]  # not in typeshed
+from typing import Any
 
 import ray_engine as ray
 from ray_engine import _core
@@ -51,7 +53,7 @@ class Deliveries:
     """Brings batches to who waits for them, in a thread that ends once it is closed and nothing is under way."""
 
     def __init__(self):
-        self._ready = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._under_way = 0
         self._closed = False
@@ -109,9 +111,9 @@ class AsyncResult:
         self._callback = callback
         self._error_callback = error_callback
         self._single = single
-        self._batches = [None] * num_batches
+        self._batches: list[list] = [[]] * num_batches
         self._missing = num_batches
-        self._error = None
+        self._error: BaseException | None = None
         self._ready = threading.Event()
         if num_batches == 0:
             self._finish()
@@ -147,11 +149,11 @@ class AsyncResult:
         results = list(itertools.chain.from_iterable(self._batches))
         return results[0] if self._single else results
 
-    def wait(self, timeout: float | None = None):
+    def wait(self, timeout: float | None = None) -> None:
         """Returns when the result is there, or after `timeout` seconds."""
         self._ready.wait(timeout)
 
-    def get(self, timeout: float | None = None):
+    def get(self, timeout: float | None = None) -> Any:
         """The result; raises what the first call that failed raised, or TimeoutError after `timeout` seconds."""
         self.wait(timeout)
         if not self.ready():
@@ -163,6 +165,7 @@ class AsyncResult:
                 raise result.underlying
 
     def ready(self) -> bool:
+        """Whether the result is there."""
         return self._ready.is_set()
 
     def successful(self) -> bool:
@@ -183,11 +186,11 @@ class IMapIterator:
         self._pool = pool  # None when everything has been sent
         self._func = func
         self._chunks = chunks(iterable, chunksize)
-        self._arrived = queue.SimpleQueue()  # (number of a batch, its results)
+        self._arrived: queue.SimpleQueue = queue.SimpleQueue()  # (number of a batch, its results)
         self._sent = 0
         self._taken = 0  # batches whose results went to `_results`
-        self._results = iter(())
-        self._error = None  # what the iterable of arguments raised
+        self._results: Iterator = iter(())
+        self._error: Exception | None = None  # what the iterable of arguments raised
         for _ in range(pool.size):
             self._send_next()
 
@@ -216,7 +219,7 @@ class IMapIterator:
     def __iter__(self):
         return self
 
-    def next(self, timeout: float | None = None):
+    def next(self, timeout: float | None = None) -> Any:
         """The next result; raises TimeoutError if it is not there after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:

@@ -10,6 +10,9 @@ may be moments apart. Nothing is recorded while nobody asks, so a list costs som
 Thread-safe.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+
 from ray_engine import _core
 from ray_engine._private import cluster_state, unavailable
 from ray_engine._private.session import session
@@ -22,6 +25,7 @@ from ray_engine.util.state.common import (
     PlacementGroupState,
     TaskState,
     WorkerState,
+    _Row,
 )
 from ray_engine.util.state.exception import RayStateApiException
 
@@ -51,98 +55,156 @@ _NOT_YET = frozenset({
 })  # fmt: skip
 _TIMEOUT_S = 30
 
+Filter: TypeAlias = tuple[str, Literal["=", "!="], Any]
+Row = TypeVar("Row", bound=_Row)
 
-def list_actors(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-                raise_on_missing_output=True, _explain=False) -> list[ActorState]:  # fmt: skip
+
+class _List(Generic[Row]):
+    """A list_...() function: what all of them have in common. `load` gives the rows of `kind`, all there are."""
+
+    def __init__(self, kind: type[Row], load: Callable[[], list[Row]]):
+        self.__name__ = self.__qualname__ = load.__name__
+        self.__module__ = load.__module__
+        self.__doc__ = f"{load.__doc__}\n\n{_LIST_HELP}"
+        self._kind = kind
+        self._load = load
+
+    def __call__(
+        self,
+        address: str | None = None,
+        filters: Sequence[Filter] | None = None,
+        limit: int = _DEFAULT_LIMIT,
+        timeout: int = _TIMEOUT_S,
+        detail: bool = False,
+        raise_on_missing_output: bool = True,
+        _explain: bool = False,
+    ) -> list[Row]:
+        _check_address(address)
+        if not isinstance(limit, int) or not 0 < limit <= _MAX_LIMIT:
+            raise ValueError(f"limit is a number of rows from 1 to {_MAX_LIMIT}, got {limit!r}")
+        conditions = [_condition(self._kind, given) for given in filters or ()]
+        session.check_connected()
+        return [row for row in self._load() if all(condition(row) for condition in conditions)][:limit]
+
+    def find(self, field: str, value: str, address: str | None) -> Row | None:
+        """The first row with this value."""
+        found = self(address, filters=[(field, "=", value)], limit=1)
+        return found[0] if found else None
+
+    def __repr__(self):
+        return f"<function {self.__module__}.{self.__name__}>"
+
+
+_LIST_HELP = """`filters` and `limit` are those of the module's description. `address` may name the session that this
+process is connected to, no other. `timeout` (seconds), `detail` and `raise_on_missing_output` have no effect: every
+row is complete. Raises ValueError for a limit below 1 or above 10,000 and for a filter that is none,
+RayStateApiException for a field that there is not and for another session."""
+
+
+def _lists(kind: type[Row]) -> Callable[[Callable[[], list[Row]]], _List[Row]]:
+    return lambda load: _List(kind, load)
+
+
+@_lists(ActorState)
+def list_actors():
     """Actors, living and dead; the oldest dead are forgotten after 10,000."""
-    return _select(ActorState, lambda: rows.actors(_core.actor_rows()), address, filters, limit)
+    return [rows.actor(row) for row in _core.actor_rows()]
 
 
-def list_nodes(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-               raise_on_missing_output=True, _explain=False) -> list[NodeState]:  # fmt: skip
+@_lists(NodeState)
+def list_nodes():
     """Nodes, lost ones included."""
-    return _select(NodeState, lambda: rows.nodes(cluster_state.nodes()), address, filters, limit)
+    return [rows.node(index, row) for index, row in enumerate(cluster_state.nodes())]
 
 
-def list_jobs(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-              raise_on_missing_output=True, _explain=False) -> list[JobState]:  # fmt: skip
+@_lists(JobState)
+def list_jobs():
     """Jobs of all drivers of the session, in the order they came."""
-    return _select(JobState, lambda: rows.jobs(_core.job_rows()), address, filters, limit)
+    return [rows.job(row) for row in _core.job_rows()]
 
 
-def list_workers(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-                 raise_on_missing_output=True, _explain=False) -> list[WorkerState]:  # fmt: skip
+@_lists(WorkerState)
+def list_workers():
     """Workers and drivers, living and dead."""
-    return _select(WorkerState, lambda: rows.workers(_core.worker_rows()), address, filters, limit)
+    return [rows.worker(row) for row in _core.worker_rows()]
 
 
-def list_tasks(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-               raise_on_missing_output=True, _explain=False) -> list[TaskState]:  # fmt: skip
+@_lists(TaskState)
+def list_tasks():
     """Tasks that wait or run, and those that ended lately. Of one process's waiting tasks 10,000 are listed at most."""
-    return _select(TaskState, _task_states, address, filters, limit)
+    return rows.tasks(_core.task_rows(), _core.worker_rows(), _core.actor_rows())
 
 
-def list_objects(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-                 raise_on_missing_output=True, _explain=False) -> list[ObjectState]:  # fmt: skip
+@_lists(ObjectState)
+def list_objects():
     """What processes hold: one row per object and process that knows it. Actor handles are among them."""
-    return _select(
-        ObjectState, lambda: rows.references(_core.reference_rows(), _core.worker_rows()), address, filters, limit
-    )
+    return rows.references(_core.reference_rows(), _core.worker_rows())
 
 
-def list_placement_groups(address=None, filters=None, limit=_DEFAULT_LIMIT, timeout=_TIMEOUT_S, detail=False,
-                          raise_on_missing_output=True, _explain=False) -> list[PlacementGroupState]:  # fmt: skip
+@_lists(PlacementGroupState)
+def list_placement_groups():
     """Placement groups, removed ones included."""
-    return _select(PlacementGroupState, lambda: rows.placement_groups(_core.groups()), address, filters, limit)
+    return [rows.placement_group(row) for row in _core.groups()]
 
 
-def get_actor(id, address=None, timeout=_TIMEOUT_S, _explain=False) -> ActorState | None:
+def get_actor(
+    id: str, address: str | None = None, timeout: int = _TIMEOUT_S, _explain: bool = False
+) -> ActorState | None:
     """The actor of that id (hexadecimal), or None."""
-    return _find(list_actors, "actor_id", id, address)
+    return list_actors.find("actor_id", id, address)
 
 
-def get_node(id, address=None, timeout=_TIMEOUT_S, _explain=False) -> NodeState | None:
+def get_node(
+    id: str, address: str | None = None, timeout: int = _TIMEOUT_S, _explain: bool = False
+) -> NodeState | None:
     """The node of that id (hexadecimal), or None."""
-    return _find(list_nodes, "node_id", id, address)
+    return list_nodes.find("node_id", id, address)
 
 
-def get_job(id, address=None, timeout=_TIMEOUT_S, _explain=False) -> JobState | None:
+def get_job(id: str, address: str | None = None, timeout: int = _TIMEOUT_S, _explain: bool = False) -> JobState | None:
     """The job of that id (hexadecimal), or None."""
-    return _find(list_jobs, "job_id", id, address)
+    return list_jobs.find("job_id", id, address)
 
 
-def get_worker(id, address=None, timeout=_TIMEOUT_S, _explain=False) -> WorkerState | None:
+def get_worker(
+    id: str, address: str | None = None, timeout: int = _TIMEOUT_S, _explain: bool = False
+) -> WorkerState | None:
     """The worker or driver of that id (hexadecimal), or None."""
-    return _find(list_workers, "worker_id", id, address)
+    return list_workers.find("worker_id", id, address)
 
 
-def get_task(id, address=None, timeout=_TIMEOUT_S, _explain=False) -> TaskState | None:
+def get_task(
+    id: str | _core.ObjectRef, address: str | None = None, timeout: int = _TIMEOUT_S, _explain: bool = False
+) -> TaskState | None:
     """The task of that id (hexadecimal, or a reference to what it returns), or None."""
-    return _find(list_tasks, "task_id", id if isinstance(id, str) else id.task_id().hex(), address)
+    return list_tasks.find("task_id", id if isinstance(id, str) else id.task_id().hex(), address)
 
 
-def get_placement_group(id, address=None, timeout=_TIMEOUT_S, _explain=False) -> PlacementGroupState | None:
+def get_placement_group(
+    id: str, address: str | None = None, timeout: int = _TIMEOUT_S, _explain: bool = False
+) -> PlacementGroupState | None:
     """The placement group of that id (hexadecimal), or None."""
-    return _find(list_placement_groups, "placement_group_id", id, address)
+    return list_placement_groups.find("placement_group_id", id, address)
 
 
-def summarize_actors(address=None, timeout=_TIMEOUT_S, raise_on_missing_output=True, _explain=False) -> dict:
+def summarize_actors(
+    address: str | None = None,
+    timeout: int = _TIMEOUT_S,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> dict[str, Any]:
     """How many actors of each class are in which state."""
     return _summarize(list_actors(address, limit=_MAX_LIMIT), "class_name")
 
 
-def summarize_tasks(address=None, timeout=_TIMEOUT_S, raise_on_missing_output=True, _explain=False) -> dict:
+def summarize_tasks(
+    address: str | None = None,
+    timeout: int = _TIMEOUT_S,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> dict[str, Any]:
     """How many tasks of each function are in which state."""
     return _summarize(list_tasks(address, limit=_MAX_LIMIT), "func_or_class_name")
-
-
-def _select(kind, load, address, filters, limit) -> list:
-    _check_address(address)
-    if not isinstance(limit, int) or not 0 < limit <= _MAX_LIMIT:
-        raise ValueError(f"limit is a number of rows from 1 to {_MAX_LIMIT}, got {limit!r}")
-    conditions = [_condition(kind, given) for given in filters or ()]
-    session.check_connected()
-    return [row for row in load() if all(condition(row) for condition in conditions)][:limit]
 
 
 def _condition(kind, given):
@@ -158,15 +220,6 @@ def _condition(kind, given):
     return lambda row: (str(row[name]).lower() == wanted) == equal
 
 
-def _task_states() -> list:
-    return rows.tasks(_core.task_rows(), _core.worker_rows(), _core.actor_rows())
-
-
-def _find(list_rows, field, value, address):
-    found = list_rows(address, filters=[(field, "=", value)], limit=1)
-    return found[0] if found else None
-
-
 def _check_address(address):
     """There is one session per process: the one it is connected to."""
     if address not in (None, "auto", session.info.get("address")):
@@ -177,12 +230,14 @@ def _check_address(address):
 
 
 def _summarize(found, field) -> dict:
-    summary = {}
+    summary: dict[str, dict] = {}
     for row in found:
         counts = summary.setdefault(row[field], {"state_counts": {}})["state_counts"]
         counts[row.state] = counts.get(row.state, 0) + 1
     return {"cluster": {"summary": summary, "total": len(found)}}
 
 
-def __getattr__(name):
-    raise unavailable.attribute(__name__, name, _NOT_YET)
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise unavailable.attribute(__name__, name, _NOT_YET)

@@ -4,7 +4,14 @@ A field is there if the engine knows it; names and values are those of Ray. Ids 
 milliseconds since 1970. Immutable value types.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTOR_STATES = ("PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")
 GROUP_STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
@@ -19,31 +26,42 @@ TASK_STATES = (
 EXIT_TYPES = (None, "INTENDED_SYSTEM_EXIT", "INTENDED_USER_EXIT", "SYSTEM_ERROR")
 
 
+@dataclass(frozen=True)
 class _Row:
     """A dataclass that can also be read like a dictionary."""
 
-    def __getitem__(self, name):
+    @classmethod
+    def of(cls, row: dict, **instead: Any) -> Self:
+        """The row whose fields are those of `row`, and of `instead` where that has them."""
+        values = {**row, **instead}
+        return cls(**{name: values[name] for name in cls.keys() if name in values})
+
+    def __getitem__(self, name: str) -> Any:
         if name not in self.keys():
             raise KeyError(name)
         return getattr(self, name)
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self.keys()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
-    def get(self, name, default=None):
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a field; `default` if there is none of that name."""
         return getattr(self, name) if name in self.keys() else default
 
     @classmethod
-    def keys(cls) -> list:
+    def keys(cls) -> list[str]:
+        """The names of the fields."""
         return [item.name for item in fields(cls)]
 
-    def items(self) -> list:
+    def items(self) -> list[tuple[str, Any]]:
+        """(name, value) of each field."""
         return [(name, getattr(self, name)) for name in self.keys()]
 
-    def asdict(self) -> dict:
+    def asdict(self) -> dict[str, Any]:
+        """The row as a dictionary."""
         return dict(self.items())
 
 
@@ -138,6 +156,8 @@ class TaskState(_Row):
     worker_pid: int | None
     error_type: str | None
     error_message: str | None
+    start_time_ms: int | None  # by the clock of its node, as end_time_ms
+    end_time_ms: int | None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""From what the engine answers to the rows that people see."""
+"""From what the engine answers to the rows that people see.
+
+The engine's rows (python/bindings/state.cc) carry the names of the fields; here is what differs: numbers that stand for
+words, and what comes from more than one row.
+"""
 
 from ray_engine._private.ids import JobID, PlacementGroupID
 from ray_engine.util.state.common import (
@@ -18,34 +22,12 @@ from ray_engine.util.state.common import (
 _RUNNING = TASK_STATES.index("RUNNING")
 
 
-def actors(found) -> list:
-    return [_actor(row) for row in found]
+def actor(row: dict) -> ActorState:
+    return ActorState.of(row, state=ACTOR_STATES[row["state"]])
 
 
-def _actor(row) -> ActorState:
-    return ActorState(
-        actor_id=row["actor_id"],
-        class_name=row["class_name"],
-        state=ACTOR_STATES[row["state"]],
-        job_id=row["job_id"],
-        name=row["name"],
-        node_id=row["node_id"] or None,
-        pid=row["pid"],
-        ray_namespace=row["ray_namespace"],
-        is_detached=row["is_detached"],
-        placement_group_id=row["placement_group_id"] or None,
-        num_restarts=row["num_restarts"],
-        death_cause=row["death_cause"] or None,
-        required_resources=row["required_resources"],
-    )
-
-
-def nodes(found) -> list:
-    """`found` as of ray.nodes()."""
-    return [_node(index, row) for index, row in enumerate(found)]
-
-
-def _node(index, row) -> NodeState:
+def node(index: int, row: dict) -> NodeState:
+    """`row` as of ray.nodes()."""
     return NodeState(
         node_id=row["NodeID"],
         node_ip=row["NodeManagerAddress"],
@@ -58,27 +40,11 @@ def _node(index, row) -> NodeState:
     )
 
 
-def jobs(found) -> list:
-    return [_job(row) for row in found]
+def job(row: dict) -> JobState:
+    return JobState.of(row, status="FINISHED" if row["end_time"] else "RUNNING")
 
 
-def _job(row) -> JobState:
-    return JobState(
-        job_id=row["job_id"],
-        status="FINISHED" if row["end_time_ms"] else "RUNNING",
-        entrypoint=row["entrypoint"],
-        ray_namespace=row["ray_namespace"],
-        driver_pid=row["driver_pid"],
-        start_time=row["start_time_ms"],
-        end_time=row["end_time_ms"] or None,
-    )
-
-
-def placement_groups(found) -> list:
-    return [_placement_group(row) for row in found]
-
-
-def _placement_group(row) -> PlacementGroupState:
+def placement_group(row: dict) -> PlacementGroupState:
     id = PlacementGroupID(row["id"])
     bundles = [
         {"bundle_index": index, "unit_resources": resources, "node_id": node or None}
@@ -94,100 +60,93 @@ def _placement_group(row) -> PlacementGroupState:
     )
 
 
-def workers(found) -> list:
-    return [_worker(row) for row in found]
+def worker(row: dict) -> WorkerState:
+    return WorkerState.of(row, worker_type=_process_type(row), exit_type=EXIT_TYPES[row["exit_type"]])
 
 
-def _worker(row) -> WorkerState:
-    return WorkerState(
-        worker_id=row["worker_id"],
-        is_alive=row["is_alive"],
-        worker_type="DRIVER" if row["is_driver"] else "WORKER",
-        exit_type=EXIT_TYPES[row["exit"]],
-        exit_detail=row["exit_detail"] or None,
-        node_id=row["node_id"],
-        job_id=row["job_id"] or None,
-        pid=row["pid"],
-    )
+def _process_type(worker: dict | None) -> str:
+    return "DRIVER" if worker and worker["is_driver"] else "WORKER"
 
 
-def tasks(found, processes, actors) -> list:
+def tasks(found: list[dict], processes: list[dict], actors: list[dict]) -> list[TaskState]:
     """One row per task: its owner tells what it is, the worker that it runs."""
     by_process = {row["process"]: row for row in processes}
     class_of = {row["actor_id"]: row["class_name"] for row in actors}
-    by_task = {}
+    return [_task(row, by_process.get(row["process"]), class_of.get(row["actor_id"])) for row in merged(found)]
+
+
+def merged(found: list[dict]) -> list[dict]:
+    """The rows of tasks, those of an owner and of the worker that runs the task put together."""
+    by_task: dict[str, dict] = {}
     for row in found:
         known = by_task.setdefault(row["task_id"], row)
         if known is row:
             continue
-        if row["state"] == _RUNNING:
-            known, row = row, known
-        by_task[row["task_id"]] = {**row, "state": _later(row["state"], known["state"])}
-    return [_task(row, by_process.get(row["process"]), class_of.get(row["actor_id"])) for row in by_task.values()]
+        of_owner, of_worker = (known, row) if row["state"] == _RUNNING else (row, known)
+        # What an owner knows of an end is newer than that the task runs; a push is older.
+        state = max(of_owner["state"], of_worker["state"])
+        started_ns = of_owner["started_ns"] or of_worker["started_ns"]
+        by_task[row["task_id"]] = {**of_owner, "state": state, "started_ns": started_ns}
+    return list(by_task.values())
 
 
-def _later(one, other):
-    """What an owner knows of an end is newer than that the task runs; a push is older."""
-    return max(one, other)
-
-
-def _task(row, process, class_name) -> TaskState:
+def _task(row: dict, process: dict | None, class_name: str | None) -> TaskState:
     error_type, error_message = _error(row)
     name = row["name"] if class_name is None or "." in row["name"] else f"{class_name}.{row['name']}"
-    return TaskState(
-        task_id=row["task_id"],
-        attempt_number=row["attempt_number"],
+    return TaskState.of(
+        row,
         name=name,
         func_or_class_name=name,
         type=_type(row),
         state=TASK_STATES[row["state"]],
-        job_id=row["job_id"],
-        actor_id=row["actor_id"] or None,
-        parent_task_id=row["parent_task_id"] or None,
         node_id=process and process["node_id"],
         worker_id=process and process["worker_id"],
         worker_pid=process and process["pid"],
         error_type=error_type,
         error_message=error_message,
+        start_time_ms=_milliseconds(row["started_ns"]),
+        end_time_ms=_milliseconds(row["ended_ns"]),
     )
 
 
-def _type(row) -> str:
+def _milliseconds(ns: int) -> int | None:
+    return ns // 1_000_000 if ns else None
+
+
+def _type(row: dict) -> str:
     if row["name"].endswith(".__init__"):
         return "ACTOR_CREATION_TASK"
     return "ACTOR_TASK" if row["actor_id"] else "NORMAL_TASK"
 
 
-def references(found, processes) -> list:
+def references(found: list[dict], processes: list[dict]) -> list[ObjectState]:
     by_process = {row["process"]: row for row in processes}
     return [_reference(row, by_process.get(row["process"])) for row in found]
 
 
-def _reference(row, process) -> ObjectState:
-    return ObjectState(
-        object_id=row["object_id"],
-        object_size=row["size"] if row["ready"] else -1,
+def _reference(row: dict, process: dict | None) -> ObjectState:
+    return ObjectState.of(
+        row,
+        object_size=row["object_size"] if row["ready"] else -1,
         task_status="FINISHED" if row["ready"] else "PENDING",
         reference_type=_reference_type(row),
-        is_stored=row["stored"],
-        local_references=row["local"],
-        type="DRIVER" if process and process["is_driver"] else "WORKER",
+        type=_process_type(process),
         node_id=process and process["node_id"],
         pid=process and process["pid"],
     )
 
 
-def _reference_type(row) -> str:
+def _reference_type(row: dict) -> str:
     if row["actor_handle"]:
         return "ACTOR_HANDLE"
     if row["submitted"]:
         return "USED_BY_PENDING_TASK"
-    if row["local"]:
+    if row["local_references"]:
         return "LOCAL_REFERENCE"
     return "CAPTURED_IN_OBJECT" if row["contained"] else "BORROWED"
 
 
-def _error(row):
+def _error(row: dict) -> tuple[str | None, str | None]:
     if TASK_STATES[row["state"]] != "FAILED":
         return None, None
     if not row["error_message"]:

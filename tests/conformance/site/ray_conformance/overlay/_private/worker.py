@@ -33,9 +33,9 @@ class _CoreWorker:
         from ray_engine import _core
 
         return {
-            row["object_id"].encode(): {"local": row["local"], "submitted": row["submitted"]}
+            row["object_id"].encode(): {"local": row["local_references"], "submitted": row["submitted"]}
             for row in _core.own_references()
-            if not row["actor_handle"] and (row["local"] or row["submitted"])
+            if not row["actor_handle"] and (row["local_references"] or row["submitted"])
         }
 
     def object_exists(self, ref, memory_store_only=False):

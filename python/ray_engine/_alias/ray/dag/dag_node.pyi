@@ -1,0 +1,1 @@
+from ray_engine.dag.dag_node import *

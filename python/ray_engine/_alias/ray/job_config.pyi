@@ -1,0 +1,1 @@
+from ray_engine.job_config import *

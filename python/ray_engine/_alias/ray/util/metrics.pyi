@@ -1,0 +1,1 @@
+from ray_engine.util.metrics import *
