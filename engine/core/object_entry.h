@@ -43,6 +43,7 @@ struct ObjectEntry {
   bool is_error = false;
   bool requested = false;          // borrowed: the owner has been asked for the value
   std::atomic<bool> freed{false};  // the program gave the value up; what is below stays for who is reading it
+  std::atomic<bool> seen{false};   // an error: somebody has been told of it
   WireValue::Kind kind = WireValue::kInline;
   std::uint32_t node = 0;  // kStored
   std::uint64_t size = 0;  // kStored

@@ -65,6 +65,7 @@ void Ownership::Release(ObjectEntry* entry) {
 void Ownership::ReleaseOwned(ObjectEntry* entry) {
   if (entry->rare != nullptr && !entry->rare->borrowers.empty()) return;
   if (!entry->freed) FreeCopies(entry);
+  if (entry->is_error && !entry->seen && entry->kind == WireValue::kInline) listener_->OnErrorUnseen(*entry);
   DropContained(entry);
   listener_->OnObjectFreed(entry->id);
   Delete(entry);
@@ -226,7 +227,8 @@ void Ownership::Refuse(const WireValue& value) {
   }
 }
 
-WireValue Ownership::ValueOf(const ObjectEntry* entry) {
+WireValue Ownership::ValueOf(ObjectEntry* entry) {
+  entry->seen = true;
   if (entry->freed) return SystemError("ObjectFreedError", "", entry->id.Binary());
   WireValue value;
   value.kind = entry->kind;

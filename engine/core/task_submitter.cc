@@ -1,7 +1,11 @@
 #include "engine/core/task_submitter.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "engine/wire/error_report.h"
 
 namespace ray_engine {
 namespace {
@@ -47,7 +51,7 @@ void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
     UpdateDemand(queue, false);
     return;
   }
-  tasks_->ResolveArgs(record, [this, queue, now](TaskRecord* ready, const ObjectEntry* failed) {
+  tasks_->ResolveArgs(record, [this, queue, now](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) return tasks_->FinishWithErrorOf(ready, failed);
     Enqueue(ready, false);
     Pump(queue, now);
@@ -272,12 +276,20 @@ void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause, N
       const std::deque<TaskRecord*> lost = std::move(worker->pushed);
       worker->pushed.clear();
       ReturnLease(worker);
+      if (!lost.empty() && !lost.front()->cancelled) ReportLost(*lost.front(), cause);
       for (std::size_t k = lost.size(); k-- > 0;) Retry(lost[k], k == 0, cause);
     }
     if (queue->ready.empty()) continue;
     Pump(queue.get(), now);
     UpdateDemand(queue.get(), true);
   }
+}
+
+void TaskSubmitter::ReportLost(const TaskRecord& running, const std::string& cause) {
+  const std::string what = running.retries_left == 0 ? "It is not tried again." : "It is tried again.";
+  const std::string text = fmt::format("A worker died or was killed while executing the task {} ({}): {}. {}",
+                                       running.options->name, running.id.Hex(), cause, what);
+  sender_->SendToHead(ErrorReport(running.options->lease_class.job, kWorkerDied, text));
 }
 
 // Only the first of a worker's tasks was running; the others cost no retry.

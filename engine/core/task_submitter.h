@@ -87,6 +87,7 @@ class TaskSubmitter {
   void UpdateDemand(LeaseQueue* queue, bool exact);
   void RecallIfOverrun(LeasedWorker* worker);
   void ReturnLease(LeasedWorker* worker);
+  void ReportLost(const TaskRecord& running, const std::string& cause);
   void Retry(TaskRecord* record, bool was_running, const std::string& cause);
   LeasedWorker* FindLease(LeaseId lease) const;
 

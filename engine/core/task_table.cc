@@ -57,7 +57,7 @@ TaskRecord* TaskTable::FindById(const TaskId& id) const {
   return nullptr;
 }
 
-void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry*)> then) {
+void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, ObjectEntry*)> then) {
   const std::uint32_t slot = record->slot;
   const TaskId id = record->id;
   record->on_args_ready = std::move(then);
@@ -200,6 +200,7 @@ std::vector<TaskInfo> TaskTable::Report() const {
 }
 
 void TaskTable::Free(TaskRecord* record) {
+  if (record->stream != nullptr) record->returns[0]->seen = true;  // its error is an item of the stream
   if (record->missing > 0) --waiting_;
   records_[record->slot] = nullptr;
   free_slots_.push_back(record->slot);

@@ -194,6 +194,7 @@ nb::object DecodeValue(std::string_view bytes, const std::shared_ptr<Pin>& pin, 
 }
 
 nb::object DecodeError(ObjectEntry* entry) {
+  entry->seen = true;
   const std::string bytes = entry->bytes;
   if (entry->kind != WireValue::kSystemError) {
     const nb::object error = DecodeValue(bytes, nullptr, entry->contained);

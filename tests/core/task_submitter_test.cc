@@ -1,5 +1,7 @@
 #include "engine/core/task_submitter.h"
 
+#include <gmock/gmock.h>
+
 #include <memory>
 
 #include "tests/core/core_fixture.h"
@@ -28,6 +30,12 @@ class TaskSubmitterTest : public CoreFixture {
     submitter_.On(LeaseGrant{LeaseId{lease}, 0, worker, NodeId()}, now_);
   }
   std::uint32_t TakeDemand() { return sender_.Take<LeaseDemand>(kHead).count; }
+  // What the driver is told next.
+  std::string TakeReport() {
+    const auto report = sender_.Take<DriverLine>(kHead);
+    EXPECT_EQ(report.kind, "worker_died");
+    return report.text;
+  }
   // The task that was pushed next.
   TaskHeader TakePush(ProcessId worker = kWorker) {
     return HeaderOf(sender_.TakeFrame(worker, MessageType::kPushTask).payload);
@@ -269,6 +277,7 @@ TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   TakePush();
   sender_.SetGone(kWorker);
   submitter_.OnProcessGone(kWorker, "killed", now_);
+  EXPECT_THAT(TakeReport(), testing::HasSubstr("killed. It is tried again."));
   EXPECT_EQ(ran->retries_left, 0);
   EXPECT_EQ(queued->retries_left, 1);
   EXPECT_EQ(TakeDemand(), 1u);
@@ -278,6 +287,7 @@ TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   EXPECT_EQ(second.task, Task(2));
   sender_.SetGone(kWorker2);
   submitter_.OnProcessGone(kWorker2, "killed again", now_);
+  EXPECT_THAT(TakeReport(), testing::HasSubstr("killed again. It is not tried again."));
   EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
   EXPECT_EQ(TakeDemand(), 1u);
   Grant(9, kRemote);

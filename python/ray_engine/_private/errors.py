@@ -34,6 +34,11 @@ def raise_task_error(value):
     return value if isinstance(value, BaseException) else exceptions.RaySystemError(f"not an exception: {value!r}")
 
 
+def decode(encoded: bytes) -> BaseException:
+    """The exception that get() would raise for what make_error() has encoded."""
+    return raise_task_error(cloudpickle.loads(encoded))
+
+
 def system_error(kind: str, text: str, detail: bytes = b"") -> BaseException:
     """The exception for what the engine reports: a class name of ray_engine.exceptions, what happened, and the id it is
     about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it."""
