@@ -71,4 +71,13 @@ struct ObjectEntry {
 // An error that the engine itself raises: the Python class to use, a text, and optional bytes (a pickled cause).
 WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
 
+// Its three parts; where it has no bytes of its own, `detail` is the id of what it is about: `object`, or its task.
+struct SystemErrorParts {
+  std::string_view kind, text;
+  std::string detail;
+};
+SystemErrorParts PartsOf(std::string_view system_error, const ObjectId& object);
+// The error of a task whose argument `object` is an error of the engine's.
+WireValue ErrorOfDependant(std::string_view task_name, std::string_view system_error, const ObjectId& object);
+
 }  // namespace ray_engine

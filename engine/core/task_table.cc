@@ -162,6 +162,13 @@ void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
   Free(record);
 }
 
+// The dependant of a task that raised has that task's error; where the engine failed, it says which task was hit.
+void TaskTable::FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed) {
+  WireValue error = ownership_->ValueOf(failed);
+  if (error.kind == WireValue::kSystemError) error = ErrorOfDependant(record->options->name, error.bytes, failed->id);
+  FinishWithError(record, error);
+}
+
 // A task that was cancelled while it ran has done what it was asked: no error. What becomes of a constructor the head
 // knows.
 void TaskTable::Remember(const TaskRecord& record, const WireValue* error) {

@@ -58,6 +58,7 @@ struct TaskRecord {
   std::uint32_t slot = 0;
   std::uint32_t attempt = 0;  // serial of the last push; 0: never pushed
   std::int32_t retries_left = 0;
+  std::uint32_t raised = 0;  // attempts that ended in an exception and were tried again
   bool cancelled = false;
   DoneHeader::Outcome outcome = DoneHeader::kOk;                 // as its worker has reported
   ProcessId process;                                             // to which it was pushed last
@@ -95,9 +96,7 @@ class TaskTable {
   // The end: the return values, or one error for all. Frees the record.
   void Finish(TaskRecord* record, std::vector<WireValue> values);
   void FinishWithError(TaskRecord* record, const WireValue& error);
-  void FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed) {
-    FinishWithError(record, ownership_->ValueOf(failed));
-  }
+  void FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed);
 
   // True while something waits for a reply that this process must act on by itself.
   bool HasDependants() const { return waiting_ > 0; }

@@ -308,17 +308,35 @@ TEST_F(TaskSubmitterTest, ALeaseWhoseWorkerDiedFirstIsNotUsed) {
   ExpectLeasesReturned({8});
 }
 
-TEST_F(TaskSubmitterTest, TasksThatFailAreRetriedIfTheyAskForIt) {
+TEST_F(TaskSubmitterTest, TasksThatFailAreRetriedIfTheyAskForItEachTimeLater) {
   options_.retry_exceptions = true;
-  options_.max_retries = 1;
+  options_.max_retries = 2;
   Submit(1, &options_);
   TakeDemand();
   Grant(7);
   Done(TakePush(), DoneHeader::kUserError);
-  EXPECT_FALSE(Result(1)->ready);
-  Done(TakePush(), DoneHeader::kUserError);
+  for (const Nanoseconds delay : {TaskSubmitter::kFirstDelay, 2 * TaskSubmitter::kFirstDelay}) {
+    Pass(delay - milliseconds(1));
+    EXPECT_TRUE(sender_.Nothing(kWorker));
+    EXPECT_TRUE(submitter_.NeedsTick());
+    EXPECT_FALSE(Result(1)->ready);
+    Pass(milliseconds(1));
+    Done(TakePush(), DoneHeader::kUserError);
+  }
   EXPECT_TRUE(Result(1)->is_error);
   ExpectLeasesReturned({7});
+}
+
+TEST_F(TaskSubmitterTest, ATaskThatWaitsForItsNextAttemptIsCancelledAtOnce) {
+  options_.retry_exceptions = true;
+  TaskRecord* record = Submit(1, &options_);
+  TakeDemand();
+  Grant(7);
+  Done(TakePush(), DoneHeader::kUserError);
+  submitter_.Cancel(record, false, true);
+  EXPECT_EQ(KindOf(Result(1)), "TaskCancelledError");
+  ExpectLeasesReturned({7});
+  EXPECT_FALSE(submitter_.NeedsTick());
 }
 
 TEST_F(TaskSubmitterTest, ATaskWaitsForItsArguments) {
@@ -339,6 +357,25 @@ TEST_F(TaskSubmitterTest, ATaskWithAFailedArgumentDoesNotRun) {
   Submit(1, &options_);
   ownership_.SetValue(argument, UserError());
   EXPECT_TRUE(Result(1)->is_error);
+}
+
+TEST_F(TaskSubmitterTest, ATaskWhoseArgumentTheEngineLostSaysSoInItsName) {
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  quick_.name = "first";
+  Submit(1, &quick_);
+  builder_.Ref(Result(1));
+  Submit(2, &options_);
+  ownership_.SetValue(argument, SystemError("WorkerCrashedError", "killed"));
+  for (const std::uint64_t number : {1, 2}) {
+    const SystemErrorParts outer = PartsOf(Result(number)->bytes, Result(number)->id);
+    EXPECT_EQ(outer.kind, "RayTaskError");
+    EXPECT_EQ(outer.text, "first");  // the dependant's own dependants pass it on
+    const SystemErrorParts inner = PartsOf(outer.detail, Result(number)->id);
+    EXPECT_EQ(inner.kind, "WorkerCrashedError");
+    EXPECT_EQ(inner.text, "killed");
+    EXPECT_EQ(inner.detail, argument->id.Binary());
+  }
 }
 
 TEST_F(TaskSubmitterTest, ATaskWithoutAWorkerIsCancelledAtOnce) {

@@ -141,7 +141,7 @@ def validate_placement_group(
     _validate_bundles(bundles)
     if bundle_label_selector is not None:
         _validate_bundle_label_selector(bundle_label_selector)
-        if len(bundle_label_selector) not in (0, len(bundles)):
+        if len(bundle_label_selector) != len(bundles):
             raise ValueError(
                 f"Invalid bundle label selector {bundle_label_selector}: one per bundle is needed, and there are "
                 f"{len(bundles)} bundles."
