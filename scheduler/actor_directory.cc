@@ -272,6 +272,11 @@ ActorDirectory::Actor* ActorDirectory::FindLiving(const ActorId& id) {
   return actor == nullptr || actor->state == ActorState::kDead ? nullptr : actor;
 }
 
+const ActorSpec* ActorDirectory::RunningIn(ProcessId worker) const {
+  const auto it = by_worker_.find(worker);
+  return it == by_worker_.end() ? nullptr : &actors_.at(it->second)->spec;
+}
+
 ActorDirectory::Actor* ActorDirectory::FindPlacing(std::uint32_t key) {
   const auto it = by_key_.find(key);
   return it == by_key_.end() ? nullptr : Find(it->second);

@@ -90,6 +90,9 @@ class ActorDirectory {
   // When OnTick is due; none if nothing waits.
   std::optional<Time> NextTick() const;
 
+  // The living actor whose process that is; null if there is none.
+  const ActorSpec* RunningIn(ProcessId worker) const;
+
   // Living and dead, for people.
   std::vector<ActorInfo> List() const;
   Statistics Stats() const;

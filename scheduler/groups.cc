@@ -23,7 +23,8 @@ Scheduler::Actions Scheduler::OnGroupRemove(const PlacementGroupId& id, Time now
 
 Scheduler::Actions Scheduler::OnJobEnded(const JobId& job, Time now) {
   Actions actions;
-  RemoveGroupsIf([&](const GroupSpec& spec) { return spec.job == job; }, &actions);
+  // What an actor has made ends with the actor: a detached one goes on.
+  RemoveGroupsIf([&](const GroupSpec& spec) { return spec.job == job && spec.creator.IsNil(); }, &actions);
   GrantAll(now, &actions);
   return actions;
 }

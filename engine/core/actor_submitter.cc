@@ -1,7 +1,12 @@
 #include "engine/core/actor_submitter.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstring>
 #include <utility>
+
+#include "engine/wire/error_report.h"
 
 namespace ray_engine {
 namespace {
@@ -30,25 +35,26 @@ void ActorSubmitter::Create(TaskRecord* record, ActorSpec spec, std::uint64_t to
   by_handle_.emplace(handle->id, line);
   record->actor = line;
   ownership_->Hold(handle);  // until the head knows the actor
-  tasks_->ResolveArgs(record, [this, line, token, handle, spec = std::move(spec)](TaskRecord* ready,
-                                                                                  const ObjectEntry* failed) mutable {
-    if (failed != nullptr) {
-      FailCreation(line, failed);
-      tasks_->Finish(ready, {});
-      ownership_->Drop(handle);
-      return;
-    }
-    spec.creation_task = ready->payload;
-    line->creation_holds = std::exchange(ready->holds, {});
-    sender_->SendToHead(ActorCreate{token, std::move(spec)});
-    Watch(line);
-    tasks_->Finish(ready, {});
-    ownership_->Drop(handle);
-  });
+  tasks_->ResolveArgs(
+      record, [this, line, token, handle, spec = std::move(spec)](TaskRecord* ready, ObjectEntry* failed) mutable {
+        if (failed != nullptr) {
+          FailCreation(line, failed);
+          tasks_->Finish(ready, {});
+          ownership_->Drop(handle);
+          return;
+        }
+        spec.creation_task = ready->payload;
+        line->creation_holds = std::exchange(ready->holds, {});
+        sender_->SendToHead(ActorCreate{token, std::move(spec)});
+        Watch(line);
+        tasks_->Finish(ready, {});
+        ownership_->Drop(handle);
+      });
 }
 
 // An argument of the constructor is an error: the actor never comes to be.
-void ActorSubmitter::FailCreation(ActorLine* line, const ObjectEntry* failed) {
+void ActorSubmitter::FailCreation(ActorLine* line, ObjectEntry* failed) {
+  failed->seen = true;
   line->last.state = ActorState::kDead;
   line->last.cause = "an argument of the actor's constructor could not be computed";
   line->last.init_error =
@@ -75,11 +81,12 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
     tasks_->FinishWithError(record, DeathError(*line));
     return;
   }
+  if (line->sent.size() + line->waiting.size() >= line->warn_above) WarnOfMany(line);
   if (MayGo(*line, *record)) return Push(line, record);  // the fast path
   line->waiting.push_back(record);
   Watch(line);
   if (record->unresolved.empty()) return SendReady(line);
-  tasks_->ResolveArgs(record, [this, line](TaskRecord* ready, const ObjectEntry* failed) {
+  tasks_->ResolveArgs(record, [this, line](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) {
       Remove(ready, &line->waiting);
       tasks_->FinishWithErrorOf(ready, failed);
@@ -89,6 +96,17 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
     }
     SendReady(line);
   });
+}
+
+void ActorSubmitter::WarnOfMany(ActorLine* line) {
+  const std::string text = fmt::format(
+      "Warning: More than {} tasks are pending submission to actor {}. Each takes memory here until it has ended: wait "
+      "for some of their results before you submit more.",
+      line->warn_above, line->actor.Hex());
+  JobId job;
+  std::memcpy(job.data(), line->actor.data() + ActorId::kSize - JobId::kSize, JobId::kSize);
+  sender_->SendToHead(ErrorReport(job, kExcessQueueing, text));
+  line->warn_above *= 2;
 }
 
 // Now, not waiting for others.

@@ -31,6 +31,7 @@ struct ActorLine {
   std::deque<TaskRecord*> sent;              // in order, not ended
   ObjectEntry* handle = nullptr;             // counts the handles; not held here
   std::vector<ObjectEntry*> creation_holds;  // what the constructor's arguments mention; creator only
+  std::size_t warn_above = 5000;             // calls under way; doubles with each warning
 };
 
 class ActorSubmitter {
@@ -64,7 +65,8 @@ class ActorSubmitter {
   static bool MayGo(const ActorLine& line, const TaskRecord& record);
   void Push(ActorLine* line, TaskRecord* record);
   void SendReady(ActorLine* line);
-  void FailCreation(ActorLine* line, const ObjectEntry* failed);
+  void WarnOfMany(ActorLine* line);
+  void FailCreation(ActorLine* line, ObjectEntry* failed);
   void FailAll(ActorLine* line);
   void ResendOrFail(ActorLine* line);
   WireValue DeathError(const ActorLine& line) const;

@@ -43,6 +43,7 @@ struct ObjectEntry {
   bool is_error = false;
   bool requested = false;          // borrowed: the owner has been asked for the value
   std::atomic<bool> freed{false};  // the program gave the value up; what is below stays for who is reading it
+  std::atomic<bool> seen{false};   // an error: somebody has been told of it
   WireValue::Kind kind = WireValue::kInline;
   std::uint32_t node = 0;  // kStored
   std::uint64_t size = 0;  // kStored
@@ -69,5 +70,14 @@ struct ObjectEntry {
 
 // An error that the engine itself raises: the Python class to use, a text, and optional bytes (a pickled cause).
 WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
+
+// Its three parts; where it has no bytes of its own, `detail` is the id of what it is about: `object`, or its task.
+struct SystemErrorParts {
+  std::string_view kind, text;
+  std::string detail;
+};
+SystemErrorParts PartsOf(std::string_view system_error, const ObjectId& object);
+// The error of a task whose argument `object` is an error of the engine's.
+WireValue ErrorOfDependant(std::string_view task_name, std::string_view system_error, const ObjectId& object);
 
 }  // namespace ray_engine

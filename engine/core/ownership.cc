@@ -7,6 +7,7 @@ namespace ray_engine {
 namespace {
 
 constexpr std::size_t kRemovalBatch = 64;
+constexpr std::string_view kDependantsError = "RayTaskError";  // its text is the task's name, its detail the error
 
 }  // namespace
 
@@ -18,6 +19,22 @@ WireValue SystemError(std::string_view kind, std::string_view text, std::string_
   value.bytes.append(text).push_back('\0');
   value.bytes.append(detail);
   return value;
+}
+
+SystemErrorParts PartsOf(std::string_view system_error, const ObjectId& object) {
+  const std::size_t text = system_error.find('\0') + 1;
+  const std::size_t detail = system_error.find('\0', text) + 1;
+  SystemErrorParts parts{system_error.substr(0, text - 1), system_error.substr(text, detail - 1 - text),
+                         std::string(system_error.substr(detail))};
+  const bool of_task = parts.kind.substr(0, 4) == "Task";
+  if (parts.detail.empty()) parts.detail = of_task ? TaskOf(object).Binary() : object.Binary();
+  return parts;
+}
+
+WireValue ErrorOfDependant(std::string_view task_name, std::string_view system_error, const ObjectId& object) {
+  const SystemErrorParts parts = PartsOf(system_error, object);
+  if (parts.kind == kDependantsError) return SystemError(parts.kind, parts.text, parts.detail);
+  return SystemError(kDependantsError, task_name, SystemError(parts.kind, parts.text, parts.detail).bytes);
 }
 
 Ownership::~Ownership() {
@@ -65,6 +82,7 @@ void Ownership::Release(ObjectEntry* entry) {
 void Ownership::ReleaseOwned(ObjectEntry* entry) {
   if (entry->rare != nullptr && !entry->rare->borrowers.empty()) return;
   if (!entry->freed) FreeCopies(entry);
+  if (entry->is_error && !entry->seen && entry->kind == WireValue::kInline) listener_->OnErrorUnseen(*entry);
   DropContained(entry);
   listener_->OnObjectFreed(entry->id);
   Delete(entry);
@@ -226,7 +244,8 @@ void Ownership::Refuse(const WireValue& value) {
   }
 }
 
-WireValue Ownership::ValueOf(const ObjectEntry* entry) {
+WireValue Ownership::ValueOf(ObjectEntry* entry) {
+  entry->seen = true;
   if (entry->freed) return SystemError("ObjectFreedError", "", entry->id.Binary());
   WireValue value;
   value.kind = entry->kind;

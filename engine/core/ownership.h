@@ -44,6 +44,8 @@ class Ownership {
     virtual void OnObjectReady(ObjectEntry* entry) = 0;
     // An own object was freed. For the actor whose handles it counts.
     virtual void OnObjectFreed(const ObjectId& object) = 0;
+    // An own object goes that is an exception of the program's, and nobody has seen it.
+    virtual void OnErrorUnseen(const ObjectEntry&) {}
   };
 
   Ownership(Sender* sender, Listener* listener) : sender_(sender), listener_(listener) {}
@@ -78,8 +80,8 @@ class Ownership {
   std::vector<ObjectEntry*> ReceiveArgs(const TaskView& task);
   // A result came that nobody waits for: gives back what was granted with it.
   void Refuse(const WireValue& value);
-  // The value as it is sent to a process that holds the object (rule 2).
-  WireValue ValueOf(const ObjectEntry* entry);
+  // The value as it is sent to a process that holds the object (rule 2), which thereby sees it.
+  WireValue ValueOf(ObjectEntry* entry);
   // Grants what is inside a result to its receiver (rule 4). Fills value->refs and value->granted.
   void GrantContained(const std::vector<ObjectEntry*>& contained, ProcessId receiver, WireValue* value);
   // Drops the holds a task had on the references that came with its arguments, and registers what is still held (rule

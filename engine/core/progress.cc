@@ -481,4 +481,9 @@ void Runtime::OnObjectReady(ObjectEntry*) {
 
 void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(object); }
 
+void Runtime::OnErrorUnseen(const ObjectEntry& entry) {
+  if (ended_ || !hooks_.unseen_error) return;
+  Upcall([this, value = entry.bytes] { hooks_.unseen_error(value); });
+}
+
 }  // namespace ray_engine

@@ -118,6 +118,7 @@ class Runtime : private Ownership::Listener {
   struct Hooks {
     std::function<void(const DriverLine&)> driver_line;  // on the I/O thread
     std::function<void(const TaskId&)> cancel_method;    // worker, on the I/O thread: a method that runs is cancelled
+    std::function<void(const std::string& value)> unseen_error;  // on the I/O thread: an encoded exception nobody saw
   };
 
   // Does the hand-shake on a socket whose other end the engine holds.
@@ -247,6 +248,8 @@ class Runtime : private Ownership::Listener {
   std::string StatsText();
   // What this process holds.
   std::vector<ReferenceInfo> References();
+  // What it has submitted (the latest of those that have ended among them), and what it runs.
+  std::vector<TaskInfo> Tasks();
 
  private:
   Runtime(Welcome welcome, ControlSocket socket, bool worker, Hooks hooks);
@@ -312,6 +315,7 @@ class Runtime : private Ownership::Listener {
                        const ValuePieces& pieces);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
+  void OnErrorUnseen(const ObjectEntry& entry) override;
   TaskId NewTaskId();
   TaskRecord* NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, Submitted* submitted);
 

@@ -27,6 +27,11 @@ std::vector<TaskInfo> Runtime::ReportTasks() const {
   return tasks;
 }
 
+std::vector<TaskInfo> Runtime::Tasks() {
+  const std::lock_guard lock(mutex_);
+  return ReportTasks();
+}
+
 std::vector<ReferenceInfo> Runtime::References() {
   const std::lock_guard lock(mutex_);
   return ReportReferences();

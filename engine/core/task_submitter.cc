@@ -1,7 +1,11 @@
 #include "engine/core/task_submitter.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "engine/wire/error_report.h"
 
 namespace ray_engine {
 namespace {
@@ -47,7 +51,7 @@ void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
     UpdateDemand(queue, false);
     return;
   }
-  tasks_->ResolveArgs(record, [this, queue, now](TaskRecord* ready, const ObjectEntry* failed) {
+  tasks_->ResolveArgs(record, [this, queue, now](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) return tasks_->FinishWithErrorOf(ready, failed);
     Enqueue(ready, false);
     Pump(queue, now);
@@ -228,13 +232,35 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
     if (record->retries_left > 0) --record->retries_left;
-    Enqueue(record, false);
+    RetryLater(record, now);
   } else {
     tasks_->Finish(record, std::move(values));
   }
   if (queue->ready.empty() && queue->demanded == 0) return;
   Pump(queue, now);
   UpdateDemand(queue, queue->ready.empty());
+}
+
+// What made a task raise may pass, but hardly within the microseconds that an attempt takes.
+void TaskSubmitter::RetryLater(TaskRecord* record, Nanoseconds now) {
+  const std::uint32_t doublings = std::min(record->raised++, 16u);
+  delayed_.emplace(now + std::min(kFirstDelay * (1u << doublings), kLongestDelay), record);
+}
+
+void TaskSubmitter::RetryDue(Nanoseconds now) {
+  while (!delayed_.empty() && delayed_.begin()->first <= now) {
+    TaskRecord* record = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    Enqueue(record, false);
+    Pump(QueueFor(record->options), now);
+    UpdateDemand(QueueFor(record->options), true);
+  }
+}
+
+void TaskSubmitter::DropDelayed(const TaskRecord* record) {
+  const auto it =
+      std::find_if(delayed_.begin(), delayed_.end(), [record](const auto& entry) { return entry.second == record; });
+  if (it != delayed_.end()) delayed_.erase(it);
 }
 
 void TaskSubmitter::On(ProcessId from, const TasksReturned& message, Nanoseconds now) {
@@ -272,12 +298,20 @@ void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause, N
       const std::deque<TaskRecord*> lost = std::move(worker->pushed);
       worker->pushed.clear();
       ReturnLease(worker);
+      if (!lost.empty() && !lost.front()->cancelled) ReportLost(*lost.front(), cause);
       for (std::size_t k = lost.size(); k-- > 0;) Retry(lost[k], k == 0, cause);
     }
     if (queue->ready.empty()) continue;
     Pump(queue.get(), now);
     UpdateDemand(queue.get(), true);
   }
+}
+
+void TaskSubmitter::ReportLost(const TaskRecord& running, const std::string& cause) {
+  const std::string what = running.retries_left == 0 ? "It is not tried again." : "It is tried again.";
+  const std::string text = fmt::format("A worker died or was killed while executing the task {} ({}): {}. {}",
+                                       running.options->name, running.id.Hex(), cause, what);
+  sender_->SendToHead(ErrorReport(running.options->lease_class.job, kWorkerDied, text));
 }
 
 // Only the first of a worker's tasks was running; the others cost no retry.
@@ -301,6 +335,7 @@ void TaskSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
     return;
   }
   LeaseQueue* queue = QueueFor(record->options);
+  DropDelayed(record);
   const auto it = std::find(queue->ready.begin(), queue->ready.end(), record);
   if (it != queue->ready.end()) queue->ready.erase(it);
   tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
@@ -308,6 +343,7 @@ void TaskSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
 }
 
 void TaskSubmitter::Tick(Nanoseconds now) {
+  RetryDue(now);
   FlushDemands();
   for (const auto& queue : queues_) {
     for (std::size_t i = queue->workers.size(); i-- > 0;) {

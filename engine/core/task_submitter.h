@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,6 +53,8 @@ class TaskSubmitter {
  public:
   static constexpr Nanoseconds kLinger{std::chrono::milliseconds(20)};
   static constexpr Nanoseconds kSlice{std::chrono::milliseconds(5)};
+  // Between a task's exception and its next attempt; doubles with each, up to the longest.
+  static constexpr Nanoseconds kFirstDelay{std::chrono::milliseconds(10)}, kLongestDelay{std::chrono::seconds(1)};
 
   TaskSubmitter(Sender* sender, TaskTable* tasks) : sender_(sender), tasks_(tasks) {}
 
@@ -68,7 +71,7 @@ class TaskSubmitter {
   void OnProcessGone(ProcessId process, const std::string& cause, Nanoseconds now);
   // Sends demands that have grown, returns idle leases. Call about every 10 ms while NeedsTick().
   void Tick(Nanoseconds now);
-  bool NeedsTick() const { return lease_count_ > 0 || dirty_; }
+  bool NeedsTick() const { return lease_count_ > 0 || dirty_ || !delayed_.empty(); }
   // Sends demands that were put off. Call before waiting.
   void FlushDemands();
 
@@ -87,13 +90,18 @@ class TaskSubmitter {
   void UpdateDemand(LeaseQueue* queue, bool exact);
   void RecallIfOverrun(LeasedWorker* worker);
   void ReturnLease(LeasedWorker* worker);
+  void ReportLost(const TaskRecord& running, const std::string& cause);
   void Retry(TaskRecord* record, bool was_running, const std::string& cause);
+  void RetryLater(TaskRecord* record, Nanoseconds now);
+  void RetryDue(Nanoseconds now);
+  void DropDelayed(const TaskRecord* record);
   LeasedWorker* FindLease(LeaseId lease) const;
 
   Sender* sender_;
   TaskTable* tasks_;
   std::vector<std::unique_ptr<LeaseQueue>> queues_;         // by key
   absl::flat_hash_map<std::string, LeaseQueue*> by_class_;  // encoded LeaseClass, and the function if it has max_calls
+  std::multimap<Nanoseconds, TaskRecord*> delayed_;         // tasks that raised, by the time of their next attempt
   std::size_t lease_count_ = 0;
   bool dirty_ = false;  // some demand is put off
 };

@@ -57,7 +57,7 @@ TaskRecord* TaskTable::FindById(const TaskId& id) const {
   return nullptr;
 }
 
-void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry*)> then) {
+void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, ObjectEntry*)> then) {
   const std::uint32_t slot = record->slot;
   const TaskId id = record->id;
   record->on_args_ready = std::move(then);
@@ -163,6 +163,13 @@ void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
   Free(record);
 }
 
+// The dependant of a task that raised has that task's error; where the engine failed, it says which task was hit.
+void TaskTable::FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed) {
+  WireValue error = ownership_->ValueOf(failed);
+  if (error.kind == WireValue::kSystemError) error = ErrorOfDependant(record->options->name, error.bytes, failed->id);
+  FinishWithError(record, error);
+}
+
 // A task that was cancelled while it ran has done what it was asked: no error. What becomes of a constructor the head
 // knows.
 void TaskTable::Remember(const TaskRecord& record, const WireValue* error) {
@@ -204,6 +211,7 @@ std::vector<TaskInfo> TaskTable::Report() const {
 }
 
 void TaskTable::Free(TaskRecord* record) {
+  if (record->stream != nullptr) record->returns[0]->seen = true;  // its error is an item of the stream
   if (record->missing > 0) --waiting_;
   records_[record->slot] = nullptr;
   free_slots_.push_back(record->slot);

@@ -58,6 +58,7 @@ struct TaskRecord {
   std::uint32_t slot = 0;
   std::uint32_t attempt = 0;  // serial of the last push; 0: never pushed
   std::int32_t retries_left = 0;
+  std::uint32_t raised = 0;  // attempts that ended in an exception and were tried again
   bool cancelled = false;
   DoneHeader::Outcome outcome = DoneHeader::kOk;                 // as its worker has reported
   RunTime ran;                                                   // likewise
@@ -72,7 +73,7 @@ struct TaskRecord {
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
   ActorId actor_id;  // of a method
-  std::function<void(TaskRecord*, const ObjectEntry* failed)> on_args_ready;
+  std::function<void(TaskRecord*, ObjectEntry* failed)> on_args_ready;
 };
 
 class TaskTable {
@@ -87,7 +88,7 @@ class TaskTable {
 
   // Calls `then` once all argument objects are there and written into the spec, at once if they are. If one of them is
   // an error, `failed` names it (else it is null) and the spec is as it was.
-  void ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, const ObjectEntry* failed)> then);
+  void ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, ObjectEntry* failed)> then);
   // Gives the record a serial for its next push to that process, written into the spec with the lease it runs under.
   void BeginAttempt(TaskRecord* record, ProcessId process, LeaseId lease = LeaseId::kNone);
 
@@ -96,9 +97,7 @@ class TaskTable {
   // The end: the return values, or one error for all. Frees the record.
   void Finish(TaskRecord* record, std::vector<WireValue> values);
   void FinishWithError(TaskRecord* record, const WireValue& error);
-  void FinishWithErrorOf(TaskRecord* record, const ObjectEntry* failed) {
-    FinishWithError(record, ownership_->ValueOf(failed));
-  }
+  void FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed);
 
   // True while something waits for a reply that this process must act on by itself.
   bool HasDependants() const { return waiting_ > 0; }

@@ -1,10 +1,14 @@
 #include "engine/node/head_service.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <optional>
 #include <utility>
 #include <variant>
+
+#include "engine/wire/error_report.h"
 
 namespace ray_engine {
 namespace {
@@ -113,7 +117,8 @@ void HeadService::HandleJobStart(ProcessId from, const JobStart& start) {
 
 void HeadService::HandleDriverLine(const DriverLine& line) {
   const auto job = jobs_.find(line.job);
-  if (job != jobs_.end() && job->second.log_to_driver) router_->Send(job->second.driver, line, true);
+  if (job == jobs_.end() || summaries_.at(line.job).ended_ms != 0) return;
+  if (job->second.log_to_driver || !line.kind.empty()) router_->Send(job->second.driver, line, true);
 }
 
 std::vector<JobSummary> HeadService::Jobs() const {
@@ -132,6 +137,7 @@ void HeadService::OnNodeLost(std::uint32_t node, const std::string& reason) {
 }
 
 void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
+  ReportLostActor(process, cause);
   Perform(actors_.OnProcessGone(process, cause));
   Perform(scheduler_.OnClientGone(process, cause, Now()));
   const auto gone = [process](const auto& job) { return job.second.driver == process; };
@@ -140,6 +146,15 @@ void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
   job->second.log_to_driver = false;
   summaries_.at(job->first).ended_ms = WallMs();
   Perform(scheduler_.OnJobEnded(job->first, Now()));
+}
+
+// An actor that ended as it was meant to has left its process before that ends.
+void HeadService::ReportLostActor(ProcessId process, const std::string& cause) {
+  const ActorSpec* actor = actors_.RunningIn(process);
+  if (actor == nullptr) return;
+  const std::string text = fmt::format("A worker died or was killed while executing the actor {} ({}): {}.",
+                                       actor->class_name, actor->actor.Hex(), cause);
+  HandleDriverLine(ErrorReport(actor->placement.job, kWorkerDied, text));
 }
 
 void HeadService::Perform(const Scheduler::Actions& actions) {
@@ -157,7 +172,7 @@ void HeadService::Do(const Scheduler::Send& send) {
 }
 
 void HeadService::Do(const Scheduler::Warn& warn) {
-  HandleDriverLine(DriverLine{warn.job, true, "(scheduler)", warn.text + "\n"});
+  HandleDriverLine(DriverLine{warn.job, true, "(scheduler)", warn.text + "\n", ""});
 }
 
 void HeadService::Do(const Scheduler::PlacementLost& lost) { Perform(actors_.OnPlacementLost(lost.key)); }

@@ -66,7 +66,7 @@ void OutputService::PassOn(Process* process, const Output& output, const std::st
   if (output.is_stderr) Remember(&process->last_words, text);
   const std::string prefix = PrefixOf(process->titles[output.is_stderr ? 1 : 0], output.pid);
   if (log_ != nullptr) WriteLog(prefix, text);
-  router_->Send(kHead, DriverLine{process->job, output.is_stderr, prefix, text});
+  router_->Send(kHead, DriverLine{process->job, output.is_stderr, prefix, text, ""});
 }
 
 std::string OutputService::PrefixOf(const std::string& title, std::uint32_t pid) const {

@@ -26,8 +26,17 @@ WorkerPool::Actions WorkerPool::OnForkserverGone(std::uint32_t forkserver) {
 WorkerPool::Actions WorkerPool::Prestart(const WorkerKey& key) {
   Actions actions;
   Group& group = groups_[key];
-  if (group.starting == 0 && group.idle.empty()) ForkFor(key, &group, &actions);
+  if (group.starting > 0 || !group.idle.empty() || KeepIdle() == 0) return actions;
+  group.prestarts = true;
+  ForkFor(key, &group, &actions);
   return actions;
+}
+
+// One at a time, so that it hardly slows down what the program does meanwhile.
+void WorkerPool::ForkAhead(const WorkerKey& key, Group* group, Actions* actions) {
+  if (!group->prestarts || group->starting > 0) return;
+  group->prestarts = workers_.size() < KeepIdle() && !ended_jobs_.contains(key.job);
+  if (group->prestarts) ForkFor(key, group, actions);
 }
 
 WorkerPool::Actions WorkerPool::OnStartLease(const StartLease& lease) {
@@ -114,8 +123,10 @@ WorkerPool::Actions WorkerPool::OnWorkerReady(std::uint32_t serial, Time now) {
     --group.starting;
     --starting_;
     group.failures = 0;
+    const WorkerKey key = worker.key;
     MakeIdle(serial, &worker, now, &actions);
     ForkWhereNeeded(&actions);
+    ForkAhead(key, &group, &actions);
   } else if (worker.state == State::kLeaving && worker.retired) {
     EndLease(&worker, &actions);
     worker.state = State::kStaying;
@@ -234,7 +245,7 @@ std::optional<std::uint32_t> WorkerPool::LeastLoaded() const {
 std::uint32_t WorkerPool::KeepIdle() const {
   double num_cpus = 0;
   for (const auto& [id, forkserver] : forkservers_) num_cpus += forkserver.num_cpus;
-  return std::max(1u, static_cast<std::uint32_t>(num_cpus));
+  return static_cast<std::uint32_t>(num_cpus);
 }
 
 WorkerPool::Actions WorkerPool::OnTick(Time now) {

@@ -84,7 +84,8 @@ class WorkerPool {
   // Its workers are gone or going: OnWorkerGone follows for each.
   Actions OnForkserverGone(std::uint32_t forkserver);
 
-  // Forks a worker now if the key has none, so that the first lease finds one.
+  // Forks a worker now if the key has none, so that the first lease finds one; then, one after the other, more, until
+  // the node has a worker for each CPU.
   Actions Prestart(const WorkerKey& key);
   Actions OnStartLease(const StartLease& lease);
   // `retire`: the worker is not to be used again.
@@ -123,6 +124,7 @@ class WorkerPool {
     std::deque<std::uint32_t> idle;  // the one used last is at the back and is taken first
     std::uint32_t starting = 0;
     std::uint32_t failures = 0;  // in a row
+    bool prestarts = false;
   };
   struct Forkserver {
     double num_cpus = 1;
@@ -130,6 +132,7 @@ class WorkerPool {
   };
 
   void ForkWhereNeeded(Actions* actions);
+  void ForkAhead(const WorkerKey& key, Group* group, Actions* actions);
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
   std::optional<std::uint32_t> LeastLoaded() const;
   std::uint32_t KeepIdle() const;

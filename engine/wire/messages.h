@@ -401,11 +401,12 @@ struct JobStart {  // driver -> head
   RAY_ENGINE_MESSAGE(JobStart, token, pid, entrypoint, name_space, config, log_to_driver)
 };
 struct JobStarted { std::uint64_t token = 0; JobId job; RAY_ENGINE_MESSAGE(JobStarted, token, job) };
-struct DriverLine {  // worker output or a warning -> head -> driver of the job
+struct DriverLine {  // worker output, a warning or an error -> head -> driver of the job
   JobId job;
   bool is_stderr = false;
   std::string prefix, text;  // whole lines
-  RAY_ENGINE_MESSAGE(DriverLine, job, is_stderr, prefix, text)
+  std::string kind;          // of an error that programs may listen for (engine/wire/error_report.h); else empty
+  RAY_ENGINE_MESSAGE(DriverLine, job, is_stderr, prefix, text, kind)
 };
 
 // A barrier for output: driver -> head -> engines -> head -> driver. What workers wrote before it comes before its end.

@@ -229,6 +229,7 @@ class TaskCaller {
     CallArgs call_args;  // encoding may run Python code that calls again, so the scratch is taken, not shared
     std::swap(call_args, ScratchArgs());
     EncodeArgs(args, kwargs, options_->name, name_, &call_args);
+    if (runs_coroutines) EnterCoroutine();
     const Submitted submitted = runtime.Submit(options_, &call_args);
     std::swap(call_args, ScratchArgs());
     return RefsFor(submitted);
@@ -286,6 +287,7 @@ class MethodCaller {
     CallArgs call_args;
     std::swap(call_args, ScratchArgs());
     EncodeArgs(args, kwargs, method_, name_, &call_args);
+    if (runs_coroutines) EnterCoroutine();
     const Submitted submitted =
         runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args);
     std::swap(call_args, ScratchArgs());

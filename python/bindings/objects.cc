@@ -155,10 +155,13 @@ void WaitAll(const std::vector<ObjectEntry*>& entries, std::int64_t deadline) {
   if (result == WaitResult::kDisconnected) RaiseEnded();
 }
 
+// One error is raised; the others, and those that are yet to come, count as seen.
 void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
   for (ObjectEntry* entry : entries) {
     RaiseIfFreed(entry);
-    if (entry->ready && entry->is_error) ValueOf(entry, nullptr);
+    if (!entry->ready || !entry->is_error) continue;
+    for (ObjectEntry* other : entries) other->seen = true;
+    ValueOf(entry, nullptr);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/base/version.h"
+#include "engine/wire/error_report.h"
 #include "python/bindings/module.h"
 
 namespace ray_engine::python {
@@ -74,16 +75,33 @@ void SetHooks(const nb::dict& given) {
   hooks.system_error = hook("system_error");
   hooks.raise_task_error = hook("raise_task_error");
   hooks.driver_line = hook("driver_line");
+  hooks.unseen_error = hook("unseen_error");
 }
 
 void PrintDriverLine(const DriverLine& line) {
   if (Py_IsInitialized() == 0) return;
   const nb::gil_scoped_acquire gil;
   try {
-    nb::borrow(hooks.driver_line)(line.is_stderr, line.prefix, nb::str(line.text.data(), line.text.size()));
+    nb::borrow(hooks.driver_line)(line.is_stderr, line.prefix, nb::str(line.text.data(), line.text.size()), line.kind);
   } catch (nb::python_error& error) {
     error.discard_as_unraisable("driver_line");
   }
+}
+
+void TellUnseenError(const std::string& value) {
+  if (Py_IsInitialized() == 0) return;
+  const nb::gil_scoped_acquire gil;
+  try {
+    nb::borrow(hooks.unseen_error)(nb::bytes(value.data() + 1, value.size() - 1));  // without the byte of its kind
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable("unseen_error");
+  }
+}
+
+// Tells the job's driver what has gone wrong.
+void ReportError(const std::string& kind, nb::str text) {
+  Runtime& runtime = TheRuntime();
+  runtime.Post(kHead, ErrorReport(runtime.job(), kind.c_str(), text.c_str()));
 }
 
 absl::StatusOr<UniqueFd> OpenSocket(int fd, const std::string& address) {
@@ -115,7 +133,8 @@ nb::dict Connect(int fd, const std::string& address, const std::string& role, co
   {
     const nb::gil_scoped_release release;
     absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
-    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker", {PrintDriverLine, cancel_method})
+    runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker",
+                                          {PrintDriverLine, cancel_method, TellUnseenError})
                           : socket.status();
   }
   if (!runtime.ok()) {
@@ -151,6 +170,7 @@ void BindSession(nb::module_& module) {
   module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver",
              nb::arg("hooks"));
   module.def("set_auto_init", [](nb::callable init) { auto_init = init.release().ptr(); });
+  module.def("report_error", &ReportError, nb::arg("kind"), nb::arg("text"));
   module.def("flush_output", &FlushOutput, nb::arg("seconds"));
   module.def("disconnect", &Disconnect);
   module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });

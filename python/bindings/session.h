@@ -35,12 +35,18 @@ struct Hooks {
   PyObject* system_error = nullptr;
   PyObject* raise_task_error = nullptr;
   PyObject* driver_line = nullptr;
+  PyObject* unseen_error = nullptr;
 };
 
 extern Session* current_session;  // null before the first connect()
 extern Hooks hooks;
 // Cancels a call of this process's async actor; set by the worker's part.
 extern void (*cancel_method)(const TaskId& task);
+
+// The methods of this process's actor run in event loops, which switch between them.
+extern bool runs_coroutines;
+// Tells the runtime which of them the calling thread is in, so that what it submits is known as that one's child.
+void EnterCoroutine();
 
 // The live runtime; raises RaySystemError if there is none.
 Runtime& TheRuntime();

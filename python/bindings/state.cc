@@ -110,6 +110,7 @@ void BindState(nb::module_& module) {
   module.def("worker_rows", [] { return ToList(Ask(StateKind::kWorkers).workers); });
   module.def("reference_rows", [] { return ToList(Ask(StateKind::kReferences).references); });
   module.def("own_references", [] { return ToList(TheRuntime().References()); });
+  module.def("own_tasks", [] { return ToList(TheRuntime().Tasks()); });
   module.def("task_rows", [] { return ToList(Ask(StateKind::kTasks).tasks); });
 }
 

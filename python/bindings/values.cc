@@ -194,19 +194,18 @@ nb::object DecodeValue(std::string_view bytes, const std::shared_ptr<Pin>& pin, 
 }
 
 nb::object DecodeError(ObjectEntry* entry) {
+  entry->seen = true;
   const std::string bytes = entry->bytes;
   if (entry->kind != WireValue::kSystemError) {
     const nb::object error = DecodeValue(bytes, nullptr, entry->contained);
     return Call(hooks.raise_task_error, {error.ptr()});
   }
-  const std::size_t text = bytes.find('\0') + 1;
-  const std::size_t detail = bytes.find('\0', text) + 1;
-  const nb::object kind = Steal(PyUnicode_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(text - 1)));
+  const SystemErrorParts parts = PartsOf(bytes, entry->id);
+  const nb::object kind =
+      Steal(PyUnicode_FromStringAndSize(parts.kind.data(), static_cast<Py_ssize_t>(parts.kind.size())));
   const nb::object what =
-      Steal(PyUnicode_DecodeUTF8(bytes.data() + text, static_cast<Py_ssize_t>(detail - 1 - text), "replace"));
-  std::string about = bytes.substr(detail);
-  if (about.empty()) about = bytes.compare(0, 4, "Task") == 0 ? TaskOf(entry->id).Binary() : entry->id.Binary();
-  return Call(hooks.system_error, {kind.ptr(), what.ptr(), BytesObject(about).ptr()});
+      Steal(PyUnicode_DecodeUTF8(parts.text.data(), static_cast<Py_ssize_t>(parts.text.size()), "replace"));
+  return Call(hooks.system_error, {kind.ptr(), what.ptr(), BytesObject(parts.detail).ptr()});
 }
 
 void BindValues(nb::module_& module) {

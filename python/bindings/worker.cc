@@ -353,6 +353,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
                      .attr("start")(spec.max_concurrency, Groups(spec))
                      .release()
                      .ptr();
+    runs_coroutines = true;
   }
 
   void StartThreads() const {
@@ -522,6 +523,13 @@ void CancelMethod(const TaskId& task) {
 }
 
 }  // namespace
+
+bool runs_coroutines = false;
+
+void EnterCoroutine() {
+  const ExecTask* task = RunningTask();
+  Runtime::Context().id = task == nullptr ? TaskId() : task->header.task;
+}
 
 void BindWorker(nb::module_& module) {
   cancel_method = &CancelMethod;

@@ -118,7 +118,7 @@ class ActorClass(Generic[T]):
             return self._get_or_create(args, kwargs, actor_options)
         description = self._describe()
         description.methods["__init__"].signature.check_call(args, kwargs)
-        request = requests.actor(actor_options, is_async=description.is_async)
+        request = requests.actor(actor_options, is_async=description.is_async, what=self._class.__qualname__)
         settings = {name: request[name] for name in ("max_task_retries", "max_pending_calls", "out_of_order")}
         settings["concurrency_groups"] = tuple(name for name, _ in request["concurrency_groups"])
         blob = self._pickled(settings)

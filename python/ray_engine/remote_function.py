@@ -79,7 +79,7 @@ class RemoteFunction(Generic[P, R]):
         function = self._function
         name = f"{function.__module__}.{function.__qualname__}"
         function_id = definitions.export("function", function, f"the function {name}")
-        request = requests.task(task_options, is_generator=is_generator(function))
+        request = requests.task(task_options, is_generator=is_generator(function), what=function.__qualname__)
         if self._signature is None:
             self._signature = Signature.of(function)
         request.update(self._signature.options(), describe=name)

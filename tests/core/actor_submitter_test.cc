@@ -72,6 +72,19 @@ class ActorSubmitterTest : public CoreFixture {
   CallOptions method_, retried_, constructor_;
 };
 
+TEST_F(ActorSubmitterTest, ManyCallsUnderWayAreWarnedAboutAtEachDoubling) {
+  actors_.Line(actor_)->warn_above = 2;
+  for (std::uint64_t number = 1; number <= 5; ++number) Call(number, &method_);
+  ExpectWatch();
+  for (const char* count : {"More than 2 tasks", "More than 4 tasks"}) {
+    const auto report = sender_.Take<DriverLine>(kHead);
+    EXPECT_EQ(report.kind, "excess_queueing_warning");
+    EXPECT_EQ(report.job.Binary(), actor_.Binary().substr(12));
+    EXPECT_NE(report.text.find(count), std::string::npos) << report.text;
+  }
+  Update(ActorState::kDead);
+}
+
 TEST_F(ActorSubmitterTest, CallsWaitUntilTheActorLives) {
   Call(1, &method_);
   Call(2, &method_);

@@ -44,8 +44,11 @@ class CoreFixture : public ::testing::Test, protected Ownership::Listener {
     results_.push_back(entry);
     return entry;
   }
+  // What the engine says went wrong, also of what failed for that.
   static std::string KindOf(const ObjectEntry* entry) {
-    return entry->is_error ? entry->bytes.substr(0, entry->bytes.find('\0')) : "";
+    if (!entry->is_error) return "";
+    const SystemErrorParts parts = PartsOf(entry->bytes, entry->id);
+    return std::string(parts.kind == "RayTaskError" ? PartsOf(parts.detail, entry->id).kind : parts.kind);
   }
   static WireValue UserError() {
     WireValue value = InlineValue("Perror");

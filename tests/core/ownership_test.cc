@@ -38,10 +38,11 @@ class OwnershipTest : public ::testing::Test, private Ownership::Listener {
 
   void OnObjectReady(ObjectEntry* entry) override { ready_.push_back(entry->id); }
   void OnObjectFreed(const ObjectId& object) override { freed_.push_back(object); }
+  void OnErrorUnseen(const ObjectEntry& entry) override { unseen_.push_back(entry.id); }
 
   RecordingSender sender_;
   Ownership ownership_;
-  std::vector<ObjectId> ready_, freed_;
+  std::vector<ObjectId> ready_, freed_, unseen_;
 };
 
 // ---- own objects ---------------------------------------------------------------------------------------------------
@@ -54,6 +55,42 @@ TEST_F(OwnershipTest, AnOwnObjectIsFreedWithItsLastHold) {
   ownership_.Drop(entry);
   EXPECT_EQ(freed_, std::vector<ObjectId>{Object(1)});
   EXPECT_EQ(entries(), 0u);
+}
+
+// ---- errors that nobody sees ---------------------------------------------------------------------------------------
+
+WireValue ErrorValue() {
+  WireValue value = InlineValue("Perror");
+  value.is_error = true;
+  return value;
+}
+
+TEST_F(OwnershipTest, AnErrorThatGoesUnseenIsTold) {
+  ObjectEntry* entry = ownership_.NewOwned(Object(1));
+  ownership_.SetValue(entry, ErrorValue());
+  EXPECT_TRUE(unseen_.empty());
+  ownership_.Drop(entry);
+  EXPECT_EQ(unseen_, std::vector<ObjectId>{Object(1)});
+}
+
+TEST_F(OwnershipTest, AnErrorThatWasSentToSomebodyIsSeen) {
+  ObjectEntry* entry = ownership_.NewOwned(Object(1));
+  ownership_.Export(entry);
+  ownership_.SetValue(entry, ErrorValue());
+  ownership_.On(kOther, ValueRequest{Object(1)});
+  EXPECT_TRUE(sender_.Take<ValueReply>(kOther).value.is_error);
+  ownership_.Drop(entry);
+  EXPECT_TRUE(unseen_.empty());
+}
+
+TEST_F(OwnershipTest, ErrorsOfTheEngineAndOfOtherOwnersAreNotTold) {
+  ObjectEntry* own = ownership_.NewOwned(Object(1));
+  ownership_.SetValue(own, SystemError("WorkerCrashedError", "killed"));
+  ObjectEntry* borrowed = Borrow(2);
+  ownership_.SetValue(borrowed, ErrorValue());
+  ownership_.Drop(own);
+  ownership_.Drop(borrowed);
+  EXPECT_TRUE(unseen_.empty());
 }
 
 // ---- objects given up by the program -------------------------------------------------------------------------------

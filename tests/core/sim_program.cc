@@ -15,7 +15,11 @@ constexpr std::uint64_t kStoredSize = 200'000;
 
 std::string BytesOf(const ObjectId& object) { return "v" + object.Hex(); }
 
-std::string KindOf(const ObjectEntry& error) { return error.bytes.substr(0, error.bytes.find('\0')); }
+// What went wrong, also of what failed for that.
+std::string KindOf(const ObjectEntry& error) {
+  const SystemErrorParts parts = PartsOf(error.bytes, error.id);
+  return std::string(parts.kind == "RayTaskError" ? PartsOf(parts.detail, error.id).kind : parts.kind);
+}
 
 }  // namespace
 

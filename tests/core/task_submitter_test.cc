@@ -1,5 +1,7 @@
 #include "engine/core/task_submitter.h"
 
+#include <gmock/gmock.h>
+
 #include <memory>
 
 #include "tests/core/core_fixture.h"
@@ -28,6 +30,12 @@ class TaskSubmitterTest : public CoreFixture {
     submitter_.On(LeaseGrant{LeaseId{lease}, 0, worker, NodeId()}, now_);
   }
   std::uint32_t TakeDemand() { return sender_.Take<LeaseDemand>(kHead).count; }
+  // What the driver is told next.
+  std::string TakeReport() {
+    const auto report = sender_.Take<DriverLine>(kHead);
+    EXPECT_EQ(report.kind, "worker_died");
+    return report.text;
+  }
   // The task that was pushed next.
   TaskHeader TakePush(ProcessId worker = kWorker) {
     return HeaderOf(sender_.TakeFrame(worker, MessageType::kPushTask).payload);
@@ -269,6 +277,7 @@ TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   TakePush();
   sender_.SetGone(kWorker);
   submitter_.OnProcessGone(kWorker, "killed", now_);
+  EXPECT_THAT(TakeReport(), testing::HasSubstr("killed. It is tried again."));
   EXPECT_EQ(ran->retries_left, 0);
   EXPECT_EQ(queued->retries_left, 1);
   EXPECT_EQ(TakeDemand(), 1u);
@@ -278,6 +287,7 @@ TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   EXPECT_EQ(second.task, Task(2));
   sender_.SetGone(kWorker2);
   submitter_.OnProcessGone(kWorker2, "killed again", now_);
+  EXPECT_THAT(TakeReport(), testing::HasSubstr("killed again. It is not tried again."));
   EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
   EXPECT_EQ(TakeDemand(), 1u);
   Grant(9, kRemote);
@@ -298,17 +308,35 @@ TEST_F(TaskSubmitterTest, ALeaseWhoseWorkerDiedFirstIsNotUsed) {
   ExpectLeasesReturned({8});
 }
 
-TEST_F(TaskSubmitterTest, TasksThatFailAreRetriedIfTheyAskForIt) {
+TEST_F(TaskSubmitterTest, TasksThatFailAreRetriedIfTheyAskForItEachTimeLater) {
   options_.retry_exceptions = true;
-  options_.max_retries = 1;
+  options_.max_retries = 2;
   Submit(1, &options_);
   TakeDemand();
   Grant(7);
   Done(TakePush(), DoneHeader::kUserError);
-  EXPECT_FALSE(Result(1)->ready);
-  Done(TakePush(), DoneHeader::kUserError);
+  for (const Nanoseconds delay : {TaskSubmitter::kFirstDelay, 2 * TaskSubmitter::kFirstDelay}) {
+    Pass(delay - milliseconds(1));
+    EXPECT_TRUE(sender_.Nothing(kWorker));
+    EXPECT_TRUE(submitter_.NeedsTick());
+    EXPECT_FALSE(Result(1)->ready);
+    Pass(milliseconds(1));
+    Done(TakePush(), DoneHeader::kUserError);
+  }
   EXPECT_TRUE(Result(1)->is_error);
   ExpectLeasesReturned({7});
+}
+
+TEST_F(TaskSubmitterTest, ATaskThatWaitsForItsNextAttemptIsCancelledAtOnce) {
+  options_.retry_exceptions = true;
+  TaskRecord* record = Submit(1, &options_);
+  TakeDemand();
+  Grant(7);
+  Done(TakePush(), DoneHeader::kUserError);
+  submitter_.Cancel(record, false, true);
+  EXPECT_EQ(KindOf(Result(1)), "TaskCancelledError");
+  ExpectLeasesReturned({7});
+  EXPECT_FALSE(submitter_.NeedsTick());
 }
 
 TEST_F(TaskSubmitterTest, ATaskWaitsForItsArguments) {
@@ -329,6 +357,25 @@ TEST_F(TaskSubmitterTest, ATaskWithAFailedArgumentDoesNotRun) {
   Submit(1, &options_);
   ownership_.SetValue(argument, UserError());
   EXPECT_TRUE(Result(1)->is_error);
+}
+
+TEST_F(TaskSubmitterTest, ATaskWhoseArgumentTheEngineLostSaysSoInItsName) {
+  ObjectEntry* argument = Pending(100);
+  builder_.Ref(argument);
+  quick_.name = "first";
+  Submit(1, &quick_);
+  builder_.Ref(Result(1));
+  Submit(2, &options_);
+  ownership_.SetValue(argument, SystemError("WorkerCrashedError", "killed"));
+  for (const std::uint64_t number : {1, 2}) {
+    const SystemErrorParts outer = PartsOf(Result(number)->bytes, Result(number)->id);
+    EXPECT_EQ(outer.kind, "RayTaskError");
+    EXPECT_EQ(outer.text, "first");  // the dependant's own dependants pass it on
+    const SystemErrorParts inner = PartsOf(outer.detail, Result(number)->id);
+    EXPECT_EQ(inner.kind, "WorkerCrashedError");
+    EXPECT_EQ(inner.text, "killed");
+    EXPECT_EQ(inner.detail, argument->id.Binary());
+  }
 }
 
 TEST_F(TaskSubmitterTest, ATaskWithoutAWorkerIsCancelledAtOnce) {

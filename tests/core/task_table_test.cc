@@ -119,8 +119,8 @@ TEST_F(TaskTableTest, ALongChainOfFailuresNeedsNoDeepStack) {
   for (std::uint64_t i = 1; i <= 100'000; ++i) {
     TaskRecord* record = (builder_.Ref(last), Build(i, &options_));
     last = record->returns[0];
-    tasks_.ResolveArgs(
-        record, [this](TaskRecord* ready, const ObjectEntry* failed) { tasks_.FinishWithErrorOf(ready, failed); });
+    tasks_.ResolveArgs(record,
+                       [this](TaskRecord* ready, ObjectEntry* failed) { tasks_.FinishWithErrorOf(ready, failed); });
   }
   ownership_.SetValue(first, UserError());
   EXPECT_TRUE(last->is_error);

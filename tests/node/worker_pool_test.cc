@@ -151,6 +151,27 @@ TEST_F(WorkerPoolTest, PrestartedWorkerIsForkedOnceAndServesTheFirstLease) {
   EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnWorkerReady(fork.serial, milliseconds(0))).serial, fork.serial);
 }
 
+TEST_F(WorkerPoolTest, PrestartGoesOnOneByOneUntilEachCpuHasAWorker) {
+  pool_.OnForkserverUp(2, 2);
+  auto fork = The<WorkerPool::Fork>(pool_.Prestart({Job(1), {}, {}}));
+  fork = The<WorkerPool::Fork>(pool_.OnWorkerReady(fork.serial, milliseconds(0)));
+  EXPECT_TRUE(pool_.Prestart({Job(1), {}, {}}).empty());
+  fork = The<WorkerPool::Fork>(pool_.OnWorkerReady(fork.serial, milliseconds(0)));
+  EXPECT_TRUE(pool_.OnWorkerReady(fork.serial, milliseconds(0)).empty());
+  EXPECT_EQ(pool_.Stats().idle, 3u);
+  pool_.OnWorkerGone(fork.serial, "killed");
+  The<WorkerPool::Grant>(pool_.OnStartLease(Lease(1)));  // what is missing is not forked again
+}
+
+TEST_F(WorkerPoolTest, ANodeWithoutCpusPrestartsNoWorkerAndKeepsNone) {
+  pool_.OnForkserverGone(1);
+  pool_.OnForkserverUp(2, 0);
+  EXPECT_TRUE(pool_.Prestart({Job(1), {}, {}}).empty());
+  const std::uint32_t serial = Leased(1);
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(0));
+  EXPECT_EQ(The<WorkerPool::AskToEnd>(pool_.OnTick(milliseconds(1000))).serial, serial);
+}
+
 TEST_F(WorkerPoolTest, StartsOnlyAFewWorkersAtATime) {
   std::size_t forks = 0;
   for (std::uint64_t id = 1; id <= 10; ++id) forks += Only<WorkerPool::Fork>(pool_.OnStartLease(Lease(id))).size();

@@ -85,6 +85,24 @@ def test_all_results_of_a_failed_task_fail(cluster):
             ray.get(ref)
 
 
+def test_dependants_of_what_a_dead_actor_owes_have_both_errors(cluster):
+    @ray.remote
+    class Dies:
+        def end(self):
+            os._exit(1)
+
+    @ray.remote
+    def hit(value):
+        return value
+
+    owed = Dies.remote().end.remote()
+    for ref in (hit.remote(owed), hit.remote(hit.remote(owed))):
+        with pytest.raises(ray.exceptions.RayTaskError, match=r"hit\b[\s\S]*ActorDiedError") as caught:
+            ray.get(ref)
+        assert isinstance(caught.value, ray.exceptions.ActorDiedError)
+        assert isinstance(caught.value.cause, ray.exceptions.ActorDiedError)
+
+
 def test_dependants_fail_with_the_same_error(cluster):
     @ray.remote
     def add_one(x):

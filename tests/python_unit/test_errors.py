@@ -164,6 +164,9 @@ def test_words_programs_look_for():
     assert "was cancelled" in str(system_error("TaskCancelledError", "", b"t" * 24))
     assert isinstance(system_error("GetTimeoutError", "slow"), TimeoutError)
     assert isinstance(system_error("NoSuchKind", "x"), exceptions.RaySystemError)
+    hit = system_error("RayTaskError", "f", b"WorkerCrashedError\0signal 9\0")
+    assert isinstance(hit, exceptions.RayTaskError) and isinstance(hit, exceptions.WorkerCrashedError)
+    assert "signal 9" in str(hit) and "ray::f() did not run" in str(hit)
 
 
 def test_actor_died():

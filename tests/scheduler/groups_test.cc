@@ -173,17 +173,17 @@ TEST_F(GroupsTest, BundlesOfALostNodeArePlacedAgain) {
 TEST_F(GroupsTest, GroupsEndWithTheirCreatorOrJobUnlessDetached) {
   AddNode(0, Cpus(6));
   GroupSpec of_actor = MakeGroup(2, GroupSpec::kPack, {Cpus(1)}), detached = MakeGroup(3, GroupSpec::kPack, {Cpus(1)});
+  GroupSpec of_living_actor = MakeGroup(4, GroupSpec::kPack, {Cpus(1)});
   of_actor.creator = worker_;
+  of_living_actor.creator = ProcessId{0, 77};
   detached.detached = true;
-  for (const GroupSpec* spec :
-       {&spec_, static_cast<const GroupSpec*>(&of_actor), static_cast<const GroupSpec*>(&detached)}) {
-    Create(*spec);
-  }
+  for (const GroupSpec& spec : {spec_, of_actor, of_living_actor, detached}) Create(spec);
   Do(scheduler_.OnClientGone(worker_, "killed", now_));
   EXPECT_EQ(StateOf(of_actor), GroupState::kRemoved);
   EXPECT_EQ(StateOf(spec_), GroupState::kCreated);
   Do(scheduler_.OnJobEnded(spec_.job, now_));
   EXPECT_EQ(StateOf(spec_), GroupState::kRemoved);
+  EXPECT_EQ(StateOf(of_living_actor), GroupState::kCreated);
   EXPECT_EQ(StateOf(detached), GroupState::kCreated);
 }
 

@@ -9,11 +9,11 @@ Thread-safe: all is done under the GIL by single dictionary operations; a lost r
 
 import inspect
 import traceback
-import warnings
 import weakref
 from typing import Any
 
 from ray_engine import _core
+from ray_engine._private import error_channel
 from ray_engine._private.serialization import dumps_plain, unserializable
 from ray_engine._private.session import session
 from ray_engine.exceptions import OufOfBandObjectRefSerializationException
@@ -54,7 +54,7 @@ def _check_size(kind, name, size):
     )
     if size >= _TOO_LARGE_BYTES:
         raise ValueError(f"{what} too large ({size >> 20} MiB; the limit is {_TOO_LARGE_BYTES >> 20} MiB). {cure}")
-    warnings.warn(f"{what} very large ({size >> 20} MiB). {cure}", stacklevel=4)
+    error_channel.report(error_channel.LARGE_DEFINITION, f"Warning: {what} very large ({size >> 20} MiB). {cure}")
 
 
 def _remember(definition, definition_id):

@@ -34,6 +34,11 @@ def raise_task_error(value):
     return value if isinstance(value, BaseException) else exceptions.RaySystemError(f"not an exception: {value!r}")
 
 
+def decode(encoded: bytes) -> BaseException:
+    """The exception that get() would raise for what make_error() has encoded."""
+    return raise_task_error(cloudpickle.loads(encoded))
+
+
 def system_error(kind: str, text: str, detail: bytes = b"") -> BaseException:
     """The exception for what the engine reports: a class name of ray_engine.exceptions, what happened, and the id it is
     about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it."""
@@ -64,7 +69,17 @@ def _actor_died(text, detail):
     )
 
 
+def _dependant_failed(function_name, encoded):
+    """For a task that never ran because an argument is an error of the engine's, as it was encoded."""
+    kind, text, detail = encoded.split(b"\0", 2)
+    cause = system_error(kind.decode(), text.decode(errors="replace"), detail)
+    shown = _shown("".join(traceback.format_exception_only(type(cause), cause)))
+    text = f"ray::{function_name}() did not run, as one of its arguments is an error:\n{shown}"
+    return exceptions.RayTaskError(function_name, text, cause, ip=_own_address()).as_instanceof_cause()
+
+
 _BUILDERS = {
+    "RayTaskError": _dependant_failed,
     "ActorDiedError": _actor_died,
     "ActorUnavailableError": lambda text, detail: exceptions.ActorUnavailableError(text, detail or None),
     "TaskCancelledError": lambda text, detail: exceptions.TaskCancelledError(TaskID(detail) if detail else None, text),

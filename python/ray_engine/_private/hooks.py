@@ -1,6 +1,6 @@
 """Hooks: the Python functions that the C++ side calls. One table, given to it when the process connects."""
 
-from ray_engine._private import definitions, errors, serialization
+from ray_engine._private import definitions, error_channel, errors, serialization
 from ray_engine._private.output import driver_line
 
 
@@ -14,4 +14,5 @@ def table() -> dict:
         "system_error": errors.system_error,
         "raise_task_error": errors.raise_task_error,
         "driver_line": driver_line,
+        "unseen_error": error_channel.unseen,
     }

@@ -38,16 +38,6 @@ def selector_problem(selector):
     return None
 
 
-def check_selector(selector) -> dict:
-    """The selector; raises ValueError if it is none."""
-    if not isinstance(selector, dict):
-        raise ValueError(f"a label selector must be a dictionary, got {selector!r}")
-    problem = selector_problem(selector)
-    if problem:
-        raise ValueError(problem)
-    return selector
-
-
 def fallback_problem(strategies):
     """What is wrong with a fallback_strategy option; None if nothing."""
     if len(strategies or ()) > _MAX_FALLBACKS:

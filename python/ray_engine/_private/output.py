@@ -7,12 +7,16 @@ import contextlib
 import os
 import sys
 
+from ray_engine._private import error_channel
+
 BAR_MARK = "__ray_tqdm_magic_token__"
 _CYAN, _RESET = "\x1b[36m", "\x1b[0m"
 
 
-def driver_line(is_stderr: bool, prefix: str, text: str):
-    """Prints lines that a worker wrote, or that the engine has to say."""
+def driver_line(is_stderr: bool, prefix: str, text: str, kind: str = ""):
+    """Prints lines that a worker wrote, or that the engine has to say: an error of that kind, if one is given."""
+    if kind:
+        error_channel.deliver(kind, text.removesuffix("\n"))
     lines = text.splitlines()
     if BAR_MARK in text:
         from ray_engine.experimental import tqdm_ray

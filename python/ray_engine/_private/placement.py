@@ -14,8 +14,8 @@ from ray_engine._private.session import session
 _PLACE = 0.001  # of a bundle's place: taken by what needs no resource
 
 
-def place(options: dict, *amounts: dict):
-    """(strategy, selectors and group for the engine; `amounts` as the engine knows them).
+def place(what: str, options: dict, *amounts: dict):
+    """(strategy, selectors and group for the engine; `amounts` as the engine knows them). `what`: for error messages.
 
     Each of `amounts` is a set of resources; in a placement group they turn into resources of that group.
     """
@@ -26,7 +26,7 @@ def place(options: dict, *amounts: dict):
     if options["fallback_strategy"]:
         request["fallbacks"] = [fallback["label_selector"] for fallback in options["fallback_strategy"]]
     if isinstance(strategy, strategies.PlacementGroupSchedulingStrategy):
-        return _in_group(request, strategy, amounts)
+        return _in_group(what, request, strategy, amounts)
     if strategy == "SPREAD":
         request["strategy"] = strategy
     elif isinstance(strategy, strategies.NodeAffinitySchedulingStrategy):
@@ -48,7 +48,8 @@ def _strategy(options):
         raise ValueError("Placement groups should be specified via the scheduling_strategy option alone.")
     if group != "default":
         warnings.warn(
-            "placement_group parameter is deprecated. Use scheduling_strategy=PlacementGroupSchedulingStrategy(...).",
+            "placement_group parameter is deprecated. Use scheduling_strategy=PlacementGroupSchedulingStrategy(...): "
+            + documentation_url("ray-core/scheduling/placement-group.html"),
             DeprecationWarning,
             stacklevel=2,
         )
@@ -63,7 +64,18 @@ def _strategy(options):
     return strategy
 
 
-def _in_group(request, strategy, amounts):
+def documentation_url(page: str) -> str:
+    """The page of Ray's documentation, as of the version of its API that programs see here."""
+    return f"https://docs.ray.io/en/{documentation_version()}/{page}"
+
+
+def documentation_version() -> str:
+    import ray_engine
+
+    return f"releases-{ray_engine.__version__}"
+
+
+def _in_group(what, request, strategy, amounts):
     group, index = strategy.placement_group, strategy.placement_group_bundle_index
     if group is not None and not hasattr(group, "check_request"):
         raise TypeError(f"a placement group must be a PlacementGroup, got {type(group)}")
@@ -71,7 +83,7 @@ def _in_group(request, strategy, amounts):
         if index != -1:
             raise ValueError(f"If placement group is not set, the value of bundle index must be -1, got {index}.")
         return request, *amounts
-    group.check_request(index, amounts[0])
+    group.check_request(index, amounts[0], what)
     capture = strategy.placement_group_capture_child_tasks
     request["group"] = group.id.binary()
     request["captures_children"] = session.captured_group is not None if capture is None else bool(capture)
@@ -125,7 +137,7 @@ class _CapturedGroup:
     def __init__(self, id):
         self.id = id
 
-    def check_request(self, index, resources):
+    def check_request(self, index, resources, what):
         pass
 
 

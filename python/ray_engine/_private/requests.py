@@ -15,11 +15,11 @@ _MAX_INT32 = 2**31 - 1
 _RESERVED = ("CPU", "GPU", "memory", "object_store_memory", "bundle")
 
 
-def task(given: dict, *, is_generator: bool) -> dict:
-    """The options of a TaskCaller, but for what the function's signature adds."""
+def task(given: dict, *, is_generator: bool, what: str = "the task") -> dict:
+    """The options of a TaskCaller, but for what the function's signature adds. `what`: its name in error messages."""
     options = {name: given.get(name, option.default) for name, option in TASK.items()}
     _refuse(options)
-    where, resources = placement.place(options, _resources(options))
+    where, resources = placement.place(what, options, _resources(options))
     request = {
         "resources": resources,
         **returns(options["num_returns"], is_generator, options["_generator_backpressure_num_objects"]),
@@ -35,15 +35,15 @@ def task(given: dict, *, is_generator: bool) -> dict:
     return request
 
 
-def actor(given: dict, *, is_async: bool) -> dict:
-    """The options of create_actor, but for those about the class."""
+def actor(given: dict, *, is_async: bool, what: str = "the actor") -> dict:
+    """The options of create_actor, but for those about the class. `what`: its name in error messages."""
     options = {name: given.get(name, option.default) for name, option in ACTOR.items()}
     _refuse(options)
     concurrency = options["max_concurrency"]
     if concurrency is None:
         concurrency = 1000 if is_async else 1
     _check_order(options["allow_out_of_order_execution"], concurrency, is_async)
-    where, to_place, running = placement.place(options, *_actor_resources(options))
+    where, to_place, running = placement.place(what, options, *_actor_resources(options))
     return {
         "name": options["name"] or "",
         "namespace": options["namespace"] or session.namespace,

@@ -67,11 +67,8 @@ def _limits(parameters):
 
 
 def _without_self(parameters):
-    if not parameters:
-        raise ValueError("Methods must take a 'self' argument")
-    if parameters[0].kind == inspect.Parameter.VAR_POSITIONAL:
-        return parameters
-    return parameters[1:]
+    takes_any = parameters and parameters[0].kind == inspect.Parameter.VAR_POSITIONAL
+    return parameters if takes_any else parameters[1:]  # one without any cannot be called, but may stand in a class
 
 
 def _parameter(name, kind, has_default):

@@ -5,10 +5,11 @@ by PlacementGroupSchedulingStrategy.
 """
 
 import os
+import warnings
 from typing import Any
 
 from ray_engine import _core
-from ray_engine._private import lifecycle
+from ray_engine._private import labels, lifecycle
 from ray_engine._private.ids import PlacementGroupID
 from ray_engine._private.placement import group_of_task
 from ray_engine._private.session import session
@@ -16,6 +17,7 @@ from ray_engine._private.session import session
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 _STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
 _NODE_LABEL = "ray.io/node-id"
+_PLACE = "bundle"  # what the scheduler calls a bundle's place for what needs no resource
 
 
 class PlacementGroup:
@@ -66,13 +68,14 @@ class PlacementGroup:
         """The number of bundles."""
         return len(self.bundle_specs)
 
-    def check_request(self, index: int, resources: dict[str, float]) -> None:
-        """Raises ValueError if a task with these resources can never run in bundle `index` (-1: in any)."""
+    def check_request(self, index: int, resources: dict[str, float], what: str) -> None:
+        """Raises ValueError if `what`, with these resources, can never run in bundle `index` (-1: in any)."""
         check_placement_group_index(self, index)
         bundles = self.bundle_specs if index == -1 else [self.bundle_specs[index]]
         if not any(all(bundle.get(name, 0) >= resources[name] for name in resources) for bundle in bundles):
+            asked = {name: int(amount) if amount == int(amount) else amount for name, amount in resources.items()}
             raise ValueError(
-                f"Cannot schedule this with the placement group because the resource request {resources} cannot fit "
+                f"Cannot schedule {what} with the placement group because the resource request {asked} cannot fit "
                 f"into any bundles for the placement group, {bundles}."
             )
 
@@ -114,11 +117,11 @@ def placement_group(
     Raises ValueError for bundles that are empty or negative, an unknown strategy, and a name that is taken.
     """
     lifecycle.ensure_connected()
+    validate_placement_group(
+        bundles, strategy, lifetime, _soft_target_node_id, bundle_label_selector, topology_strategy
+    )
     strategy = _strategy(strategy, topology_strategy)
-    _check_bundles(bundles)
-    if lifetime not in (None, "detached"):
-        raise ValueError("placement group `lifetime` argument must be either `None` or 'detached'")
-    selectors = _selectors(bundles, strategy, bundle_label_selector, _soft_target_node_id)
+    selectors = bundle_label_selector or [{} for _ in bundles]
     task = _core.current_task() or {}
     group = PlacementGroupID(os.urandom(PlacementGroupID.size() - 4) + session.job_id.binary())
     _core.create_group(
@@ -130,7 +133,31 @@ def placement_group(
         bundles=list(zip(bundles, selectors, strict=True)),
         bound_to_process=bool(task.get("actor_id")),
     )
-    return PlacementGroup(group, [dict(bundle) for bundle in bundles])
+    return PlacementGroup(group, [{name: float(amount) for name, amount in bundle.items()} for bundle in bundles])
+
+
+def validate_placement_group(
+    bundles: list,
+    strategy: str | None = None,
+    lifetime: str | None = None,
+    _soft_target_node_id: str | None = None,
+    bundle_label_selector: list | None = None,
+    topology_strategy: dict | None = None,
+) -> None:
+    """Raises ValueError if placement_group() cannot be called with these."""
+    strategy = _strategy(strategy, topology_strategy)
+    if _soft_target_node_id is not None and strategy != "STRICT_PACK":
+        raise ValueError(f"_soft_target_node_id currently only works with STRICT_PACK but got {strategy}")
+    _validate_bundles(bundles)
+    if bundle_label_selector is not None:
+        _validate_bundle_label_selector(bundle_label_selector)
+        if len(bundle_label_selector) != len(bundles):
+            raise ValueError(
+                f"Invalid bundle label selector {bundle_label_selector}: one per bundle is needed, and there are "
+                f"{len(bundles)} bundles."
+            )
+    if lifetime not in (None, "detached"):
+        raise ValueError(f"placement group `lifetime` argument must be either `None` or 'detached', got {lifetime!r}")
 
 
 def _strategy(strategy, topology_strategy) -> str:
@@ -143,11 +170,14 @@ def _strategy(strategy, topology_strategy) -> str:
         strategy = topology_strategy[_NODE_LABEL]
     strategy = strategy or "PACK"
     if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
-        raise ValueError(f"Invalid strategy {strategy}; valid ones are {', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}.")
+        raise ValueError(
+            f"Invalid placement group strategy {strategy}; valid ones are "
+            f"{', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}."
+        )
     return strategy
 
 
-def _check_bundles(bundles):
+def _validate_bundles(bundles):
     if not isinstance(bundles, list):
         raise ValueError(f"Placement group bundles must be a list, got {type(bundles)}.")
     if not bundles:
@@ -162,26 +192,36 @@ def _check_bundle(bundle):
     )
     if not right:
         raise ValueError(f"Bundles must be a non-empty list of resource dictionaries, got the bundle {bundle!r}.")
+    if _PLACE in bundle:
+        raise ValueError(f"{_PLACE!r} is the engine's own name for a place in a bundle. Bundle: {bundle}")
     if not any(bundle.values()):
         raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values. Bundle: {bundle}")
     if any(amount < 0 for amount in bundle.values()):
         raise ValueError(f"The amounts of a bundle must not be negative. Bundle: {bundle}")
-    if not float(bundle.get("object_store_memory", 0)).is_integer():
+    if "object_store_memory" in bundle:
+        _check_store_memory(bundle)
+
+
+def _check_store_memory(bundle):
+    if not float(bundle["object_store_memory"]).is_integer():
         raise ValueError(f"object_store_memory is a number of bytes. Bundle: {bundle}")
+    warnings.warn(
+        "Setting 'object_store_memory' for bundles is deprecated: it keeps no room in the store free.",
+        DeprecationWarning,
+        stacklevel=6,
+    )
 
 
-def _selectors(bundles, strategy, selectors, target) -> list:
-    if target is not None and strategy != "STRICT_PACK":
-        raise ValueError(f"_soft_target_node_id currently only works with STRICT_PACK but got {strategy}")
-    if selectors is None:
-        return [{} for _ in bundles]
-    if not isinstance(selectors, list) or len(selectors) != len(bundles):
-        raise ValueError(
-            f"Invalid bundle label selector: one per bundle is needed, got {selectors!r} for {len(bundles)} bundles."
-        )
-    from ray_engine._private import labels
-
-    return [labels.check_selector(selector) for selector in selectors]
+def _validate_bundle_label_selector(selectors):
+    if not isinstance(selectors, list):
+        raise ValueError(f"Placement group bundle label selectors must be a list, got {type(selectors)}.")
+    for selector in selectors:
+        texts = isinstance(selector, dict) and all(isinstance(text, str) for pair in selector.items() for text in pair)
+        if not texts:
+            raise ValueError(f"A bundle label selector must be a list of string dictionary, got {selector!r} in it.")
+        problem = labels.selector_problem(selector)
+        if problem:
+            raise ValueError(f"Invalid label selector provided in bundle_label_selector: {problem}")
 
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:

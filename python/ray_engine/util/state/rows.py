@@ -151,5 +151,7 @@ def _error(row: dict) -> tuple[str | None, str | None]:
         return None, None
     if not row["error_message"]:
         return "TASK_EXECUTION_EXCEPTION", None
-    kind, text, _ = row["error_message"].split(b"\0", 2)
+    kind, text, detail = row["error_message"].split(b"\0", 2)
+    if kind == b"RayTaskError":  # an argument was an error of the engine's
+        kind, text, _ = detail.split(b"\0", 2)
     return kind.decode(), text.decode(errors="replace")

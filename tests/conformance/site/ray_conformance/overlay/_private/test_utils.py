@@ -208,29 +208,51 @@ class BatchQueue(ray.util.queue.Queue):
         return items
 
 
-# ---- what Ray publishes, and this engine does not --------------------------------------------------------------------
+# ---- what Ray publishes ----------------------------------------------------------------------------------------------
 
 
-class _Subscriber:
-    """Errors and logs are not published as Ray does it: polling says so, holding one is fine."""
+class _ErrorSubscriber:
+    """`GcsErrorSubscriber`: the engine's channel of errors, with poll() as Ray has it."""
 
-    def __init__(self, name):
-        self.poll = Missing(f"{name}.poll")
+    def __init__(self):
+        from ray_engine._private.error_channel import ErrorListener
+
+        self._listener = ErrorListener()
+
+    def poll(self, timeout=None):
+        error = self._listener.poll(timeout)
+        return (None, None) if error is None else (error["job_id"], error)
+
+    def close(self):
+        self._listener.close()
+
+
+class _LogSubscriber:
+    """Logs are not published as Ray does it: polling says so, holding one is fine."""
+
+    def __init__(self):
+        self.poll = Missing("ray._raylet.GcsLogSubscriber.poll")
 
     def close(self):
         self.poll = None
 
 
 def init_error_pubsub():
-    return _Subscriber("ray._raylet.GcsErrorSubscriber")
+    return _ErrorSubscriber()
 
 
 def init_log_pubsub():
-    return _Subscriber("ray._raylet.GcsLogSubscriber")
+    return _LogSubscriber()
 
 
 def get_error_message(subscriber, num=1e6, error_type=None, timeout=20):
-    return subscriber.poll(timeout=timeout)
+    """At most `num` errors (of the type) that are reported within `timeout` seconds."""
+    end, errors = time.monotonic() + timeout, []
+    while len(errors) < num and time.monotonic() < end:
+        _, error = subscriber.poll(timeout=end - time.monotonic())
+        if error is not None and error_type in (None, error["type"]):
+            errors.append(error)
+    return errors
 
 
 def get_log_batch(subscriber, num, timeout=20, job_id=None, matcher=None):

@@ -13,7 +13,9 @@ def format_error_message(exception_message, task_exception=False):
 
 
 def get_ray_doc_version():
-    return "master"
+    from ray_engine._private.placement import documentation_version
+
+    return documentation_version()
 
 
 def is_in_test():

@@ -1,9 +1,12 @@
 """`ray._private.worker`: the few attributes of the process that tests look at, told by the runtime context."""
 
 import pickle  # noqa: F401  (tests use it from here)
+import sys
 
 import ray
 from ray import get, init, is_initialized, put, remote, shutdown, wait  # noqa: F401
+from ray_conformance.stubs import StubModule
+from ray_engine._private import error_channel
 
 SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
 
@@ -44,10 +47,12 @@ class _CoreWorker:
         return any(row.is_stored for row in list_objects(filters=[("object_id", "=", ref.hex())]))
 
     def get_pending_children_task_ids(self, parent):
-        from ray.util.state import list_tasks
+        from ray_engine import _core
+        from ray_engine.util.state.common import TASK_STATES
 
-        children = list_tasks(filters=[("parent_task_id", "=", parent.hex())], limit=10_000)
-        return [ray.TaskID.from_hex(task.task_id) for task in children if task.state not in ("FINISHED", "FAILED")]
+        children = [task for task in _core.own_tasks() if task["parent_task_id"] == parent.hex()]
+        pending = (task for task in children if TASK_STATES[task["state"]] not in ("FINISHED", "FAILED"))
+        return [ray.TaskID.from_hex(task["task_id"]) for task in pending]
 
     def __getattr__(self, name):
         from ray_conformance.stubs import Missing
@@ -102,5 +107,18 @@ def _own_node():
     return next(node for node in ray.nodes() if node["NodeID"] == own)
 
 
+class _Module(StubModule):
+    """This module; `_unhandled_error_handler` is the engine's, and can be replaced from here."""
+
+    @property
+    def _unhandled_error_handler(self):
+        return error_channel.on_unseen
+
+    @_unhandled_error_handler.setter
+    def _unhandled_error_handler(self, handler):
+        error_channel.on_unseen = handler
+
+
+sys.modules[__name__].__class__ = _Module
 global_worker = _Worker()
 _global_node = global_worker.node
