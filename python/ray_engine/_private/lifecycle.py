@@ -19,6 +19,7 @@ from ray_engine import _core
 from ray_engine._private import allotment, environment, job, labels, launcher, object_ref
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
+from ray_engine.exceptions import RaySystemError
 
 logger = logging.getLogger("ray")
 _lock = threading.RLock()
@@ -157,7 +158,9 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         info = _join(fd, name, supervisor)
         variables = environment.merged(runtime_env) or {}
         namespace = namespace or str(uuid.uuid4())
-        settings = job.config(namespace, variables, system_config)
+        private = job.private_settings({**_head_settings.get(name, {}), **system_config})
+        job.apply_private(private)
+        settings = job.config(namespace, variables, private)
         job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
     except BaseException:
         _core.disconnect()
@@ -166,6 +169,13 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         raise
     session.begin("driver", info, job_id=job_id, namespace=namespace, environment=variables, supervisor=supervisor)
     _watch_end()
+
+
+_head_settings = {}  # socket name of a head that this process has started -> Ray's private settings for its jobs
+
+
+def set_head_settings(name: str, system_config: dict):
+    _head_settings[name] = system_config
 
 
 def _place(address):
@@ -269,11 +279,14 @@ def is_initialized() -> bool:
 
 
 def ensure_connected():
-    """init() with its defaults where the process is not connected yet."""
-    if not session.connected:
-        with _lock:
-            if not session.connected:
-                init()
+    """init() with its defaults where the process is not connected yet. RAY_ENABLE_AUTO_CONNECT=0 makes that an error."""
+    if session.connected:
+        return
+    if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
+        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+    with _lock:
+        if not session.connected:
+            init()
 
 
 _core.set_auto_init(ensure_connected)
