@@ -13,8 +13,6 @@
 
 namespace ray_engine {
 
-inline constexpr std::uint32_t kNoNode = 0xffffffff;
-
 struct BundlePlace {
   std::uint32_t node = kNoNode;
   Units units;  // of the node's own stock

@@ -35,7 +35,8 @@ struct LeaseQueue {
   std::string name;  // for people
   LeaseClass lease_class;
   Candidates* candidates = nullptr;
-  std::uint32_t locality = 0xffffffff;
+  std::uint32_t locality = kNoNode;
+  Time near_until{};  // until then it takes no lease elsewhere
 
   std::uint32_t granted = 0;  // leases that it has been given since it was made, seen or under way
   bool lost_grants = false;   // with a node, seen or not
@@ -49,6 +50,13 @@ struct LeaseQueue {
   std::optional<Time> asked_at;   // when leases of others were last asked back for it
   std::optional<Time> overtaken;  // since when others have been served on nodes that this queue waits for
   Time patience{};                // how long the next reservation for it may last
+
+  // The node that holds the arguments of its tasks. (What an actor has in its place is where its creator is.)
+  std::uint32_t DataNode() const { return client == kHead ? kNoNode : locality; }
+  // For a moment the node with the arguments is worth waiting for: leases there are asked back meanwhile.
+  bool WaitsForItsNode(Time now) const {
+    return now < near_until && candidates->IsFeasible(DataNode()) && !candidates->IsReady(DataNode());
+  }
 };
 
 struct Lease {

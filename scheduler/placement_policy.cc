@@ -33,6 +33,7 @@ std::uint64_t HybridScore(const ResourceSet& asked, const NodeInfo& node) {
 }
 
 std::uint64_t ScoreOf(std::uint64_t key) { return key >> 32; }
+std::uint64_t LabelsOf(std::uint64_t key) { return ScoreOf(key) / kUnwishedPenalty; }  // how well they are met
 std::uint32_t NodeOfKey(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
 
 // Enough is free in all, but not in the right pieces.
@@ -90,18 +91,17 @@ Candidates::Candidates(PlacementShape shape, const ClusterView& cluster)
   Rebuild(cluster);
 }
 
-std::optional<std::uint32_t> Candidates::Pick(absl::Span<const std::uint32_t> preferred,
-                                              std::optional<std::uint32_t> excluded) {
+std::optional<std::uint32_t> Candidates::Pick(const Wishes& wishes) {
   const bool spread = shape_.strategy == LeaseClass::kSpread;
-  const std::optional<Key> best = FirstReady(spread ? spread_next_ : 0, excluded);
+  const std::optional<Key> best = FirstReady(spread ? spread_next_ : 0, wishes.excluded);
   if (!best) return std::nullopt;
   if (spread) {
     spread_next_ = NodeOfKey(*best) + 1;
     return NodeOfKey(*best);
   }
-  for (const std::uint32_t node : preferred) {
-    if (IsReady(node) && node != excluded && ScoreOf(KeyOf(node)) <= ScoreOf(*best)) return node;
-  }
+  const auto may_be = [&](std::uint32_t node) { return IsReady(node) && node != wishes.excluded; };
+  if (may_be(wishes.data) && LabelsOf(KeyOf(wishes.data)) <= LabelsOf(*best)) return wishes.data;
+  if (may_be(wishes.home) && ScoreOf(KeyOf(wishes.home)) <= ScoreOf(*best)) return wishes.home;
   return NodeOfKey(*best);
 }
 

@@ -3,9 +3,10 @@
 // Requests of one PlacementShape are alike to the policy. Each shape has its Candidates: the nodes that could serve it
 // now, kept in the order of preference, so that a decision costs O(log nodes) and "nowhere" costs O(1).
 //
-// Default order (hybrid): the preferred nodes first while less than half used, then packing nodes below half in index
-// order, then the least used; requests without GPU leave GPU nodes for last. SPREAD: round robin by index. Node
-// affinity: that node only; if soft and that node is gone or too small, as by default.
+// Default order (hybrid): the node where the arguments are as long as it has room, the client's own node while less
+// than half used, then packing nodes below half in index order, then the least used; requests without GPU leave GPU
+// nodes for last. SPREAD: round robin by index. Node affinity: that node only; if soft and that node is gone or too
+// small, as by default.
 //
 // Owns the shapes, counted by Acquire and Release. Loop-bound (head loop).
 
@@ -60,8 +61,13 @@ class Candidates {
   bool IsFeasible(std::uint32_t node) const { return KeyOf(node) != kInfeasible; }
   bool IsReady(std::uint32_t node) const { return KeyOf(node) < kFull; }
 
-  // The next node with room, if any. `preferred` nodes come first where the policy allows; `excluded` never comes.
-  std::optional<std::uint32_t> Pick(absl::Span<const std::uint32_t> preferred, std::optional<std::uint32_t> excluded);
+  struct Wishes {
+    std::uint32_t data = kNoNode;           // holds the arguments
+    std::uint32_t home = kNoNode;           // of the client
+    std::optional<std::uint32_t> excluded;  // never comes
+  };
+  // The next node with room, if any; the wished ones where the policy allows.
+  std::optional<std::uint32_t> Pick(const Wishes& wishes);
 
   // The first feasible node at or after index `from`, round the end; none if nothing is feasible.
   std::optional<std::uint32_t> NextFeasible(std::uint32_t from) const;

@@ -41,6 +41,8 @@ std::vector<Lease*> Reclaimer::Ask(LeaseQueue* queue, Time now) {
   round.needed = round.reserved ? kLeasesPerAsk : queue->wanted;
   if (round.reserved) {
     AskOnNode(reservation_->node, &round);
+  } else if (queue->WaitsForItsNode(now)) {
+    AskOnNode(queue->DataNode(), &round);
   } else {
     const std::size_t nodes = queue->candidates->feasible();
     for (std::size_t i = 0; i < nodes && round.needed > 0 && round.budget > 0; ++i) {

@@ -1,10 +1,11 @@
 // Reclaimer: which leases are asked back so that those who wait get their share, and which node is kept for one who
 // starves.
 //
-// A waiting queue may ask back leases of queues that have more of them than itself, once each lease has had its slice;
-// a lease that is not returned is asked again at growing intervals. A queue that holds nothing and sees others served
-// on nodes it waits for (a large request among small ones) gets a reservation: one node takes nobody else until the
-// request fits or its patience is over, which doubles each time.
+// A waiting queue may ask back leases of queues that have more of them than itself, once each lease has had its slice
+// (only those on the node with its arguments, while it waits for that node); a lease that is not returned is asked
+// again at growing intervals. A queue that holds nothing and sees others served on nodes it waits for (a large request
+// among small ones) gets a reservation: one node takes nobody else until the request fits or its patience is over,
+// which doubles each time.
 //
 // Loop-bound (head loop).
 

@@ -118,6 +118,7 @@ void Scheduler::JoinLine(LeaseQueue* queue, Time now) {
   if (line.queues.empty()) line.warn_at = now + kWarnAfter;
   queue->turn = ++last_turn_;
   queue->place = line.queues.insert(line.queues.end(), queue);
+  queue->near_until = now + kNearPatience;
 }
 
 void Scheduler::LeaveLine(LeaseQueue* queue) {
@@ -199,11 +200,19 @@ void Scheduler::GrantAll(Time now, Actions* actions) {
   }
 }
 
-// Grants a lease to the first queue of the line, or adds that queue to the stuck ones.
+LeaseQueue* Scheduler::FirstToServe(Candidates* shape, Time now) {
+  const std::list<LeaseQueue*>& line = waiting_.at(shape).queues;
+  const auto takes_any = [now](const LeaseQueue* queue) { return !queue->WaitsForItsNode(now); };
+  const auto first = std::find_if(line.begin(), line.end(), takes_any);
+  return first == line.end() ? nullptr : *first;
+}
+
+// Grants a lease to the first queue of the line that takes any node, or adds that queue to the stuck ones.
 bool Scheduler::GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions) {
-  LeaseQueue* queue = waiting_.at(shape).queues.front();
-  const std::uint32_t preferred[] = {queue->locality, queue->client.node};
-  const auto node = shape->Pick(preferred, reclaimer_.reserved_node());
+  LeaseQueue* queue = FirstToServe(shape, now);
+  if (queue == nullptr) return false;
+  const std::uint32_t home = queue->client == kHead ? queue->locality : queue->client.node;
+  const auto node = shape->Pick({queue->DataNode(), home, reclaimer_.reserved_node()});
   if (!node) {
     stuck->push_back(queue);
     return false;
@@ -321,7 +330,8 @@ std::optional<std::uint32_t> Scheduler::NodeOf(LeaseId id) const {
 
 Scheduler::Actions Scheduler::OnTick(Time now) {
   Actions actions;
-  if (reclaimer_.Expire(now)) GrantAll(now, &actions);
+  reclaimer_.Expire(now);
+  GrantAll(now, &actions);
   ServeWaiting(now, &actions);
   WarnOfInfeasible(now, &actions);
   PlanTick(!actions.empty(), now);

@@ -108,6 +108,7 @@ class Scheduler {
     std::list<LeaseQueue*> queues;
     Time warn_at{};
   };
+  static constexpr Time kNearPatience = 2 * Reclaimer::kSlice;
   static constexpr Time kWarnAfter = std::chrono::seconds(1);
   static constexpr Time kWarnAgainAfter = std::chrono::seconds(60);
   static constexpr char kGroupRemovedText[] = "the placement group it was to run in has been removed";
@@ -130,6 +131,7 @@ class Scheduler {
   // Grants.
   void GrantAll(Time now, Actions* actions);
   void GrantReserved(Time now, Actions* actions);
+  LeaseQueue* FirstToServe(Candidates* shape, Time now);
   bool GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions);
   void Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions);
   void End(Lease* lease);

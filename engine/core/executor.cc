@@ -110,7 +110,7 @@ ExecTask* Executor::Cancel(const TaskId& id) {
   DoneHeader done;
   done.slot = (*queued)->header.slot;
   done.attempt = (*queued)->header.attempt;
-  done.num_returns = static_cast<std::uint16_t>((*queued)->header.num_returns);
+  done.num_returns = (*queued)->header.num_returns;
   done.outcome = DoneHeader::kCancelled;
   std::string payload;
   AppendPlain(&payload, done);

@@ -21,6 +21,7 @@ constexpr std::int64_t kMoveApartAfterNs = 20'000;
 constexpr std::int64_t kMoveApartEveryNs = 5'000'000;
 constexpr std::int64_t kBlockedAfterNs = 1'000'000;
 constexpr std::int64_t kTickNs = 10'000'000;
+constexpr std::int64_t kFirstIdleNapNs = 50'000'000;
 constexpr std::int64_t kIdleNapNs = 10'000'000'000;
 constexpr std::int64_t kCheckSignalsNs = 100'000'000;
 
@@ -116,9 +117,11 @@ WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionR
       continue;
     }
     Unpark();  // what was handled here may have left work for the I/O thread
-    const std::int64_t nap_end = now + (idle_worker ? kIdleNapNs : kCheckSignalsNs);
+    const std::int64_t idle_nap = told_idle_ ? kIdleNapNs : kFirstIdleNapNs;
+    const std::int64_t nap_end = now + (idle_worker ? idle_nap : kCheckSignalsNs);
     if (Sleep(lock, std::min({deadline_ns, nap_end, wait->TellAt()})) || wait->ToBeTold()) continue;
     if (EngineGone()) End("the engine is gone");
+    told_idle_ = idle_worker;
     return ready() ? WaitResult::kReady : WaitResult::kInterrupted;
   }
 }

@@ -22,6 +22,13 @@ void Append(std::string* key, const T& value) {
   AppendPlain(key, value);
 }
 
+// At most `most` bytes, and whole characters of UTF-8.
+std::size_t SizeOfCut(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return text.size();
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  return most;
+}
+
 std::string KeyOf(const CallOptions& options) {
   std::string key = Encode(options.lease_class);
   Append(&key, options.kind);
@@ -37,7 +44,7 @@ std::string KeyOf(const CallOptions& options) {
   Append(&key, options.max_retries);
   Append(&key, options.retry_exceptions);
   Append(&key, options.retry_if.get());
-  return key + options.name;
+  return key + options.title + '\0' + options.name;
 }
 
 }  // namespace
@@ -63,7 +70,7 @@ void ValuePieces::CopyTo(char* out) const {
 
 void CallArgs::Begin(std::string_view name) {
   payload.assign(sizeof(TaskHeader), '\0');
-  name = name.substr(0, 255);
+  name = name.substr(0, SizeOfCut(name, 255));
   payload.push_back(static_cast<char>(name.size()));
   payload.append(name);
 }
@@ -180,7 +187,7 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
   WireValue value;
   value.is_error = pieces.is_error;
   const std::size_t size = pieces.Size();
-  if (size <= kMaxInlineValue || pieces.is_error) {  // an error is raised far from the store it would lie in
+  if (size <= inline_limit() || pieces.is_error) {  // an error is raised far from the store it would lie in
     value.bytes.resize(size);
     pieces.CopyTo(value.bytes.data());
     return value;
@@ -402,15 +409,22 @@ CallOptions* Runtime::Intern(const CallOptions& options) {
   auto& interned = options_[KeyOf(options)];
   if (interned == nullptr) {
     interned = std::make_unique<CallOptions>(options);
-    if (options.kind == TaskKind::kNormal) interned->resources = Encode(options.lease_class.resources.entries());
+    interned->tail =
+        options.kind == TaskKind::kNormal ? Encode(options.lease_class.resources.entries()) : options.title;
   }
   return interned.get();
+}
+
+// What a thread of the program or a coroutine submits counts as submitted by the task that began last.
+std::uint16_t Runtime::DepthOfChildren() const {
+  const ExecTask* task = Context().task;
+  return static_cast<std::uint16_t>(std::min((task != nullptr ? task->header.depth : depth_) + 1, 0xffff));
 }
 
 TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, Submitted* submitted) {
   TaskRecord* record = tasks_->New(id, options);
   record->payload.swap(args->payload);
-  record->payload += options->resources;
+  record->payload += options->tail;
   record->holds.swap(args->holds);
   record->unresolved.swap(args->unresolved);
   record->parent = Context().id;
@@ -419,6 +433,7 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
   header.function = options->function;
   header.slot = record->slot;
   header.num_returns = options->num_returns;
+  header.depth = DepthOfChildren();
   header.arg_count = args->count;
   header.keyword_count = args->keywords;
   header.kind = options->kind;

@@ -15,6 +15,7 @@
 #include <absl/status/statusor.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -131,6 +132,9 @@ class Runtime : private Ownership::Listener {
   ProcessId self() const { return welcome_.process; }
   JobId job() const;
   void set_job(const JobId& job);
+  // Larger values lie in the store. At most kMaxInlineValue.
+  std::size_t inline_limit() const { return inline_limit_.load(std::memory_order_relaxed); }
+  void set_inline_limit(std::size_t bytes) { inline_limit_ = std::min<std::size_t>(bytes, kMaxInlineValue); }
 
   // ---- objects -----------------------------------------------------------------------------------------------------
 
@@ -191,7 +195,8 @@ class Runtime : private Ownership::Listener {
 
   // ---- worker ------------------------------------------------------------------------------------------------------
 
-  // The next task (of the concurrency group); kInterrupted as above. kDisconnected: the worker shall end. A process
+  // The next task (of the concurrency group); kInterrupted as above, and once soon after the last task has
+  // ended. kDisconnected: the worker shall end. A process
   // that leaves gets no more tasks, and ends once the tasks that asked for it have.
   WaitResult NextTask(ExecTask** task, int group);
   // Entries for the references among the task's arguments, in order: held until FinishTask.
@@ -216,6 +221,7 @@ class Runtime : private Ownership::Listener {
   bool HasEnded();
   // For how long an actor that is not needed any more may go on with its own end before the process is ended.
   void set_exit_grace(std::chrono::milliseconds grace) { exit_grace_ = grace; }
+  bool IsIdle();  // no task runs
   bool WasCancelled(const ExecTask* task);
   // No interrupt will be sent for the task from now on; true if one was.
   bool EndInterrupts(ExecTask* task);
@@ -317,6 +323,7 @@ class Runtime : private Ownership::Listener {
   void OnObjectFreed(const ObjectId& object) override;
   void OnErrorUnseen(const ObjectEntry& entry) override;
   TaskId NewTaskId();
+  std::uint16_t DepthOfChildren() const;
   TaskRecord* NewRecord(CallOptions* options, CallArgs* args, const TaskId& id, Submitted* submitted);
 
   const Welcome welcome_;
@@ -334,7 +341,9 @@ class Runtime : private Ownership::Listener {
   bool progressing_ = false;  // some thread has the role
   bool ended_ = false;
   std::string end_reason_;
-  bool leaving_ = false;  // this process has decided to end, or has been told to
+  bool told_idle_ = false;  // since its last task NextTask() has returned once without one
+  bool leaving_ = false;    // this process has decided to end, or has been told to
+  std::atomic<std::size_t> inline_limit_{kMaxInlineValue};
   std::atomic<std::chrono::milliseconds> exit_grace_{std::chrono::milliseconds(30'000)};
 
   std::unique_ptr<Peers> peers_;
@@ -350,7 +359,8 @@ class Runtime : private Ownership::Listener {
   absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;
   std::uint64_t next_token_ = 1;
   JobId job_;
-  TaskId process_task_;  // names what is put outside of tasks
+  std::uint16_t depth_ = 0;  // of the task that this process started last
+  TaskId process_task_;      // names what is put outside of tasks
   std::uint32_t put_count_ = 0;
   std::uint32_t submitted_ = 0;
   std::size_t callbacks_ = 0;  // OnReady callbacks that wait

@@ -16,6 +16,8 @@ WaitResult Runtime::NextTask(ExecTask** task, int group) {
   if (leaving_) return WaitResult::kDisconnected;
   *task = executor_->Start(Nanoseconds(NowNs()), group);
   Context() = {*task, (*task)->header.task, 0};
+  told_idle_ = false;
+  depth_ = (*task)->header.depth;
   std::memcpy(job_.data(), (*task)->header.task.data() + TaskId::kSize - JobId::kSize, JobId::kSize);
   if (executor_->HasWork()) Unpark();
   if (executor_->HasWork() && waiters_ > 0) {  // threads of a threaded actor
@@ -116,6 +118,11 @@ void Runtime::FinishUnanswered(ExecTask* task, const std::vector<ObjectEntry*>& 
 bool Runtime::HasEnded() {
   const std::lock_guard lock(mutex_);
   return ended_;
+}
+
+bool Runtime::IsIdle() {
+  const std::lock_guard lock(mutex_);
+  return executor_->running().empty();
 }
 
 bool Runtime::WasCancelled(const ExecTask* task) {

@@ -51,8 +51,9 @@ void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
     UpdateDemand(queue, false);
     return;
   }
-  tasks_->ResolveArgs(record, [this, queue, now](TaskRecord* ready, ObjectEntry* failed) {
+  tasks_->ResolveArgs(record, [this, now](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) return tasks_->FinishWithErrorOf(ready, failed);
+    LeaseQueue* queue = QueueOf(*ready);
     Enqueue(ready, false);
     Pump(queue, now);
     UpdateDemand(queue, false);
@@ -64,18 +65,32 @@ LeaseQueue* TaskSubmitter::QueueFor(CallOptions* options) {
   std::string key = Encode(options->lease_class);
   if (options->max_calls > 0) key += std::string(options->function.Binary()) + std::to_string(options->max_calls);
   LeaseQueue*& queue = by_class_[key];
-  if (queue == nullptr) {
-    queues_.push_back(std::make_unique<LeaseQueue>());
-    queue = queues_.back().get();
-    queue->key = static_cast<std::uint32_t>(queues_.size() - 1);
-    queue->lease_class = options->lease_class;
-    queue->max_calls = options->max_calls;
-  }
+  if (queue == nullptr) queue = NewQueue(*options, kNoNode);
   return options->queue = queue;
 }
 
+LeaseQueue* TaskSubmitter::NewQueue(const CallOptions& options, std::uint32_t locality) {
+  queues_.push_back(std::make_unique<LeaseQueue>());
+  LeaseQueue* queue = queues_.back().get();
+  queue->key = static_cast<std::uint32_t>(queues_.size() - 1);
+  queue->lease_class = options.lease_class;
+  queue->max_calls = options.max_calls;
+  queue->locality = locality;
+  return queue;
+}
+
+// This node comes first anyway. Where a task shall run by its strategy does not depend on its arguments.
+LeaseQueue* TaskSubmitter::QueueOf(const TaskRecord& record) {
+  LeaseQueue* queue = QueueFor(record.options);
+  const bool is_free = queue->lease_class.strategy == LeaseClass::kDefault;
+  if (record.locality == kNoNode || record.locality == sender_->self().node || !is_free) return queue;
+  LeaseQueue*& near = queue->near[record.locality];
+  if (near == nullptr) near = NewQueue(*record.options, record.locality);
+  return near;
+}
+
 void TaskSubmitter::Enqueue(TaskRecord* record, bool front) {
-  LeaseQueue* queue = QueueFor(record->options);
+  LeaseQueue* queue = QueueOf(*record);
   queue->name = record->options->name;
   front ? queue->ready.push_front(record) : queue->ready.push_back(record);
 }
@@ -147,6 +162,7 @@ void TaskSubmitter::UpdateDemand(LeaseQueue* queue, bool exact) {
   demand.received = queue->received;
   demand.name = queue->name;
   demand.lease_class = queue->lease_class;
+  demand.locality = queue->locality;
   sender_->SendToHead(demand);
 }
 
@@ -251,9 +267,10 @@ void TaskSubmitter::RetryDue(Nanoseconds now) {
   while (!delayed_.empty() && delayed_.begin()->first <= now) {
     TaskRecord* record = delayed_.begin()->second;
     delayed_.erase(delayed_.begin());
+    LeaseQueue* queue = QueueOf(*record);
     Enqueue(record, false);
-    Pump(QueueFor(record->options), now);
-    UpdateDemand(QueueFor(record->options), true);
+    Pump(queue, now);
+    UpdateDemand(queue, true);
   }
 }
 
@@ -334,7 +351,7 @@ void TaskSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
     record->worker->channel->Send(MessageType::kCancelTask, Encode(CancelTask{record->id, force, recursive}), true);
     return;
   }
-  LeaseQueue* queue = QueueFor(record->options);
+  LeaseQueue* queue = QueueOf(*record);
   DropDelayed(record);
   const auto it = std::find(queue->ready.begin(), queue->ready.end(), record);
   if (it != queue->ready.end()) queue->ready.erase(it);

@@ -1,6 +1,7 @@
 // TaskSubmitter: brings tasks to workers.
 //
-// Tasks with equal requirements share a LeaseQueue. The submitter asks the head for leases (LeaseDemand), gets workers
+// Tasks with equal requirements share a LeaseQueue; those whose arguments are stored on another node have one per node.
+// The submitter asks the head for leases (LeaseDemand), gets workers
 // (LeaseGrant) and pushes tasks to them directly, so that a loop of small tasks touches neither head nor engine. How
 // many tasks are queued ahead on one worker follows from the measured duration of the function: about 1 ms of work, one
 // task while the duration is unknown. A worker that blocks or overruns gives back what it has not started
@@ -45,8 +46,11 @@ struct LeaseQueue {
   std::string name;               // of the last function, for messages to people
   std::deque<TaskRecord*> ready;  // arguments resolved, not pushed
   std::vector<std::unique_ptr<LeasedWorker>> workers;
-  std::uint32_t demanded = 0;  // leases asked for and not granted yet
-  std::uint32_t received = 0;  // grants, ever
+  std::uint32_t locality =
+      kNoNode;  // node that holds most bytes of the arguments of its tasks; kNoNode: this one, or none
+  absl::flat_hash_map<std::uint32_t, LeaseQueue*> near;  // for tasks of the class whose arguments lie on another node
+  std::uint32_t demanded = 0;                            // leases asked for and not granted yet
+  std::uint32_t received = 0;                            // grants, ever
 };
 
 class TaskSubmitter {
@@ -82,6 +86,8 @@ class TaskSubmitter {
 
  private:
   LeaseQueue* QueueFor(CallOptions* options);
+  LeaseQueue* QueueOf(const TaskRecord& record);
+  LeaseQueue* NewQueue(const CallOptions& options, std::uint32_t locality);
   void Enqueue(TaskRecord* record, bool front);
   void Pump(LeaseQueue* queue, Nanoseconds now);
   LeasedWorker* Choose(LeaseQueue* queue, const CallOptions& options);

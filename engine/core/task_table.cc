@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "engine/core/locality.h"
+
 namespace ray_engine {
 namespace {
 
@@ -88,6 +90,7 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
     if (entry->is_error || entry->freed) return entry;
   }
   if (record->unresolved.empty()) return nullptr;
+  record->locality = NodeWithMostBytes(record->unresolved);
   std::string resolved;
   std::size_t copied = 0;
   Writer writer(&resolved);

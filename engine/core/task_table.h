@@ -34,7 +34,7 @@ struct CallOptions {
   TaskKind kind = TaskKind::kNormal;
   FunctionId function;
   std::string name;
-  std::uint32_t num_returns = 1;
+  std::uint16_t num_returns = 1;
   Yields yields = Yields::kNo;
   std::uint32_t stream_limit = 0;
   bool captures_children = false;
@@ -46,8 +46,9 @@ struct CallOptions {
   bool retry_exceptions = false;
   // Which ones; null: all. Called without the lock.
   std::shared_ptr<std::function<bool(const std::string& error)>> retry_if;
+  std::string title;            // kActorMethod: another name for its calls; empty: none
   LeaseClass lease_class;       // kNormal
-  std::string resources;        // encoded, as they end the spec
+  std::string tail;             // what ends the spec
   LeaseQueue* queue = nullptr;  // kNormal; set at the first call
   std::int64_t mean_ns = -1;    // measured duration, exponentially weighted; -1: never run
 };
@@ -72,7 +73,8 @@ struct TaskRecord {
   std::shared_ptr<Stream> stream;                                // kStreaming
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
-  ActorId actor_id;  // of a method
+  ActorId actor_id;                  // of a method
+  std::uint32_t locality = kNoNode;  // node that holds most bytes of its stored arguments, once they are ready
   std::function<void(TaskRecord*, ObjectEntry* failed)> on_args_ready;
 };
 

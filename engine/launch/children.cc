@@ -10,6 +10,9 @@
 namespace ray_engine {
 namespace {
 
+// Blanks at the end of the forkserver's command line: its workers write their titles over it.
+constexpr std::size_t kTitleRoom = 128;
+
 Environment ForChildren(Environment environment) {
   DropLauncherVariables(&environment);
   environment.Drop("RAY_ENGINE_DRIVER_FD");
@@ -76,7 +79,8 @@ SpawnRequest EngineRequest(const Options& options, const Installation& installat
 SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
                                const Environment& environment) {
   SpawnRequest request;
-  request.argv = {plan.python, "-m", "ray_engine._forkserver", std::to_string(ends.forkserver)};
+  request.argv = {plan.python, "-m", "ray_engine._forkserver", std::to_string(ends.forkserver),
+                  std::string(kTitleRoom, ' ')};
   request.environment = ForPython(installation, plan, environment);
   SetGpuPart(plan.offer, &request.environment);
   request.directory = "/";  // modules are not to be found in the working directory by accident

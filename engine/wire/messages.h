@@ -26,6 +26,7 @@ namespace ray_engine {
 
 inline constexpr std::uint32_t kMaxFragment = 16 * 1024;
 inline constexpr std::uint32_t kMaxInlineValue = 100 * 1024;
+inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of a node
 
 #define RAY_ENGINE_MESSAGES(X)                                                                                        \
   /* links */ X(Ready) X(Watch) X(ProcessGone) X(LinkRequest) X(LinkGrant) X(LinkClosed)                              \
@@ -217,7 +218,7 @@ struct LeaseDemand {  // client -> head: I want `count` leases of my class `key`
   std::uint32_t received = 0;  // grants that have arrived so far, so that those under way are not given again
   std::string name;       // function, for messages to people
   LeaseClass lease_class; // sent each time: a demand stands for itself
-  std::uint32_t locality = 0xffffffff;  // node that holds most argument bytes
+  std::uint32_t locality = kNoNode;  // node that holds most argument bytes; of an actor to be placed, that of its creator
   RAY_ENGINE_MESSAGE(LeaseDemand, key, count, received, name, lease_class, locality)
 };
 using AssignedUnits = std::vector<std::pair<std::string, std::vector<std::uint32_t>>>;  // unit resource, numbers of its units

@@ -1,7 +1,7 @@
 // Task spec: the hand-laid payloads of PushTask and TaskDone, the two messages of the hot path.
 //
 //   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each)
-//             | resources (normal tasks)
+//             | tail: encoded resources (normal tasks), or the name given to the call (methods), if any
 //   an arg    ArgHeader | refs (WireRef each) | bytes   kValue: an encoded value, the references inside it
 //             ArgHeader | WireRef | refs | node u32     kStored: an object in a store, the references inside it
 //   TaskDone  DoneHeader | return values (WireValue each)
@@ -34,7 +34,8 @@ struct TaskHeader {
   LeaseId lease{};            // under which it runs (normal tasks)
   std::uint32_t slot = 0;     // the owner's record, echoed by TaskDone
   std::uint32_t attempt = 0;  // the owner's serial number of this push, echoed too: no two pushes share one
-  std::uint32_t num_returns = 1;
+  std::uint16_t num_returns = 1;
+  std::uint16_t depth = 0;          // 1 for what a driver submits, 2 for what that submits, ...; ends at 65535
   std::uint16_t arg_count = 0;      // positional and keyword
   std::uint16_t keyword_count = 0;  // the last of them
   TaskKind kind = TaskKind::kNormal;
@@ -91,7 +92,8 @@ struct TaskView {
   std::string_view name;
   std::vector<ArgView> args;
   std::vector<std::string_view> keywords;
-  std::string_view resources;  // an encoded ResourceSet: what the task was given
+  std::string_view
+      tail;  // kNormal: an encoded ResourceSet, what the task was given; kActorMethod: the name it was given
 };
 
 // Returns false for a malformed payload. The view points into it.
@@ -123,7 +125,7 @@ inline bool ParseTask(std::string_view payload, TaskView* view) {
   }
   view->keywords.resize(view->header.keyword_count);
   for (std::string_view& keyword : view->keywords) text(&keyword);
-  view->resources = reader.rest();
+  view->tail = reader.rest();
   return reader.ok() && view->header.keyword_count <= view->header.arg_count;
 }
 

@@ -57,7 +57,7 @@ LeaseClass LeaseClassOf(const nb::dict& options, const char* resources) {
 }
 
 void SetReturns(const nb::dict& options, CallOptions* call) {
-  call->num_returns = Option<std::uint32_t>(options, "num_returns", 1);
+  call->num_returns = Option<std::uint16_t>(options, "num_returns", 1);
   const auto yields = Option<std::string>(options, "yields", "");
   call->yields = yields == "streaming" ? Yields::kStreaming : yields == "dynamic" ? Yields::kDynamic : Yields::kNo;
   call->stream_limit = Option<std::uint32_t>(options, "stream_limit", 0);
@@ -98,7 +98,7 @@ void AppendEncoded(EncodedValue encoded, CallArgs* args) {
   Runtime& runtime = TheRuntime();
   ArgHeader header;
   header.size = encoded.pieces.Size();
-  if (header.size > kMaxInlineValue) {
+  if (header.size > runtime.inline_limit()) {
     absl::StatusOr<ObjectEntry*> entry = absl::UnknownError("");
     {
       const nb::gil_scoped_release release;
@@ -131,7 +131,7 @@ void AppendArg(nb::handle value, nb::handle name, CallArgs* args) {
   AppendPlain(&args->payload, header);
   if (AppendNative(value, &args->payload)) {
     header.size = args->payload.size() - at - sizeof header;
-    if (header.size <= kMaxInlineValue) {
+    if (header.size <= TheRuntime().inline_limit()) {
       std::memcpy(args->payload.data() + at, &header, sizeof header);
       return;
     }
@@ -265,6 +265,7 @@ class MethodCaller {
     CallOptions call;
     call.kind = TaskKind::kActorMethod;
     call.name = method;
+    call.title = Option<std::string>(options, "name", "");
     SetReturns(options, &call);
     call.concurrency_group = Option<std::uint8_t>(options, "concurrency_group", 0);
     call.out_of_order = Option<bool>(options, "out_of_order", false);

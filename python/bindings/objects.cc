@@ -207,7 +207,7 @@ ObjectRef Put(nb::handle value) {
   EncodedValue encoded(value, nb::none(), false);
   Runtime& runtime = TheRuntime();
   absl::StatusOr<ObjectEntry*> entry = absl::UnknownError("");
-  if (encoded.pieces.buffers.empty() && encoded.pieces.head.size() < kMaxInlineValue) {
+  if (encoded.pieces.buffers.empty() && encoded.pieces.head.size() < runtime.inline_limit()) {
     entry = runtime.Put(std::move(encoded.pieces));
   } else {
     const nb::gil_scoped_release release;

@@ -17,10 +17,13 @@ PyObject* actor_instance = nullptr;                    // of this process
 ActorId actor_id;
 std::string actor_class_name, actor_name;
 std::uint32_t actor_restarts = 0;
+std::uint16_t actor_depth = 0;
 ResourceSet actor_resources;
 bool actor_captures_children = false;
 LeaseId lease_of_threads{};        // whose CPUs have been looked at last
 std::int64_t threads = 1;          // by the CPUs of that lease; the forkserver begins with one
+std::string title_of;              // of the call that the process's title shows; empty: of none
+bool title_is_given = false;       // by the caller, instead of the method's
 bool threads_by_group = false;     // of an actor with concurrency groups: each thread belongs to one
 PyObject* current_call = nullptr;  // context variable: the Execution that a coroutine belongs to
 
@@ -67,6 +70,21 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
   return nb::borrow(known);
 }
 
+// What the process is called in lists of processes.
+void ShowProcess(const std::string& name) {
+  static PyObject* show = [] {
+    const nb::object found = nb::module_::import_("ray_engine._private.process_title").attr("show");
+    return found.inc_ref().ptr();
+  }();
+  nb::borrow(show)(nb::bytes(name.data(), name.size()));
+}
+
+void ShowIdle() {
+  if (title_of.empty() || !TheRuntime().IsIdle()) return;
+  title_of.clear();
+  ShowProcess(actor_class_name.empty() ? "IDLE" : actor_class_name);
+}
+
 PyObject* async_loop = nullptr;  // an AsyncActor, for an actor with coroutines
 
 // One task while it runs.
@@ -80,6 +98,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       received_ = runtime_.ReceiveArgs(view_);
       if (!IsMethod()) SetThreads();
       target_ = Target();
+      ShowTitle();
       if (!IsMethod()) SetCapture();
       DecodeArgs();
       if (IsCreation() && task_->actor->spec.is_async) StartLoop();
@@ -107,7 +126,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const LeaseId lease = IsCreation() ? task_->actor->lease : task_->header.lease;
     if (std::exchange(lease_of_threads, lease) == lease) return;
     ResourceSet resources;
-    IsCreation() ? void(resources = task_->actor->spec.running) : Reader(view_.resources)(resources);
+    IsCreation() ? void(resources = task_->actor->spec.running) : Reader(view_.tail)(resources);
     const std::int64_t wanted = ThreadsFor(resources);
     if (std::exchange(threads, wanted) == wanted) return;
     nb::module_::import_("ray_engine._private.allotment").attr("set_threads")(wanted);
@@ -119,6 +138,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
     if (!captures && !task_->header.captures_children) return;
     captures = task_->header.captures_children;
     nb::module_::import_("ray_engine._private.placement").attr("capture_by_task")();
+  }
+
+  // Calls of one name in a row share their title.
+  void ShowTitle() const {
+    const bool is_titled = IsMethod() && !view_.tail.empty();
+    const std::string_view name = is_titled ? view_.tail : view_.name;
+    if (std::exchange(title_is_given, is_titled) == is_titled && title_of == name) return;
+    title_of = name;
+    ShowProcess(IsMethod() && !is_titled ? actor_class_name + "." + title_of : title_of);
   }
 
   nb::object Call() const {
@@ -136,6 +164,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
         actor_class_name = task_->actor->spec.class_name;
         actor_name = task_->actor->spec.name;
         actor_restarts = task_->actor->incarnation;
+        actor_depth = task_->header.depth;
         actor_resources = task_->actor->spec.running;
         actor_captures_children = task_->header.captures_children;
         return Definition(task_->header.function, hooks.load_class);
@@ -439,6 +468,12 @@ void SayGoodbye() {
   TheRuntime().Post(kHead, ActorKill{actor_id, true, cause, true});
 }
 
+// There is nothing to do for a while.
+void Rest() {
+  if (PyErr_CheckSignals() != 0) PyErr_Clear();  // an interrupt that came too late for its task
+  ShowIdle();
+}
+
 // Runs in the main thread, and in the further threads of a threaded actor. Returns the exit code of a process that
 // leaves by its own decision, or because its actor is not needed any more; None if the session has ended.
 std::optional<int> RunWorker(int group) {
@@ -456,8 +491,8 @@ std::optional<int> RunWorker(int group) {
     if (result == WaitResult::kDisconnected) break;
     if (result == WaitResult::kReady)
       std::make_shared<Execution>(task)->Run();
-    else if (PyErr_CheckSignals() != 0)
-      PyErr_Clear();  // an interrupt that came too late for its task
+    else
+      Rest();
   }
   if (!is_main || runtime.HasEnded()) return std::nullopt;
   SayGoodbye();
@@ -481,7 +516,9 @@ nb::dict ActorAlone() {
   task["actor_id"] = IdBytes(actor_id.Binary());
   task["job_id"] = IdBytes(actor_id.Binary().substr(12));
   task["attempt"] = 0;
+  task["depth"] = actor_depth;
   task["name"] = nb::none();
+  task["title"] = "";
   task["class_name"] = actor_class_name;
   task["actor_name"] = actor_name;
   task["restarts"] = actor_restarts;
@@ -501,15 +538,17 @@ nb::object CurrentTask() {
   task["actor_id"] = is_actor ? nb::object(IdBytes(header.task.Binary().substr(8))) : nb::none();
   task["job_id"] = IdBytes(header.task.Binary().substr(20));
   task["attempt"] = header.attempt;
+  task["depth"] = header.depth;
   TaskView view;
   ParseTask(running->payload, &view);
   task["name"] = std::string(view.name);
+  task["title"] = std::string(header.kind == TaskKind::kActorMethod ? view.tail : std::string_view());
   task["function_id"] = IdBytes(header.function.Binary());
   task["class_name"] = is_actor ? actor_class_name : std::string();
   task["actor_name"] = actor_name;
   task["restarts"] = actor_restarts;
   ResourceSet resources = actor_resources;
-  if (!is_actor) Reader(view.resources)(resources);
+  if (!is_actor) Reader(view.tail)(resources);
   task["resources"] = ToDict(resources);
   task["captures_children"] = is_actor ? actor_captures_children : header.captures_children;
   task["cancelled"] = TheRuntime().WasCancelled(running);

@@ -24,10 +24,13 @@ _READ_BYTES = 64 * 1024
 _LINE_LIMIT = 64 * 1024  # longer lines are passed on in pieces
 _MAX_BACKLOG = 256  # packets that the engine has not taken; beyond it workers wait when they write
 _IDLE_MS = 100  # quiet time after the first worker until numpy is imported
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _prctl: Any = None  # set where ctypes has been imported anyway: in main
+# Ray's setting: workers adopt what their children leave behind, and it ends with them even if it has left their group.
+_ADOPTION = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
 
 _sets_threads = False  # whether OMP_NUM_THREADS is ours to set
+_adopts = False  # whether _ADOPTION is set
 
 
 class Stream:
@@ -204,6 +207,9 @@ class Forkserver:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if _adopts:
+                _adopt_orphans()
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
             _die_with_parent(server)
             for number, output in enumerate(outputs, start=1):
                 os.dup2(output, number)
@@ -257,6 +263,14 @@ class Forkserver:
             _, status = os.waitpid(ended.si_pid, 0)
             if worker is not None:
                 self._bury(worker, status)
+                if _adopts:
+                    self._end_orphans()
+
+    def _end_orphans(self):
+        """Kills children that are no workers: with the worker that had adopted them gone, they have come here."""
+        for pid in _children():
+            if pid not in self._by_pid:
+                _signal(pid, signal.SIGKILL)
 
     def _bury(self, worker, status):
         """Passes on the worker's last words, then its end."""
@@ -277,6 +291,8 @@ class Forkserver:
             _signal(pid, signal.SIGKILL)
         for pid in self._by_pid:
             os.waitpid(pid, 0)
+        if _adopts:
+            self._end_orphans()
 
 
 def _signal(pid, number):
@@ -291,6 +307,14 @@ def _signal_group(pid, number):
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def _children():
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return []
 
 
 def _own_group(pid):
@@ -347,6 +371,10 @@ def _die_with_parent(parent):
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _adopt_orphans():
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prefer_as_victim():
@@ -425,7 +453,8 @@ def _freeze():
 
 
 def _prepare():
-    global _sets_threads
+    global _adopts, _sets_threads
+    _adopts = os.environ.get(_ADOPTION, "").lower() in ("1", "true")
     if sys.path[0] in ("", "/"):
         del sys.path[0]  # the folder it was started in
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -442,6 +471,8 @@ def main():
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     _import_for_workers()
+    if _adopts:
+        _adopt_orphans()
     _freeze()
     Forkserver(control).run()
 

@@ -347,7 +347,7 @@ class ActorMethod(Generic[P, R]):
             "concurrency_group": self._group(chosen("concurrency_group")),
             "out_of_order": self._settings["out_of_order"],
             "max_pending_calls": self._settings["max_pending_calls"],
-            "name": given.get("name") or name,
+            "name": given.get("name") or "",
             **method.signature.options(),
             "describe": f"{self._description.module}.{name}",
         }

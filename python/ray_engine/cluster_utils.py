@@ -118,6 +118,8 @@ class Cluster:
             self.worker_nodes.add(node)
         if wait:
             node.wait_until_up()
+        if node is self.head_node and node_args.get("_system_config"):
+            lifecycle.set_head_settings(node.address, node_args["_system_config"])
         return node
 
     def remove_node(self, node: Node, allow_graceful: bool = True) -> None:
@@ -163,7 +165,7 @@ class Cluster:
         self.head_node = None
 
 
-# Arguments of Ray's add_node() that have no meaning here.
+# Arguments of Ray's add_node() that no node is told. The head's _system_config counts for drivers in this process.
 _IGNORED = (
     "_system_config",
     "dashboard_port",

@@ -95,7 +95,7 @@ class RuntimeContext:
     def get_task_name(self) -> str | None:
         """The name given as an option; else the function's, or Class.method."""
         class_name, name = _of_task("class_name"), _of_task("name")
-        return f"{class_name}.{name}" if class_name else name
+        return _of_task("title") or (f"{class_name}.{name}" if class_name else name)
 
     def get_task_function_name(self) -> str | None:
         """module.function, or module.Class.method."""

@@ -26,6 +26,23 @@ class TaskSubmitterTest : public CoreFixture {
     submitter_.Submit(record, now_);
     return record;
   }
+  // A large object of this process, and a task that gets it.
+  ObjectEntry* Own(std::uint64_t number) { return ownership_.NewOwned(NumberedId<ObjectId>(number)); }
+  void Store(ObjectEntry* entry, std::uint32_t node) {
+    WireValue value;
+    value.kind = WireValue::kStored;
+    value.size = 200'000;
+    value.node = node;
+    ownership_.SetValue(entry, value);
+  }
+  void SubmitWith(ObjectEntry* argument, std::uint64_t number, CallOptions* options) {
+    builder_.Ref(argument);
+    Submit(number, options);
+  }
+  void Free(ObjectEntry* entry, std::uint32_t node) {
+    ownership_.Drop(entry);
+    sender_.TakeFrame(ProcessId{node, 0}, MessageType::kStoreFree);
+  }
   void Grant(std::uint64_t lease, ProcessId worker = kWorker) {
     submitter_.On(LeaseGrant{LeaseId{lease}, 0, worker, NodeId()}, now_);
   }
@@ -105,6 +122,43 @@ TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTheNextTaskWithoutAskingAnybody) {
   Submit(2, &options_);
   Done(TakePush());
   ExpectLeasesReturned({7});
+}
+
+TEST_F(TaskSubmitterTest, TasksWhoseArgumentsLieOnAnotherNodeAskForLeasesThere) {
+  ObjectEntry *there = Own(100), *here = Own(101);
+  Store(here, kSelf.node);
+  SubmitWith(there, 1, &options_);
+  SubmitWith(here, 2, &options_);
+  const auto near_here = sender_.Take<LeaseDemand>(kHead);
+  EXPECT_EQ(near_here.locality, kNoNode);
+  EXPECT_TRUE(sender_.Nothing(kHead));  // the other argument is not there yet
+  Store(there, 3);
+  const auto near_there = sender_.Take<LeaseDemand>(kHead);
+  EXPECT_EQ(near_there.locality, 3u);
+  EXPECT_NE(near_there.key, near_here.key);
+  EXPECT_EQ(near_there.count, 1u);
+  submitter_.On(LeaseGrant{LeaseId{7}, near_there.key, kWorker, NodeId()}, now_);
+  const TaskHeader first = TakePush();
+  EXPECT_EQ(first.task, Task(1));
+  GiveBack({first});  // it stays with those of its node
+  Done(TakePush());
+  submitter_.On(LeaseGrant{LeaseId{8}, near_here.key, kWorker2, NodeId()}, now_);
+  Done(TakePush(kWorker2));
+  ExpectLeasesReturned({7, 8});
+  Free(there, 3);
+  Free(here, kSelf.node);
+}
+
+TEST_F(TaskSubmitterTest, WhereATaskRunsByItsStrategyDoesNotDependOnItsArguments) {
+  options_.lease_class.strategy = LeaseClass::kSpread;
+  ObjectEntry* there = Own(100);
+  Store(there, 3);
+  SubmitWith(there, 1, &options_);
+  EXPECT_EQ(sender_.Take<LeaseDemand>(kHead).locality, kNoNode);
+  Grant(7);
+  Done(TakePush());
+  ExpectLeasesReturned({7});
+  Free(there, 3);
 }
 
 TEST_F(TaskSubmitterTest, ADemandTellsHowManyGrantsHaveArrived) {

@@ -233,3 +233,59 @@ def test_a_fetch_that_is_given_up_leaves_no_trace(stalled):
     assert ray.get(ref, timeout=60).sum() == 30 << 20
     del ref
     assert ray.get(ray.put(np.ones(30 << 20, np.uint8)), timeout=60).sum() == 30 << 20
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_task_goes_to_its_arguments(nodes, size):
+    cluster = nodes({"num_cpus": 2}, {"num_cpus": 2, "resources": {"a": 2}}, {"num_cpus": 2, "resources": {"b": 2}})
+    a, b = (next(n["NodeID"] for n in ray.nodes() if name in n["Resources"]) for name in "ab")
+    assert len(cluster.list_all_nodes()) == 3
+
+    @ray.remote
+    def make(n):
+        return np.zeros(n, np.uint8)
+
+    @ray.remote
+    def place(*_):
+        return where()
+
+    on_a, on_b = make.options(resources={"a": 1}), make.options(resources={"b": 1})
+    large = on_a.remote(size)
+    assert ray.get(place.remote(large, on_b.remote(size // 2)), timeout=60) == a
+    assert ray.get(place.options(resources={"b": 0.1}).remote(large), timeout=60) == b  # which leaves a copy there
+    wait_for(lambda: len(ray.experimental.get_object_locations([large])[large]["node_ids"]) == 2, "the copy")
+    small = on_b.remote(size // 2)
+    assert ray.get(place.remote(large, small), timeout=60) == b
+    assert ray.get(place.options(scheduling_strategy=NodeAffinitySchedulingStrategy(a, False)).remote(small)) == a
+
+
+def test_a_borrower_knows_where_an_argument_is(nodes):
+    nodes({"num_cpus": 2}, {"num_cpus": 2, "resources": {"far": 2}})
+
+    @ray.remote(resources={"far": 1})
+    def make():
+        return np.zeros(300_000, np.uint8)
+
+    @ray.remote
+    def place(array):
+        return where()
+
+    @ray.remote
+    def borrow(refs):
+        return ray.get(place.remote(*refs))
+
+    far = next(n["NodeID"] for n in ray.nodes() if "far" in n["Resources"])
+    assert ray.get(borrow.remote([make.remote()]), timeout=60) == far
+
+
+def test_the_size_up_to_which_values_travel_inside_messages(nodes):
+    nodes({"num_cpus": 1, "_system_config": {"max_direct_call_object_size": 10}})
+
+    @ray.remote
+    def echo(value):
+        return value
+
+    short, long = echo.remote(b"x"), echo.remote(b"x" * 20)
+    assert ray.get([short, long]) == [b"x", b"x" * 20]
+    stored = {row["object_id"]: row["stored"] for row in ray._core.own_references()}
+    assert (stored[short.hex()], stored[long.hex()]) == (False, True)

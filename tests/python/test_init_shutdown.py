@@ -278,6 +278,16 @@ def test_an_engine_that_cannot_start():
     assert "ray-engine: --object-store-memory" in done.stderr and "closed the connection" not in done.stderr
 
 
+def test_starting_on_first_use_can_be_switched_off(start, monkeypatch):
+    monkeypatch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
+    for use in (lambda: ray.put(1), ray.remote(lambda: 1).remote, ray.get_runtime_context):
+        with pytest.raises(ray.exceptions.RaySystemError, match=r"ray\.init\(\)"):
+            use()
+    assert not ray.is_initialized()
+    start(num_cpus=1)
+    assert ray.get(ray.remote(lambda: 1).remote()) == 1
+
+
 def test_auto_without_a_session(start):
     with pytest.raises(ConnectionError):
         ray.init(address="auto")

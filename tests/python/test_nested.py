@@ -330,3 +330,51 @@ def test_signals_do_not_confuse_waiting(start):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert seen
+
+
+def depth():
+    return ray._core.current_task()["depth"]
+
+
+def test_the_depth_of_tasks_grows_from_caller_to_callee(cluster):
+    @ray.remote
+    class Actor:
+        def __init__(self):
+            self.created_at = depth()
+
+        def depths(self):
+            return self.created_at, depth()
+
+        def through_a_task(self):
+            return ray.get(chain.remote(0))
+
+    @ray.remote
+    def chain(levels):
+        return [depth(), *(ray.get(chain.remote(levels - 1)) if levels else [])]
+
+    @ray.remote
+    def make_actor():
+        actor = Actor.remote()
+        return actor, ray.get(actor.depths.remote())
+
+    assert ray.get(chain.remote(3)) == [1, 2, 3, 4]
+    actor, seen_by_task = ray.get(make_actor.remote())
+    assert seen_by_task == (2, 2)
+    assert ray.get(actor.depths.remote()) == (2, 1)  # a call counts from who makes it
+    assert ray.get(actor.through_a_task.remote()) == [2]
+
+
+def test_the_depth_of_what_a_thread_submits(cluster):
+    @ray.remote
+    def leaf():
+        return depth()
+
+    @ray.remote
+    def from_a_thread():
+        found = []
+        thread = threading.Thread(target=lambda: found.append(ray.get(leaf.remote())))
+        thread.start()
+        thread.join()
+        return found
+
+    assert ray.get(from_a_thread.remote()) == [2]

@@ -33,6 +33,7 @@ class A:
         ({"resources": {"TPU": 3}}, ValueError, "not a supported chip configuration"),
         ({"resources": {"neuron_cores": 0.5}}, ValueError, "must be whole numbers"),
         ({"num_returns": -1}, ValueError, "'num_returns' only accepts"),
+        ({"num_returns": 65536}, ValueError, "65535 at most"),
         ({"num_returns": "many"}, ValueError, "'num_returns' only accepts"),
         ({"num_returns": "streaming"}, ValueError, "can only be used with generator functions"),
         ({"max_retries": -2}, ValueError, "'max_retries' only accepts None, 0, -1 or a positive integer"),

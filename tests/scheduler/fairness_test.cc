@@ -42,6 +42,36 @@ TEST_F(FairnessTest, LeavesAYoungLeaseItsSlice) {
   EXPECT_EQ(TakeReclaims(driver_), std::vector<LeaseId>{lease});
 }
 
+// Until then a lease on the node with the arguments may come back.
+TEST_F(FairnessTest, TheNodeWithTheArgumentsIsWaitedForAMoment) {
+  AddNode(0, Cpus(1)), AddNode(1, Cpus(1));
+  Demand(driver_, 1, 1, OnNode(1, Cpus(1), false));
+  const LeaseId lease = TakeStart().lease;
+  now_ += milliseconds(5);
+  Demand(driver_, 2, 1, MakeClass(Cpus(1)), 1);
+  EXPECT_TRUE(TakeStarts().empty());  // though node 0 has room
+  EXPECT_EQ(TakeReclaims(driver_), std::vector<LeaseId>{lease});
+  Demand(worker_, 3, 1, Cpus(1));  // who has no wish does not wait behind it
+  EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{0}));
+  EndLease(lease);
+  EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{1}));
+}
+
+TEST_F(FairnessTest, TheNodeWithTheArgumentsIsNotWaitedForLong) {
+  AddNode(0, Cpus(1)), AddNode(1, Cpus(1));
+  Demand(driver_, 1, 1, OnNode(1, Cpus(1), false));
+  TakeStart();
+  Demand(driver_, 2, 1, MakeClass(Cpus(1)), 1);
+  EXPECT_TRUE(TakeStarts().empty());
+  for (int ticks = 0; ticks < 3 && scheduler_.Stats().waiting_leases > 0; ++ticks) {
+    now_ = *scheduler_.NextTick();
+    Do(scheduler_.OnTick(now_));
+  }
+  EXPECT_LE(now_, seconds(1) + milliseconds(20));
+  EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{0}));
+  TakeReclaims(driver_);
+}
+
 TEST_F(FairnessTest, AsksAtMostOncePerSliceAndThenMoreRarely) {
   AddNode(0, Cpus(1));
   Demand(driver_, 1, 1, Cpus(1));

@@ -29,6 +29,20 @@ TEST_F(PlacementPolicyTest, PrefersTheNodeThatHoldsMostArgumentBytes) {
   EXPECT_EQ(TakeNodes(), (Nodes{0}));
 }
 
+TEST_F(PlacementPolicyTest, TheNodeWithTheArgumentsIsFilledBeforeOthers) {
+  for (std::uint32_t node = 0; node < 3; ++node) AddNode(node, Cpus(4));
+  Demand(driver_, 1, 4, MakeClass(Cpus(1)), 2);
+  EXPECT_EQ(TakeNodes(), (Nodes{2, 2, 2, 2}));
+}
+
+TEST_F(PlacementPolicyTest, LabelsThatWereWishedForCountMoreThanWhereTheArgumentsAre) {
+  AddNode(0, Cpus(4), {{"disk", "fast"}}), AddNode(1, Cpus(4));
+  LeaseClass lease_class = MakeClass(Cpus(1));
+  lease_class.soft_selector = {{"disk", "fast"}};
+  Demand(driver_, 1, 1, lease_class, 1);
+  EXPECT_EQ(TakeNodes(), (Nodes{0}));
+}
+
 TEST_F(PlacementPolicyTest, KeepsRequestsWithoutGpuAwayFromGpuNodesWhileOthersHaveRoom) {
   AddNode(0, Resources({{"CPU", 2}, {"GPU", 1}}));
   AddNode(1, Cpus(2));

@@ -100,7 +100,7 @@ class SchedulerFixture : public ::testing::Test {
     Do(scheduler_.OnNodeJoined(node, now_));
   }
   void Demand(ProcessId client, std::uint32_t key, std::uint32_t count, const LeaseClass& lease_class,
-              std::uint32_t locality = 0xffffffff) {
+              std::uint32_t locality = kNoNode) {
     LeaseDemand demand;
     demand.key = key;
     demand.count = count;

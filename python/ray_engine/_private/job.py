@@ -9,9 +9,11 @@ import pickle
 import random
 import sys
 
+from ray_engine import _core
 
-def config(namespace: str, environment: dict, system_config: dict) -> bytes:
-    """The settings of this process as a driver. `system_config`: those of Ray's private settings that it was given."""
+
+def config(namespace: str, environment: dict, private: dict) -> bytes:
+    """The settings of this process as a driver, with what private_settings() gave."""
     directory = _working_directory()
     path = [os.path.join(directory, entry) for entry in sys.path]  # "" is the working directory
     return pickle.dumps(
@@ -21,16 +23,28 @@ def config(namespace: str, environment: dict, system_config: dict) -> bytes:
             "namespace": namespace,
             "environment": environment,
             "alias": sys.modules.get("ray") is sys.modules["ray_engine"],
-            **_exit_grace(system_config),
+            **private,
         }
     )
 
 
-def _exit_grace(system_config) -> dict:
-    """How long the end of an actor may take before its process is killed, in milliseconds."""
-    name = "actor_graceful_shutdown_timeout_ms"
-    given = system_config.get(name, os.environ.get(f"RAY_{name}"))
-    return {} if given is None else {"exit_grace_ms": int(given)}
+# Ray's private settings that are served: how long the end of an actor may take before its process is killed, in
+# milliseconds; the size in bytes up to which a value travels inside messages, instead of lying in the store.
+_SERVED = {"actor_graceful_shutdown_timeout_ms": "exit_grace_ms", "max_direct_call_object_size": "inline_limit"}
+
+
+def private_settings(system_config: dict) -> dict:
+    """Those that were given, in `system_config` or as environment variables (RAY_<name>)."""
+    given = {ours: system_config.get(name, os.environ.get(f"RAY_{name}")) for name, ours in _SERVED.items()}
+    return {name: max(int(value), 0) for name, value in given.items() if value is not None}
+
+
+def apply_private(settings: dict):
+    """In a process that has just joined."""
+    if "exit_grace_ms" in settings:
+        _core.set_exit_grace(settings["exit_grace_ms"])
+    if "inline_limit" in settings:
+        _core.set_inline_limit(settings["inline_limit"])
 
 
 def _working_directory() -> str:

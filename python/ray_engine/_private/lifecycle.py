@@ -22,6 +22,7 @@ from ray_engine import _core
 from ray_engine._private import allotment, environment, job, labels, launcher, object_ref
 from ray_engine._private import options as rules
 from ray_engine._private.session import session
+from ray_engine.exceptions import RaySystemError
 
 if TYPE_CHECKING:
     from ray_engine._private.context import RayContext
@@ -179,7 +180,9 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         info = _join(fd, name, supervisor)
         variables = environment.merged(runtime_env) or {}
         namespace = namespace or str(uuid.uuid4())
-        settings = job.config(namespace, variables, system_config)
+        private = job.private_settings({**_head_settings.get(name, {}), **system_config})
+        job.apply_private(private)
+        settings = job.config(namespace, variables, private)
         job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
     except BaseException:
         _core.disconnect()
@@ -188,6 +191,13 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         raise
     session.begin("driver", info, job_id=job_id, namespace=namespace, environment=variables, supervisor=supervisor)
     _watch_end()
+
+
+_head_settings = {}  # socket name of a head that this process has started -> Ray's private settings for its jobs
+
+
+def set_head_settings(name: str, system_config: dict):
+    _head_settings[name] = system_config
 
 
 def _place(address):
@@ -291,11 +301,14 @@ def is_initialized() -> bool:
 
 
 def ensure_connected():
-    """init() with its defaults where the process is not connected yet."""
-    if not session.connected:
-        with _lock:
-            if not session.connected:
-                init()
+    """init() with its defaults where the process is not connected yet. RAY_ENABLE_AUTO_CONNECT=0 makes that an error."""
+    if session.connected:
+        return
+    if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":
+        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+    with _lock:
+        if not session.connected:
+            init()
 
 
 _core.set_auto_init(ensure_connected)

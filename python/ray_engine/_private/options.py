@@ -16,6 +16,10 @@ from ray_engine._private import environment, labels
 
 _UNIT = 10000  # resources are counted in 1/10,000
 _LARGEST = 10**14  # ResourceSet::kLargest
+_MOST_RETURNS = 65535  # TaskHeader::num_returns
+_TOO_MANY_RETURNS = (
+    f"num_returns can be {_MOST_RETURNS} at most, got {{}}. Return a list, or yield the values one by one."
+)
 _TPU_AMOUNTS = (1, 2, 4, 8)
 _NONE = type(None)
 
@@ -121,6 +125,8 @@ def _retry_problem(value):
 
 
 def _num_returns_problem(value):
+    if isinstance(value, int) and value > _MOST_RETURNS:
+        return _TOO_MANY_RETURNS.format(value)
     if value in (None, "dynamic", "streaming") or (isinstance(value, int) and value >= 0):
         return None
     return (
@@ -244,6 +250,8 @@ def check_actor(given: dict, *, in_options: bool):
 def check_num_returns(num_returns, is_generator: bool):
     if isinstance(num_returns, int) and num_returns < 0:
         raise ValueError(f"num_returns must be >= 0, but got {num_returns}.")
+    if isinstance(num_returns, int) and num_returns > _MOST_RETURNS:
+        raise ValueError(_TOO_MANY_RETURNS.format(num_returns))
     if num_returns in ("streaming", "dynamic") and not is_generator:
         raise ValueError(
             f"num_returns='{num_returns}' can only be used with generator functions (functions that use 'yield'). "

@@ -83,6 +83,12 @@ class _Worker:
         return ray.NodeID.from_hex(ray.get_runtime_context().get_node_id())
 
     @property
+    def task_depth(self):
+        from ray_engine import _core
+
+        return (_core.current_task() or {"depth": 0})["depth"]
+
+    @property
     def worker_id(self):
         return bytes.fromhex(ray.get_runtime_context().get_worker_id())
 
