@@ -30,6 +30,14 @@ from ray_engine.util.state.common import (
 from ray_engine.util.state.exception import RayStateApiException
 
 __all__ = [
+    "ActorState",
+    "JobState",
+    "NodeState",
+    "ObjectState",
+    "PlacementGroupState",
+    "RayStateApiException",
+    "TaskState",
+    "WorkerState",
     "get_actor",
     "get_job",
     "get_node",
