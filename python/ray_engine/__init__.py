@@ -5,9 +5,9 @@ Public names only; what stands behind them is in ray_engine._private.
 
 from typing import TYPE_CHECKING
 
-from ray_engine._core import ObjectRef
+from ray_engine._core import ObjectRef, ObjectRefGenerator
 from ray_engine._private import unavailable
-from ray_engine._private.generators import DynamicObjectRefGenerator, ObjectRefGenerator
+from ray_engine._private.generators import DynamicObjectRefGenerator
 from ray_engine._private.ids import (
     ActorClassID,
     ActorID,
@@ -21,7 +21,9 @@ from ray_engine._private.ids import (
     WorkerID,
 )
 from ray_engine._private.lifecycle import init, is_initialized, shutdown
-from ray_engine._version import __commit__, __engine_version__, __version__  # noqa: F401
+from ray_engine._version import __commit__ as __commit__
+from ray_engine._version import __engine_version__ as __engine_version__
+from ray_engine._version import __version__ as __version__
 
 from ray_engine import actor, exceptions  # isort: skip
 from ray_engine._private.api import cancel, get, kill, put, remote, wait

@@ -17,7 +17,7 @@ from ray_engine._private.actor_description import METHOD_MARKS, ClassDescription
 from ray_engine._private.ids import ActorID
 from ray_engine._private.session import session
 from ray_engine._private.signature import is_generator
-from ray_engine._private.system_methods import exit_actor  # noqa: F401
+from ray_engine._private.system_methods import exit_actor as exit_actor
 from ray_engine.exceptions import ActorAlreadyExistsError
 
 if TYPE_CHECKING:

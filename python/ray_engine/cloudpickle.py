@@ -4,7 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from cloudpickle import *  # noqa: F403
-from cloudpickle import CloudPickler, Pickler, dump, dumps, load, loads  # noqa: F401
+from cloudpickle import CloudPickler as CloudPickler
+from cloudpickle import Pickler as Pickler
+from cloudpickle import dump as dump
+from cloudpickle import dumps as dumps
+from cloudpickle import load as load
+from cloudpickle import loads as loads
 
 
 def dumps_debug(obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any], object] | None = None) -> bytes:

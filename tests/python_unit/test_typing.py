@@ -37,7 +37,8 @@ def check(names, folder, *, with_plugin):
     plugin = f"plugins = {PACKAGE}/mypy_plugin.py" if with_plugin else ""
     cache = CACHE / ("with_plugin" if with_plugin else "without_plugin")
     path = f"{PACKAGE.parent}{os.pathsep}{PACKAGE}/_alias"
-    (folder / "mypy.ini").write_text(f"[mypy]\nmypy_path = {path}\ncache_dir = {cache}\n{plugin}\n")
+    options = f"mypy_path = {path}\ncache_dir = {cache}\nimplicit_reexport = False\n{plugin}\n"
+    (folder / "mypy.ini").write_text(f"[mypy]\n{options}")
     words = ["--config-file", str(folder / "mypy.ini"), "--follow-imports=silent"]
     report, fault, _ = api.run([*words, *(str(folder / f"{name}.py") for name in names)])
     assert not fault

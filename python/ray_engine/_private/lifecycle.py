@@ -282,7 +282,10 @@ def _watch_end():
 
 
 def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:
-    """Leaves the session; ends the engine if init() started it. Does nothing where there is no session."""
+    """Leaves the session; ends the engine if init() started it, and waits for its processes whatever the argument says.
+
+    Does nothing where there is no session, or inside a task. References and handles of the session are of no use then.
+    """
     with _lock:
         if not session.connected or session.is_worker:
             return

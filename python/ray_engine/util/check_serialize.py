@@ -3,7 +3,7 @@
 from typing import Any, TextIO
 
 from ray_engine._private import culprit
-from ray_engine._private.culprit import FailureTuple  # noqa: F401
+from ray_engine._private.culprit import FailureTuple as FailureTuple
 from ray_engine._private.serialization import dumps_plain
 
 

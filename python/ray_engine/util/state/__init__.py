@@ -30,6 +30,14 @@ from ray_engine.util.state.common import (
 from ray_engine.util.state.exception import RayStateApiException
 
 __all__ = [
+    "ActorState",
+    "JobState",
+    "NodeState",
+    "ObjectState",
+    "PlacementGroupState",
+    "RayStateApiException",
+    "TaskState",
+    "WorkerState",
     "get_actor",
     "get_job",
     "get_node",
@@ -193,7 +201,7 @@ def summarize_actors(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> dict[str, Any]:
-    """How many actors of each class are in which state."""
+    """How many actors of each class are in which state. The arguments are those of list_actors()."""
     return _summarize(list_actors(address, limit=_MAX_LIMIT), "class_name")
 
 
@@ -203,7 +211,7 @@ def summarize_tasks(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> dict[str, Any]:
-    """How many tasks of each function are in which state."""
+    """How many tasks of each function are in which state. The arguments are those of list_tasks()."""
     return _summarize(list_tasks(address, limit=_MAX_LIMIT), "func_or_class_name")
 
 
