@@ -255,3 +255,29 @@ def test_a_cancelled_task_is_not_tried_again(cluster, gate):
 def test_only_references_can_be_cancelled(cluster, value):
     with pytest.raises(TypeError):
         ray.cancel(value)
+
+
+def test_what_a_coroutine_has_submitted_is_cancelled_with_it_alone(cluster, tmp_path):
+    @ray.remote(num_cpus=0)
+    def child(name):
+        Gate(tmp_path, name).pass_through()
+        return name
+
+    @ray.remote
+    class Parent:
+        async def run(self, name):
+            self.refs = {**getattr(self, "refs", {}), name: child.remote(name)}
+            return await self.refs[name]
+
+        async def child_of(self, name):
+            return [self.refs[name]]
+
+    parent = Parent.remote()
+    runs = {name: parent.run.remote(name) for name in ("kept", "cancelled")}
+    for name in runs:
+        Gate(tmp_path, name).wait_for_arrival()
+    ray.cancel(runs["cancelled"])
+    with pytest.raises(CANCELLED):
+        ray.get(ray.get(parent.child_of.remote("cancelled"))[0], timeout=60)
+    Gate(tmp_path, "kept").open()
+    assert ray.get(runs["kept"], timeout=60) == "kept"

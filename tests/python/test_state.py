@@ -182,3 +182,24 @@ def test_bad_questions(cluster):
     assert state.get_actor("ff" * 16) is None
     with pytest.raises(AttributeError, match="not available"):
         state.list_logs()
+
+
+def living_workers():
+    return state.list_workers(filters=[("worker_type", "=", "WORKER"), ("is_alive", "=", "True")])
+
+
+def test_a_node_begins_with_a_worker_per_cpu(start):
+    start(num_cpus=3)
+    wait_for(lambda: len(living_workers()) == 3)
+
+
+def test_a_node_without_cpus_keeps_no_worker(start):
+    @ray.remote(num_cpus=0)
+    def pid():
+        return os.getpid()
+
+    start(num_cpus=0)
+    assert not living_workers()
+    used = ray.get(pid.remote())
+    wait_for(lambda: not living_workers())
+    assert used in [row.pid for row in state.list_workers(filters=[("is_alive", "=", "False")])]
