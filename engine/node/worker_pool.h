@@ -84,7 +84,7 @@ class WorkerPool {
   // Its workers are gone or going: OnWorkerGone follows for each.
   Actions OnForkserverGone(std::uint32_t forkserver);
 
-  // Forks a worker now if the key has none, so that the first lease finds one.
+  // Forks a worker now if the key has none, so that the first lease finds one. Not on a node without CPUs.
   Actions Prestart(const WorkerKey& key);
   Actions OnStartLease(const StartLease& lease);
   // `retire`: the worker is not to be used again.
@@ -132,6 +132,7 @@ class WorkerPool {
   void ForkWhereNeeded(Actions* actions);
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
   std::optional<std::uint32_t> LeastLoaded() const;
+  double NumCpus() const;
   std::uint32_t KeepIdle() const;
   // When something is to be done about the worker.
   std::optional<Time> DueAt(const Worker& worker) const;
