@@ -81,7 +81,7 @@ void Scheduler::EndLeasesOf(const PlacementGroupId& id, Actions* actions) {
   for (const auto& [lease_id, lease] : leases_.leases()) {
     if (lease->queue->lease_class.group != id) continue;
     ChangeLease(lease.get(), [&lease = lease] { lease->held = ResourceSet(); });
-    actions->push_back(Send{ProcessId{lease->node, 0}, KillWorker{lease_id, kGroupRemovedText}});
+    actions->push_back(Send{ProcessId{lease->node, 0}, KillWorker{lease_id, "its placement group was removed"}});
   }
 }
 

@@ -31,9 +31,11 @@ bool IsQuick(const LeasedWorker& worker) {
          (worker.pushed.empty() || Depth(*worker.pushed.back()->options) > 1);
 }
 
-// Its lease goes back.
+// Its lease goes back. (Where tasks are to be spread, the next one is to run elsewhere.)
 bool IsDone(const LeasedWorker& worker) {
-  return worker.pushed.empty() && (worker.reclaimed || worker.calls_left == 0);
+  const LeaseQueue& queue = *worker.queue;
+  const bool spreads = queue.lease_class.strategy == LeaseClass::kSpread && queue.ready.empty();
+  return worker.pushed.empty() && (worker.reclaimed || worker.calls_left == 0 || spreads);
 }
 
 }  // namespace

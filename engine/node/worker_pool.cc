@@ -1,11 +1,12 @@
 #include "engine/node/worker_pool.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace ray_engine {
 
 WorkerPool::Actions WorkerPool::OnForkserverUp(std::uint32_t forkserver, double num_cpus) {
-  forkservers_[forkserver] = {std::max(num_cpus, 0.1), 0};
+  forkservers_[forkserver] = {num_cpus, 0};
   Actions actions;
   ForkWhereNeeded(&actions);
   return actions;
@@ -26,7 +27,7 @@ WorkerPool::Actions WorkerPool::OnForkserverGone(std::uint32_t forkserver) {
 WorkerPool::Actions WorkerPool::Prestart(const WorkerKey& key) {
   Actions actions;
   Group& group = groups_[key];
-  if (group.starting > 0 || !group.idle.empty() || KeepIdle() == 0) return actions;
+  if (group.starting > 0 || !group.idle.empty() || NumCpus() == 0) return actions;
   group.prestarts = true;
   ForkFor(key, &group, &actions);
   return actions;
@@ -235,18 +236,20 @@ void WorkerPool::ForkFor(const WorkerKey& key, Group* group, Actions* actions) {
 }
 
 std::optional<std::uint32_t> WorkerPool::LeastLoaded() const {
-  const auto load = [](const auto& entry) { return (entry.second.workers + 1) / entry.second.num_cpus; };
+  const auto load = [](const auto& entry) { return (entry.second.workers + 1) / std::max(entry.second.num_cpus, 0.1); };
   const auto least = std::min_element(forkservers_.begin(), forkservers_.end(),
                                       [&](const auto& a, const auto& b) { return load(a) < load(b); });
   if (least == forkservers_.end()) return std::nullopt;
   return least->first;
 }
 
-std::uint32_t WorkerPool::KeepIdle() const {
+double WorkerPool::NumCpus() const {
   double num_cpus = 0;
   for (const auto& [id, forkserver] : forkservers_) num_cpus += forkserver.num_cpus;
-  return static_cast<std::uint32_t>(num_cpus);
+  return num_cpus;
 }
+
+std::uint32_t WorkerPool::KeepIdle() const { return static_cast<std::uint32_t>(std::ceil(NumCpus())); }
 
 WorkerPool::Actions WorkerPool::OnTick(Time now) {
   Actions actions;

@@ -85,7 +85,7 @@ class WorkerPool {
   Actions OnForkserverGone(std::uint32_t forkserver);
 
   // Forks a worker now if the key has none, so that the first lease finds one; then, one after the other, more, until
-  // the node has a worker for each CPU.
+  // the node has a worker for each CPU. Not on a node without CPUs.
   Actions Prestart(const WorkerKey& key);
   Actions OnStartLease(const StartLease& lease);
   // `retire`: the worker is not to be used again.
@@ -135,6 +135,7 @@ class WorkerPool {
   void ForkAhead(const WorkerKey& key, Group* group, Actions* actions);
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
   std::optional<std::uint32_t> LeastLoaded() const;
+  double NumCpus() const;
   std::uint32_t KeepIdle() const;
   // When something is to be done about the worker.
   std::optional<Time> DueAt(const Worker& worker) const;

@@ -119,6 +119,7 @@ def environment(options, run_dir):
         env["PATH"] = os.pathsep.join([str(python.parent / "bin"), env.get("PATH", "")])
     env["PYTHONPATH"] = os.pathsep.join(path + [p for p in [env.get("PYTHONPATH")] if p])
     env["RAY_CONFORMANCE_TESTS"] = str(run_dir)
+    env["RAY_CONFORMANCE_PACKAGE"] = str((options.checkout / "python" / "ray").resolve())
     env["PYTHONFAULTHANDLER"] = "1"
     return env
 

@@ -144,6 +144,13 @@ TEST_F(WorkerPoolTest, WorkersAreNotSharedBetweenJobsOrEnvironments) {
   EXPECT_EQ(The<WorkerPool::Fork>(pool_.OnStartLease(other)).key.environment, other.lease_class.environment);
 }
 
+TEST_F(WorkerPoolTest, NothingIsPrestartedOnANodeWithoutCpus) {
+  WorkerPool pool({}, [](const WorkerKey&) { return 1u; });
+  pool.OnForkserverUp(1, 0);
+  EXPECT_TRUE(pool.Prestart({Job(1), {}, {}}).empty());
+  EXPECT_EQ(The<WorkerPool::Fork>(pool.OnStartLease(Lease(1))).serial, 1u);
+}
+
 TEST_F(WorkerPoolTest, PrestartedWorkerIsForkedOnceAndServesTheFirstLease) {
   const auto fork = The<WorkerPool::Fork>(pool_.Prestart({Job(1), {}, {}}));
   EXPECT_TRUE(pool_.Prestart({Job(1), {}, {}}).empty());

@@ -164,11 +164,13 @@ def test_job_settings_reach_a_worker(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "/somewhere", *sys.path])
-    blob = job.config("space", {"A": "1"}, {"actor_graceful_shutdown_timeout_ms": 5})
+    monkeypatch.setenv("RAY_max_direct_call_object_size", "7")
+    private = job.private_settings({"actor_graceful_shutdown_timeout_ms": 5, "unknown": 1})
+    blob = job.config("space", {"A": "1"}, private)
     monkeypatch.chdir("/")
     monkeypatch.setattr(sys, "path", ["/own"])
     settings = job.apply(blob)
     assert os.getcwd() == str(tmp_path)
     assert sys.path[:2] == [str(tmp_path), "/somewhere"] and sys.path[-1] == "/own"
     assert settings["namespace"] == "space" and settings["environment"] == {"A": "1"}
-    assert settings["exit_grace_ms"] == 5
+    assert settings["exit_grace_ms"] == 5 and settings["inline_limit"] == 7

@@ -304,7 +304,7 @@ def is_initialized() -> bool:
 
 
 def ensure_connected():
-    """init() with its defaults where the process is not connected yet. RAY_ENABLE_AUTO_CONNECT=0 makes that an error."""
+    """init() with its defaults where the process is not connected yet; an error if RAY_ENABLE_AUTO_CONNECT=0."""
     if session.connected:
         return
     if os.environ.get("RAY_ENABLE_AUTO_CONNECT") == "0":

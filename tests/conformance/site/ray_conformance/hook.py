@@ -2,7 +2,8 @@
 
 First comes what the engine itself has; names that its modules lack are served as stubs. Then come our small
 versions of Ray's test utilities and of a few private modules (overlay/). `ray.tests.<name>` is the file of that name in
-the checkout. Everything else is an empty module whose names fail when they are used (stubs.py).
+the checkout; so are programs that come with Ray and are run by tests. Everything else is an empty module whose names
+fail when they are used (stubs.py).
 """
 
 import importlib
@@ -18,6 +19,7 @@ OVERLAY = os.path.join(os.path.dirname(__file__), "overlay")
 # Packages whose parts are reachable as attributes without an import, as in Ray; None: all of them.
 ATTRIBUTES = {"ray": {"_private", "_raylet", "_common", "tests"}, "ray_engine._private": None}
 ATTRIBUTES["ray_engine"] = ATTRIBUTES["ray"]
+PROGRAMS = {("experimental", "raysort"), ("experimental", "shuffle")}  # files and folders of the checkout
 
 
 def install():
@@ -32,6 +34,10 @@ class _Fallback(importlib.abc.MetaPathFinder):
         parts = fullname.split(".")
         if parts[0] not in ("ray", "ray_engine") or len(parts) == 1:
             return None
+        if tuple(parts[1:]) in PROGRAMS and os.path.isdir(_in_checkout(parts[1:])):
+            spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [_in_checkout(parts[1:])]
+            return spec
         source = _source_of(parts[1:])
         if source:
             spec = importlib.util.spec_from_file_location(fullname, source, loader=_StubbedLoader(fullname, source))
@@ -41,10 +47,16 @@ class _Fallback(importlib.abc.MetaPathFinder):
         return importlib.machinery.ModuleSpec(fullname, _StubLoader(), is_package=True)
 
 
+def _in_checkout(parts):
+    return os.path.join(os.environ.get("RAY_CONFORMANCE_PACKAGE", ""), *parts)
+
+
 def _source_of(parts):
     candidates = [os.path.join(OVERLAY, *parts) + ".py", os.path.join(OVERLAY, *parts, "__init__.py")]
     if parts[0] == "tests" and len(parts) == 2:
         candidates.append(os.path.join(os.environ.get("RAY_CONFORMANCE_TESTS", ""), parts[1] + ".py"))
+    if tuple(parts[:2]) in PROGRAMS:
+        candidates.append(_in_checkout(parts) + ".py")
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 
