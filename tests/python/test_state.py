@@ -1,6 +1,7 @@
 """ray.util.state: what it says about actors, tasks, workers, nodes, jobs and placement groups."""
 
 import os
+import pickle
 import signal
 
 import pytest
@@ -182,6 +183,17 @@ def test_bad_questions(cluster):
     assert state.get_actor("ff" * 16) is None
     with pytest.raises(AttributeError, match="not available"):
         state.list_logs()
+
+
+def test_tasks_may_ask_too(cluster):
+    list_nodes = state.list_nodes
+
+    @ray.remote(num_cpus=0)
+    def nodes():
+        return [row.node_id for row in list_nodes()]
+
+    assert ray.get(nodes.remote()) == [row.node_id for row in state.list_nodes()]
+    assert pickle.loads(pickle.dumps(state.list_tasks)) is state.list_tasks
 
 
 def living_workers():

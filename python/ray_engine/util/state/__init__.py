@@ -99,7 +99,10 @@ class _List(Generic[Row]):
         found = self(address, filters=[(field, "=", value)], limit=1)
         return found[0] if found else None
 
-    def __repr__(self):
+    def __reduce__(self) -> str:
+        return self.__name__  # pickled by name, as functions are
+
+    def __repr__(self) -> str:
         return f"<function {self.__module__}.{self.__name__}>"
 
 
