@@ -5,7 +5,7 @@
 namespace ray_engine {
 
 WorkerPool::Actions WorkerPool::OnForkserverUp(std::uint32_t forkserver, double num_cpus) {
-  forkservers_[forkserver] = {std::max(num_cpus, 0.1), 0};
+  forkservers_[forkserver] = {num_cpus, 0};
   Actions actions;
   ForkWhereNeeded(&actions);
   return actions;
@@ -235,17 +235,21 @@ void WorkerPool::ForkFor(const WorkerKey& key, Group* group, Actions* actions) {
 }
 
 std::optional<std::uint32_t> WorkerPool::LeastLoaded() const {
-  const auto load = [](const auto& entry) { return (entry.second.workers + 1) / entry.second.num_cpus; };
+  const auto load = [](const auto& entry) { return (entry.second.workers + 1) / std::max(entry.second.num_cpus, 0.1); };
   const auto least = std::min_element(forkservers_.begin(), forkservers_.end(),
                                       [&](const auto& a, const auto& b) { return load(a) < load(b); });
   if (least == forkservers_.end()) return std::nullopt;
   return least->first;
 }
 
-std::uint32_t WorkerPool::KeepIdle() const {
+double WorkerPool::NumCpus() const {
   double num_cpus = 0;
   for (const auto& [id, forkserver] : forkservers_) num_cpus += forkserver.num_cpus;
-  return static_cast<std::uint32_t>(num_cpus);
+  return num_cpus;
+}
+
+std::uint32_t WorkerPool::KeepIdle() const {
+  return NumCpus() > 0 ? std::max(1u, static_cast<std::uint32_t>(NumCpus())) : 0;
 }
 
 WorkerPool::Actions WorkerPool::OnTick(Time now) {

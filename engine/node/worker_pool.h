@@ -135,6 +135,7 @@ class WorkerPool {
   void ForkAhead(const WorkerKey& key, Group* group, Actions* actions);
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);
   std::optional<std::uint32_t> LeastLoaded() const;
+  double NumCpus() const;
   std::uint32_t KeepIdle() const;
   // When something is to be done about the worker.
   std::optional<Time> DueAt(const Worker& worker) const;
