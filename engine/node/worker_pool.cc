@@ -1,7 +1,6 @@
 #include "engine/node/worker_pool.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace ray_engine {
 
@@ -249,7 +248,9 @@ double WorkerPool::NumCpus() const {
   return num_cpus;
 }
 
-std::uint32_t WorkerPool::KeepIdle() const { return static_cast<std::uint32_t>(std::ceil(NumCpus())); }
+std::uint32_t WorkerPool::KeepIdle() const {
+  return NumCpus() > 0 ? std::max(1u, static_cast<std::uint32_t>(NumCpus())) : 0;
+}
 
 WorkerPool::Actions WorkerPool::OnTick(Time now) {
   Actions actions;
