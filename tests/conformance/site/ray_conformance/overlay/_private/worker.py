@@ -6,7 +6,9 @@ import sys
 import ray
 from ray import get, init, is_initialized, put, remote, shutdown, wait  # noqa: F401
 from ray_conformance.stubs import StubModule
+from ray_engine import _core
 from ray_engine._private import error_channel
+from ray_engine.util.state.common import TASK_STATES
 
 SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
 
@@ -33,8 +35,6 @@ class _CoreWorker:
     """`global_worker.core_worker`: what this process holds, as the engine counts it."""
 
     def get_all_reference_counts(self):
-        from ray_engine import _core
-
         return {
             row["object_id"].encode(): {"local": row["local_references"], "submitted": row["submitted"]}
             for row in _core.own_references()
@@ -47,9 +47,6 @@ class _CoreWorker:
         return any(row.is_stored for row in list_objects(filters=[("object_id", "=", ref.hex())]))
 
     def get_pending_children_task_ids(self, parent):
-        from ray_engine import _core
-        from ray_engine.util.state.common import TASK_STATES
-
         children = [task for task in _core.own_tasks() if task["parent_task_id"] == parent.hex()]
         pending = (task for task in children if TASK_STATES[task["state"]] not in ("FINISHED", "FAILED"))
         return [ray.TaskID.from_hex(task["task_id"]) for task in pending]
