@@ -287,5 +287,5 @@ def test_the_size_up_to_which_values_travel_inside_messages(nodes):
 
     short, long = echo.remote(b"x"), echo.remote(b"x" * 20)
     assert ray.get([short, long]) == [b"x", b"x" * 20]
-    stored = {row["object_id"]: row["stored"] for row in ray._core.own_references()}
+    stored = {row["object_id"]: row["is_stored"] for row in ray._core.own_references()}
     assert (stored[short.hex()], stored[long.hex()]) == (False, True)

@@ -12,6 +12,7 @@ import os
 import queue
 import time
 import weakref
+from typing import Any
 
 from ray_engine import _core
 from ray_engine._private.session import session
@@ -21,7 +22,7 @@ from ray_engine.exceptions import TaskCancelledError
 LARGE_DEFINITION = "pickling_large_object"
 
 logger = logging.getLogger("ray")
-_listeners = weakref.WeakSet()
+_listeners: weakref.WeakSet["ErrorListener"] = weakref.WeakSet()
 
 
 def report(kind: str, text: str):
@@ -40,7 +41,7 @@ class ErrorListener:
     """Receives what is reported from now on. Each error is a dict: type, error_message, job_id, timestamp."""
 
     def __init__(self):
-        self._errors = queue.SimpleQueue()
+        self._errors: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         _listeners.add(self)
 
     def poll(self, timeout: float | None = None):

@@ -193,7 +193,8 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
     _watch_end()
 
 
-_head_settings = {}  # socket name of a head that this process has started -> Ray's private settings for its jobs
+# Ray's private settings for the jobs of heads that this process has started, by socket name.
+_head_settings: dict[str, dict] = {}
 
 
 def set_head_settings(name: str, system_config: dict):
