@@ -70,13 +70,20 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
   return nb::borrow(known);
 }
 
-// What the process is called in lists of processes.
+PyObject* TitleModule(const char* function) {
+  return nb::module_::import_("ray_engine._private.process_title").attr(function).inc_ref().ptr();
+}
+
+// What the process is called in lists of processes. Functions take turns, so the title of each is made once.
 void ShowProcess(const std::string& name) {
-  static PyObject* show = [] {
-    const nb::object found = nb::module_::import_("ray_engine._private.process_title").attr("show");
-    return found.inc_ref().ptr();
-  }();
-  nb::borrow(show)(nb::bytes(name.data(), name.size()));
+  constexpr std::size_t kMost = 1000;  // programs may give each of their calls a name
+  static PyObject* const make = TitleModule("title");
+  static PyObject* const show = TitleModule("show");
+  static auto& titles = *new absl::flat_hash_map<std::string, nb::object>;  // outlives the interpreter
+  if (titles.size() > kMost) titles.clear();
+  nb::object& title = titles[name];
+  if (!title.is_valid()) title = nb::borrow(make)(nb::bytes(name.data(), name.size()));
+  nb::borrow(show)(title);
 }
 
 void ShowIdle() {

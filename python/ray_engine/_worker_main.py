@@ -11,7 +11,7 @@ from ray_engine._private.session import session
 def main(fd: int, job_config: bytes = b"", job_id: bytes = b"", environment=(), units=None, sets_threads=False):
     """Runs in a new process. `fd` is the worker's socket, on which the engine's welcome waits; the rest is what the
     Fork packet says of the worker (engine/wire/control.h), and whether OMP_NUM_THREADS follows the CPUs of tasks."""
-    process_title.show(process_title.IDLE)
+    process_title.show(process_title.title(process_title.IDLE))
     allotment.begin(units or {}, sets_threads)
     settings = job.apply(job_config)
     info = _core.connect(fd=fd, role="worker", hooks=hooks.table())

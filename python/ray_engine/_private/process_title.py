@@ -16,7 +16,10 @@ del os.environ["SPT_NOENV"]
 IDLE = b"IDLE"
 
 
-def show(name: bytes):
+def title(name: bytes) -> str:
     """`name`: UTF-8, which may have been cut anywhere."""
     text = name.decode(errors="replace").replace("\0", " ")
-    setproctitle.setproctitle(f"ray::{text}")
+    return f"ray::{text}"
+
+
+show = setproctitle.setproctitle
