@@ -48,10 +48,10 @@ Lifecycle::Actions Lifecycle::Lose(const std::string& what, int code) {
 Lifecycle::Actions Lifecycle::OnEngineEnded(int wait_status) {
   if (finished_) return {};
   // A driver that fails because its engine was lost may end first.
-  const bool engine_first = driver_ended_ && code_ != 0 && !signalled_ && WIFSIGNALED(wait_status);
+  const bool never_ran = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kCannotStart;
+  const bool engine_first = driver_ended_ && code_ != 0 && !signalled_ && (WIFSIGNALED(wait_status) || never_ran);
   if (phase_ == Phase::kEngineToEnd && !engine_first) return {FinishWith(code_)};
   if (role_ != Role::kDriver && EndedWell(wait_status)) return {FinishWith(0)};
-  const bool never_ran = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kCannotStart;
   return Lose("has lost its engine, which " + DescribeEnd(wait_status), never_ran ? kCannotStart : kEngineLost);
 }
 

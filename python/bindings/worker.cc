@@ -3,6 +3,7 @@
 #include <absl/container/flat_hash_map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <sched.h>
 
 #include <utility>
 
@@ -268,6 +269,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   void Fail(nb::python_error& exception) {
+    EndInterrupts();  // from here on a further one would hit what describes the error
     if (exception.matches(PyExc_SystemExit)) AskForExit(exception);
     if (task_->leaving) return EndUnanswered();
     const bool cancelled = !IsCreation() && (exception.matches(PyExc_KeyboardInterrupt) ||
@@ -337,6 +339,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // A cancellation that came as the task ended must not hit the next one.
   void EndInterrupts() {
     if (task_->header.kind != TaskKind::kNormal || !runtime_.EndInterrupts(task_)) return;
+    sched_yield();  // a signal that was sent before is delivered at the latest when a system call returns
     if (PyErr_CheckSignals() != 0) PyErr_Clear();
   }
 

@@ -56,6 +56,11 @@ TEST_F(LifecycleTest, ADriverThatFailsForWantOfItsEngineMayEndFirst) {
   EXPECT_THAT(Words(driver_.OnEngineEnded(Killed(SIGKILL))), Are("say", "finish 70"));
 }
 
+TEST_F(LifecycleTest, AnEngineThatCannotStartIsTheReasonEvenIfTheDriverFailsFirst) {
+  driver_.OnDriverEnded(Exited(1), now_);
+  EXPECT_THAT(Words(driver_.OnEngineEnded(Exited(kCannotStart))), Are("say", "finish 72"));
+}
+
 TEST_F(LifecycleTest, ADriverThatIsDoneHasItsCodeEvenIfTheEngineDies) {
   driver_.OnDriverEnded(Exited(0), now_);
   EXPECT_THAT(Words(driver_.OnEngineEnded(Killed(SIGKILL))), Are("finish 0"));
