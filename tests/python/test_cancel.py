@@ -95,8 +95,8 @@ def test_children_are_cancelled_too(cluster, tmp_path):
 
     @ray.remote
     def child(gate, folder):
-        gate.arrive()
         try:
+            gate.arrive()
             while True:
                 time.sleep(0.01)
         except KeyboardInterrupt:
