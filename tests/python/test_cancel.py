@@ -53,8 +53,8 @@ def test_a_task_that_waits_for_its_arguments_never_runs(cluster, gate, tmp_path)
 def test_a_running_task_is_interrupted(cluster, gate, tmp_path):
     @ray.remote
     def run(gate, folder):
-        gate.arrive()
         try:
+            gate.arrive()
             while True:
                 time.sleep(0.01)
         except KeyboardInterrupt:
