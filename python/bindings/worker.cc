@@ -117,7 +117,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     } catch (nb::python_error& exception) {
       Fail(exception);
     } catch (const std::exception& exception) {
-      FailWith(MakeTextError(exception.what()));
+      Fail(exception);
     }
   }
 
@@ -268,8 +268,13 @@ class Execution : public std::enable_shared_from_this<Execution> {
     Finish(DoneHeader::kOk, std::move(values));
   }
 
+  // An interrupt that came later would hit what describes the error, so both begin with their end.
+  void Fail(const std::exception& exception) {
+    EndInterrupts();
+    FailWith(MakeTextError(exception.what()));
+  }
   void Fail(nb::python_error& exception) {
-    EndInterrupts();  // from here on a further one would hit what describes the error
+    EndInterrupts();
     if (exception.matches(PyExc_SystemExit)) AskForExit(exception);
     if (task_->leaving) return EndUnanswered();
     const bool cancelled = !IsCreation() && (exception.matches(PyExc_KeyboardInterrupt) ||
@@ -292,7 +297,6 @@ class Execution : public std::enable_shared_from_this<Execution> {
     FinishAll(DoneHeader::kCancelled, "P" + Encode(error, TracebackOf(exception)));
   }
   void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
-    EndInterrupts();
     std::vector<ValuePieces> values(task_->header.num_returns);
     for (ValuePieces& value : values) {
       value.is_error = true;
@@ -382,7 +386,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     } catch (nb::python_error& exception) {
       Fail(exception);
     } catch (const std::exception& exception) {
-      FailWith(MakeTextError(exception.what()));
+      Fail(exception);
     }
   }
 
