@@ -195,9 +195,9 @@ class Runtime : private Ownership::Listener {
 
   // ---- worker ------------------------------------------------------------------------------------------------------
 
-  // The next task (of the concurrency group); kInterrupted as above, and once soon after the last task has
-  // ended. kDisconnected: the worker shall end. A process
-  // that leaves gets no more tasks, and ends once the tasks that asked for it have.
+  // The next task (of the concurrency group); kInterrupted as above, and once soon after the last task has ended.
+  // kDisconnected: the worker shall end. A process that leaves gets no more tasks, and ends once the tasks that asked
+  // for it have.
   WaitResult NextTask(ExecTask** task, int group);
   // Entries for the references among the task's arguments, in order: held until FinishTask.
   std::vector<ObjectEntry*> ReceiveArgs(const TaskView& view);
