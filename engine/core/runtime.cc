@@ -499,6 +499,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   TaskId id;
   std::memcpy(id.data() + 8, spec.actor.data(), ActorId::kSize);
   spec.creator = self();
+  const ActorLine* line = actors_->Line(spec.actor);
   ObjectEntry* handle = ownership_->NewOwned(ReturnObjectId(id, 1));
   ownership_->SetLocalValue(handle, WireValue{}, {});
   if (spec.detached) {
@@ -508,9 +509,11 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   UpdateWantsReplies();
   Unpark();
   if (!named) return handle;
-  const auto answered = [&] { return reply->done; };
+  const auto refused_here = [&] { return line->last.state == ActorState::kDead; };  // an argument is an error
+  const auto answered = [&] { return reply->done || refused_here(); };
   const WaitResult result = WaitThrough(lock, answered, kNever);
   replies_.erase(token);
+  if (!reply->done && refused_here()) return handle;
   ActorCreated created;
   if (result == WaitResult::kReady && Decode(reply->payload, &created) && created.error.empty()) return handle;
   actors_->ForgetHandle(handle->id);

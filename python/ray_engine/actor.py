@@ -134,8 +134,11 @@ class ActorClass(Generic[T]):
             pass
         try:
             return self._create(args, kwargs, {**actor_options, "get_if_exists": False})
-        except ActorAlreadyExistsError:  # made by someone else meanwhile
-            return get_actor(name, namespace)
+        except ActorAlreadyExistsError as taken:
+            try:
+                return get_actor(name, namespace)  # made by someone else meanwhile
+            except ValueError:
+                raise taken from None  # by an actor that is dead
 
     def _pickled(self, settings) -> bytes:
         key = tuple(settings.items())
@@ -208,11 +211,7 @@ def _create_actor(class_id, args, kwargs, request):
     except ValueError as error:
         if not request["name"]:
             raise
-        name, namespace = request["name"], request["namespace"]
-        raise ActorAlreadyExistsError(
-            f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the "
-            f"existing actor using ray.get_actor('{name}', namespace='{namespace}')"
-        ) from error
+        raise ActorAlreadyExistsError(str(error)) from None
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
