@@ -266,6 +266,7 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
   switch (header.type) {
     case MessageType::kPushTask:
       executor_->OnPushTask(from, payload);
+      if (executor_->TakeNeedOfSystemThread()) Upcall(hooks_.start_system_thread);
       if (waiters_ > 0 && executor_->HasGroups()) waiters_cv_.notify_all();  // it may be for another thread
       return;
     case MessageType::kTaskDone:
@@ -408,7 +409,7 @@ void Runtime::OnProcessGone(const ProcessGone& message) {
 void Runtime::OnShutdown(const Shutdown& message) {
   const bool idle_only = message.reason == "idle";
   const bool needed =
-      executor_->HasWork() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
+      !executor_->IsEmpty() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
   if (idle_only && needed) return peers_->SendToEngine(Ready{static_cast<std::uint32_t>(getpid())});
   End(message.reason);
 }

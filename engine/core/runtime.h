@@ -119,6 +119,7 @@ class Runtime : private Ownership::Listener {
   struct Hooks {
     std::function<void(const DriverLine&)> driver_line;  // on the I/O thread
     std::function<void(const TaskId&)> cancel_method;    // worker, on the I/O thread: a method that runs is cancelled
+    std::function<void()> start_system_thread;  // worker, on the I/O thread, once: runs calls of the group kSystemGroup
     std::function<void(const std::string& value)> unseen_error;  // on the I/O thread: an encoded exception nobody saw
   };
 

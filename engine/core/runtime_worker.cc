@@ -19,8 +19,8 @@ WaitResult Runtime::NextTask(ExecTask** task, int group) {
   told_idle_ = false;
   depth_ = (*task)->header.depth;
   std::memcpy(job_.data(), (*task)->header.task.data() + TaskId::kSize - JobId::kSize, JobId::kSize);
-  if (executor_->HasWork()) Unpark();
-  if (executor_->HasWork() && waiters_ > 0) {  // threads of a threaded actor
+  if (!executor_->IsEmpty()) Unpark();
+  if (!executor_->IsEmpty() && waiters_ > 0) {  // threads of a threaded actor
     executor_->HasGroups() ? waiters_cv_.notify_all() : waiters_cv_.notify_one();
   }
   return WaitResult::kReady;

@@ -28,6 +28,9 @@ enum class Yields : std::uint8_t { kNo = 0, kStreaming = 1, kDynamic = 2 };
 
 enum class TaskKind : std::uint8_t { kNormal = 0, kActorCreation = 1, kActorMethod = 2 };
 
+// The concurrency group that every actor has beside its own: what the program says to it while its methods block.
+inline constexpr std::uint8_t kSystemGroup = 255;
+
 struct TaskHeader {
   TaskId task;
   FunctionId function;        // definition of the function, or of the actor's class
@@ -39,7 +42,7 @@ struct TaskHeader {
   std::uint16_t arg_count = 0;      // positional and keyword
   std::uint16_t keyword_count = 0;  // the last of them
   TaskKind kind = TaskKind::kNormal;
-  std::uint8_t concurrency_group = 0;  // of a method: 0 is the default, else a place in the actor's list, from 1
+  std::uint8_t concurrency_group = 0;  // of a method: 0 is the default, else a place in the actor's list, from 1, or kSystemGroup
   Yields yields = Yields::kNo;
   bool captures_children = false;  // its tasks run in its placement group too
   std::uint32_t stream_limit = 0;  // kStreaming: items that may wait for their reader; 0: any number
