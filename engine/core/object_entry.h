@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,11 @@ struct Pin {
   ~Pin() {
     if (release) release(object);
   }
+};
+
+struct StorePlace {
+  std::uint32_t node = 0;
+  std::uint64_t size = 0;
 };
 
 struct ObjectEntry {
@@ -55,6 +61,7 @@ struct ObjectEntry {
     std::vector<ProcessId> waiting;                              // own: to be told when ready
     std::vector<std::uint32_t> copies;                           // own: nodes with a copy beside the primary
     std::uint32_t grants = 0;                                    // borrowed: counts the owner holds for this process
+    std::optional<StorePlace> hint;                              // borrowed: where it lay when its owner sent it
     std::vector<std::function<void(ObjectEntry*)>> on_ready;
     std::weak_ptr<Pin> pin;
     bool pin_requested = false;

@@ -84,7 +84,7 @@ bool Runtime::HasRoom(const ExecTask& task, std::uint32_t index) {
 WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
   std::unique_lock lock(mutex_);
   return WaitFor(
-      lock, [&] { return HasRoom(*task, index); }, kNever, true);
+      lock, [&] { return HasRoom(*task, index); }, kNever, kPatienceNs);
 }
 
 void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <optional>
 
 #include "engine/base/clock.h"
 #include "python/bindings/module.h"
@@ -165,9 +166,23 @@ void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
   }
 }
 
+// What is said to lie in a store is pinned there without asking its owner. The pins are kept until the values are read;
+// for what does not lie there any more WaitAll() asks.
+std::optional<PinRequest> PinHinted(const std::vector<ObjectEntry*>& entries, std::int64_t deadline) {
+  std::vector<ObjectEntry*> hinted = TheRuntime().Hinted(entries);
+  if (hinted.empty()) return std::nullopt;
+  PinRequest request(std::move(hinted));
+  if (WaitForPins(&request, deadline) == WaitResult::kDisconnected) RaiseEnded();
+  return request;
+}
+
 nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
   const std::vector<ObjectEntry*> entries{ref.Entry()};
-  if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
+  std::optional<PinRequest> early;
+  if (!TheRuntime().IsReady(entries[0])) {
+    early = PinHinted(entries, deadline);
+    WaitAll(entries, deadline);
+  }
   RaiseIfFreed(entries[0]);
   std::vector<std::shared_ptr<Pin>> pins;
   if (!entries[0]->is_error) Pins(entries, deadline, &pins);
@@ -187,6 +202,7 @@ nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   }
   const nb::object keep = nb::borrow(refs);
   const std::vector<ObjectEntry*> entries = EntriesOf(refs, "object_refs");
+  const std::optional<PinRequest> early = PinHinted(entries, deadline);
   WaitAll(entries, deadline);
   RaiseFirstError(entries);
   std::vector<std::shared_ptr<Pin>> pins;
