@@ -19,7 +19,13 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
     actions.pinned.push_back({client, token, object, *here});
     return actions;
   }
-  const bool is_new = !pulls_.contains(object);
+  const auto known = pulls_.find(object);
+  const bool is_new = known == pulls_.end();
+  const bool under_way = !is_new && known->second.state == State::kActive;
+  if (const auto lost = lost_.find(source); lost != lost_.end() && !under_way) {
+    actions.failed.push_back({client, token, object, lost->second});
+    return actions;
+  }
   if (is_new && source == self_.node) {
     const std::string error = absl::StrCat("the object is not in the store of node ", source, ", where it should be");
     actions.failed.push_back({client, token, object, error});
@@ -185,6 +191,7 @@ PullActions PullManager::OnNodeLost(std::uint32_t node, const std::string& reaso
     if (pull.source == node) lost.push_back(object);
   }
   const std::string error = absl::StrCat("node ", node, ", which held the object, was lost: ", reason);
+  lost_.emplace(node, error);
   for (const ObjectId& object : lost) Fail(object, error, &actions);
   Admit(&actions);
   return actions;

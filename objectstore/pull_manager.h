@@ -80,7 +80,7 @@ class PullManager {
   PullActions OnChunkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status);
 
   PullActions OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error);
-  PullActions OnNodeLost(std::uint32_t node, const std::string& reason);
+  PullActions OnNodeLost(std::uint32_t node, const std::string& reason);  // for good: its number is not used again
   PullActions OnClientGone(ProcessId client);
   // The client no longer waits for this token.
   PullActions OnCancel(ProcessId client, std::uint64_t token);
@@ -136,7 +136,8 @@ class PullManager {
   Pulls pulls_;
   std::deque<ObjectId> queue_;  // kQueued, in order of arrival
   std::uint64_t bytes_in_flight_ = 0;
-  std::optional<std::uint64_t> starved_since_ms_;  // pulls wait for memory and nothing is under way
+  absl::flat_hash_map<std::uint32_t, std::string> lost_;  // nodes, and what to say of them
+  std::optional<std::uint64_t> starved_since_ms_;         // pulls wait for memory and nothing is under way
 };
 
 }  // namespace ray_engine

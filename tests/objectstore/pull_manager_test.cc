@@ -134,6 +134,24 @@ TEST_F(PullManagerTest, MemoryIsKeptWhileAChunkIsStillArriving) {
   EXPECT_EQ(store_.Stats().memory.used, 0u);
 }
 
+TEST_F(PullManagerTest, NothingIsAwaitedFromANodeThatIsLostAlready) {
+  ASSERT_TRUE(pulls_.OnNodeLost(7, "gone").empty());
+  const PullActions actions = Want('a', kPullChunk);
+  ASSERT_EQ(actions.failed.size(), 1u);
+  EXPECT_THAT(actions.failed[0].error, HasSubstr("node 7"));
+  EXPECT_TRUE(actions.requests.empty());
+  EXPECT_EQ(pulls_.pulls(), 0u);
+}
+
+TEST_F(PullManagerTest, NorWhileItsOldPullDrains) {
+  Want('a', kPullChunk);
+  ASSERT_TRUE(Begin('a', 0, kPullChunk));
+  pulls_.OnNodeLost(7, "gone");
+  EXPECT_EQ(Want('a', kPullChunk, kBob, 2).failed.size(), 1u);
+  EXPECT_TRUE(End('a', 0, kPullChunk, absl::UnavailableError("cut")).empty());
+  EXPECT_EQ(pulls_.pulls(), 0u);
+}
+
 TEST_F(PullManagerTest, ObjectWantedAgainWhileItsOldPullDrainsIsPulledFromTheNewSource) {
   Want('a', kPullChunk);
   ASSERT_TRUE(Begin('a', 0, kPullChunk));
