@@ -12,7 +12,7 @@ std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / 
 
 }  // namespace
 
-PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size,
+PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
                                 ProcessId client, std::uint64_t token) {
   PullActions actions;
   if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
@@ -20,15 +20,20 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
     return actions;
   }
   const bool is_new = !pulls_.contains(object);
-  if (is_new && source == self_.node) {
-    const std::string error = absl::StrCat("the object is not in the store of node ", source, ", where it should be");
+  if (is_new && holder == self_.node) {
+    const std::string error = absl::StrCat("the object is not in the store of node ", holder, ", where it should be");
     actions.failed.push_back({client, token, object, error});
     return actions;
   }
+  if (const auto lost = lost_.find(holder); is_new && lost != lost_.end()) {
+    actions.failed.push_back({client, token, object, lost->second});
+    return actions;
+  }
   Pull& pull = pulls_[object];
-  if (pull.state != State::kActive && source != self_.node) {
+  const bool under_way = pull.state == State::kActive || pull.state == State::kReturning;
+  if (!under_way && holder != self_.node) {
     pull.owner = owner;
-    pull.source = source;
+    pull.holder = holder;
     pull.size = size;
   }
   pull.waiters.push_back({client, token});
@@ -79,11 +84,25 @@ void PullManager::StartTransfer(Pulls::iterator found, std::uint64_t offset, Pul
   pull.offset = offset;
   pull.total = pull.size;
   pull.chunks.assign(ChunkCount(pull.total), ChunkState::kMissing);
-  pull.here = 0;
+  pull.here = pull.leading = 0;
   bytes_in_flight_ += pull.total;
   starved_since_ms_.reset();
   if (pull.chunks.empty()) return Finish(found, actions);
-  actions->requests.push_back({pull.source, found->first});
+  Ask(found, pull.holder, false, actions);
+}
+
+void PullManager::Ask(Pulls::iterator found, std::uint32_t node, bool direct, PullActions* actions) {
+  found->second.source = node;
+  actions->requests.push_back({node, found->first, found->second.leading * kPullChunk, direct});
+}
+
+PullActions PullManager::OnElsewhere(std::uint32_t node, const ObjectId& object, std::uint32_t next) {
+  PullActions actions;
+  const auto found = pulls_.find(object);
+  if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
+  const bool reachable = next != self_.node && !lost_.contains(next);
+  Ask(found, reachable ? next : found->second.holder, true, &actions);
+  return actions;
 }
 
 std::optional<std::uint64_t> PullManager::OnChunk(std::uint32_t node, const BulkChunk& chunk) {
@@ -104,18 +123,29 @@ PullActions PullManager::OnChunkDone(std::uint32_t node, const BulkChunk& chunk,
   PullActions actions;
   const auto found = pulls_.find(chunk.object);
   Pull& pull = found->second;
-  pull.chunks[chunk.offset / kPullChunk] = status.ok() ? ChunkState::kHere : ChunkState::kMissing;
   --pull.arriving;
-  pull.here += status.ok();
+  pull.chunks[chunk.offset / kPullChunk] = ChunkState::kMissing;
+  if (status.ok()) TakeChunk(found, chunk.offset / kPullChunk);
   if (pull.state == State::kDraining) {
-    EndIfDrained(found);
-  } else if (!status.ok()) {
-    Fail(chunk.object, absl::StrCat("the transfer from node ", node, " failed: ", status.message()), &actions);
+    EndIfDrained(found, &actions);
   } else if (pull.here == pull.chunks.size()) {
     Finish(found, &actions);
+  } else if (pull.state == State::kReturning) {
+    AskHolderIfQuiet(found, &actions);
+  } else if (!status.ok()) {
+    SourceFailed(found, absl::StrCat("the transfer from node ", node, " failed: ", status.message()), &actions);
   }
   Admit(&actions);
   return actions;
+}
+
+void PullManager::TakeChunk(Pulls::iterator found, std::uint64_t index) {
+  Pull& pull = found->second;
+  pull.chunks[index] = ChunkState::kHere;
+  ++pull.here;
+  if (index != pull.leading) return;
+  while (pull.leading < pull.chunks.size() && pull.chunks[pull.leading] == ChunkState::kHere) ++pull.leading;
+  store_->SetWritten(found->first, std::min(pull.leading * kPullChunk, pull.total));
 }
 
 void PullManager::Finish(Pulls::iterator pull, PullActions* actions) {
@@ -137,35 +167,59 @@ void PullManager::AnswerAll(Pulls::iterator pull, PullActions* actions) {
   }
 }
 
+void PullManager::SourceFailed(Pulls::iterator found, const std::string& error, PullActions* actions) {
+  Pull& pull = found->second;
+  if (pull.source == pull.holder) return Fail(found->first, error, actions);
+  Leave(found, actions);
+  pull.state = State::kReturning;
+  AskHolderIfQuiet(found, actions);
+}
+
+void PullManager::Leave(Pulls::iterator found, PullActions* actions) {
+  const std::uint32_t source = found->second.source;
+  if (!lost_.contains(source)) actions->cancels.push_back({source, found->first});
+}
+
+void PullManager::AskHolderIfQuiet(Pulls::iterator found, PullActions* actions) {
+  Pull& pull = found->second;
+  if (const auto lost = lost_.find(pull.holder); lost != lost_.end()) return Fail(found->first, lost->second, actions);
+  if (pull.arriving > 0) return;
+  pull.state = State::kActive;
+  Ask(found, pull.holder, true, actions);
+}
+
 void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
   Pull& pull = pulls_.find(object)->second;
   for (const Waiter& waiter : pull.waiters) actions->failed.push_back({waiter.client, waiter.token, object, error});
-  GiveUp(object);
+  GiveUp(object, actions);
 }
 
-void PullManager::GiveUp(const ObjectId& object) {
+void PullManager::GiveUp(const ObjectId& object, PullActions* actions) {
   const auto found = pulls_.find(object);
   found->second.waiters.clear();
   if (found->second.state == State::kQueued) {
     queue_.erase(std::find(queue_.begin(), queue_.end(), object));
     pulls_.erase(found);
   } else {
+    if (found->second.state == State::kActive) Leave(found, actions);
     found->second.state = State::kDraining;
-    EndIfDrained(found);
+    EndIfDrained(found, actions);
   }
 }
 
 // Gives the memory back once nothing writes to it any more; starts over if somebody has asked for the object since.
-void PullManager::EndIfDrained(Pulls::iterator found) {
+void PullManager::EndIfDrained(Pulls::iterator found, PullActions* actions) {
   Pull& pull = found->second;
   if (pull.arriving > 0) return;
   store_->Abort(found->first, self_);
+  actions->aborted.push_back(found->first);
   bytes_in_flight_ -= pull.total;
   if (pull.waiters.empty()) {
     pulls_.erase(found);
   } else {
     pull.state = State::kQueued;
     queue_.push_back(found->first);
+    if (const auto lost = lost_.find(pull.holder); lost != lost_.end()) Fail(found->first, lost->second, actions);
   }
 }
 
@@ -173,32 +227,37 @@ PullActions PullManager::OnPullFailed(std::uint32_t node, const ObjectId& object
   PullActions actions;
   const auto found = pulls_.find(object);
   if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
-  Fail(object, error, &actions);
+  SourceFailed(found, error, &actions);
   Admit(&actions);
   return actions;
 }
 
 PullActions PullManager::OnNodeLost(std::uint32_t node, const std::string& reason) {
   PullActions actions;
-  std::vector<ObjectId> lost;
-  for (const auto& [object, pull] : pulls_) {
-    if (pull.source == node) lost.push_back(object);
-  }
   const std::string error = absl::StrCat("node ", node, ", which held the object, was lost: ", reason);
-  for (const ObjectId& object : lost) Fail(object, error, &actions);
+  lost_.emplace(node, error);
+  std::vector<ObjectId> queued, active;
+  for (const auto& [object, pull] : pulls_) {
+    if (pull.state == State::kQueued && pull.holder == node) queued.push_back(object);
+    if (pull.state == State::kActive && pull.source == node) active.push_back(object);
+  }
+  for (const ObjectId& object : queued) Fail(object, error, &actions);
+  for (const ObjectId& object : active) SourceFailed(pulls_.find(object), error, &actions);
   Admit(&actions);
   return actions;
 }
 
 template <class Predicate>
 PullActions PullManager::DropWaiters(Predicate gone) {
+  PullActions actions;
   std::vector<ObjectId> unwanted;
   for (auto& [object, pull] : pulls_) {
     pull.waiters.erase(std::remove_if(pull.waiters.begin(), pull.waiters.end(), gone), pull.waiters.end());
     if (pull.waiters.empty() && pull.state != State::kDraining) unwanted.push_back(object);
   }
-  for (const ObjectId& object : unwanted) GiveUp(object);
-  return OnMemoryFreed();
+  for (const ObjectId& object : unwanted) GiveUp(object, &actions);
+  Admit(&actions);
+  return actions;
 }
 
 PullActions PullManager::OnClientGone(ProcessId client) {
@@ -256,6 +315,10 @@ std::string PullManager::CheckPull(const ObjectId& object, const Pull& pull) con
   if (pull.state == State::kQueued) return "";
   const auto count = [&](ChunkState state) { return std::count(pull.chunks.begin(), pull.chunks.end(), state); };
   if (count(ChunkState::kArriving) != pull.arriving) return "pulls: arriving chunks miscounted";
+  const auto missing =
+      std::find_if(pull.chunks.begin(), pull.chunks.end(), [](ChunkState state) { return state != ChunkState::kHere; });
+  if (missing - pull.chunks.begin() != pull.leading) return "pulls: leading chunks miscounted";
+  if (pull.state == State::kReturning && pull.arriving == 0) return "pulls: nothing arrives, and nobody is asked";
   return count(ChunkState::kHere) == pull.here ? "" : "pulls: chunks here miscounted";
 }
 

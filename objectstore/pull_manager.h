@@ -6,6 +6,9 @@
 // every waiter, and the waiters are told. A pull nobody waits for any more is given up. Memory that a chunk is still
 // being written to is kept until that write has ended, whatever happens to the pull.
 //
+// The *holder* of the object may send a pull on to another node that is getting the object itself (pull_server.h). If
+// that one fails, the rest is fetched from the holder.
+//
 // Pure state machine over the Store: events in, actions out; no clock, no sending.
 //
 // Loop-bound (engine's loop).
@@ -30,7 +33,13 @@ inline constexpr std::uint64_t kPullChunk = 4 << 20;
 static_assert(kPullChunk <= kMaxBulkChunk);
 
 struct PullActions {
-  struct Request {  // send PullRequest{object} to the engine of `node`
+  struct Request {  // send PullRequest{object, from, direct} to the engine of `node`
+    std::uint32_t node = 0;
+    ObjectId object;
+    std::uint64_t from = 0;
+    bool direct = false;
+  };
+  struct Cancel {  // send PullCancel{object} to the engine of `node`
     std::uint32_t node = 0;
     ObjectId object;
   };
@@ -51,10 +60,14 @@ struct PullActions {
     ProcessId owner;
   };
   std::vector<Request> requests;
+  std::vector<Cancel> cancels;
   std::vector<Pinned> pinned;
   std::vector<Failed> failed;
   std::vector<Added> added;
-  bool empty() const { return requests.empty() && pinned.empty() && failed.empty() && added.empty(); }
+  std::vector<ObjectId> aborted;  // tell the pull server: what has come so far will go
+  bool empty() const {
+    return requests.empty() && cancels.empty() && pinned.empty() && failed.empty() && added.empty() && aborted.empty();
+  }
 };
 
 struct PullLimits {
@@ -70,7 +83,7 @@ class PullManager {
   PullManager(Store* store, ProcessId self, Limits limits = Limits()) : store_(store), self_(self), limits_(limits) {}
 
   // Answered at once if the object is here.
-  PullActions OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size,
+  PullActions OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
                      ProcessId client, std::uint64_t token);
 
   // Fabric OnBulk: offset in the segment for the chunk, or nothing to refuse it (unknown, malformed or already here).
@@ -79,6 +92,8 @@ class PullManager {
   // REQUIRES: OnChunk accepted this chunk, and this is the only call for it.
   PullActions OnChunkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status);
 
+  // `node` says that `next` is getting the object and would pass it on.
+  PullActions OnElsewhere(std::uint32_t node, const ObjectId& object, std::uint32_t next);
   PullActions OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error);
   PullActions OnNodeLost(std::uint32_t node, const std::string& reason);
   PullActions OnClientGone(ProcessId client);
@@ -95,7 +110,8 @@ class PullManager {
   std::string CheckInvariants() const;
 
  private:
-  enum class State : std::uint8_t { kQueued, kActive, kDraining };
+  // kReturning: back to the holder, once what still arrives from elsewhere has ended.
+  enum class State : std::uint8_t { kQueued, kActive, kReturning, kDraining };
   enum class ChunkState : std::uint8_t { kMissing, kArriving, kHere };
   enum class Start : std::uint8_t { kDone, kBusy, kFull };
   struct Waiter {
@@ -106,13 +122,14 @@ class PullManager {
     State state = State::kQueued;
     // What the latest waiter said.
     ProcessId owner;
-    std::uint32_t source = 0;
+    std::uint32_t holder = 0;
     std::uint64_t size = 0;
     std::vector<Waiter> waiters;
     // Once active.
+    std::uint32_t source = 0;  // who sends it
     std::uint64_t offset = 0, total = 0;
     std::vector<ChunkState> chunks;
-    std::uint32_t arriving = 0, here = 0;
+    std::uint32_t arriving = 0, here = 0, leading = 0;  // chunks; leading: here, with all before them
   };
   using Pulls = absl::flat_hash_map<ObjectId, Pull>;
 
@@ -120,11 +137,18 @@ class PullManager {
   // kDone: the pull is under way or has ended. kBusy: someone here writes the object. kFull: no room, `error` says so.
   Start TryStart(Pulls::iterator pull, PullActions* actions, std::string* error);
   void StartTransfer(Pulls::iterator pull, std::uint64_t offset, PullActions* actions);
+  void Ask(Pulls::iterator pull, std::uint32_t node, bool direct, PullActions* actions);
+  void TakeChunk(Pulls::iterator pull, std::uint64_t index);
   void Finish(Pulls::iterator pull, PullActions* actions);
   void AnswerAll(Pulls::iterator pull, PullActions* actions);
+  // The source has failed: back to the holder, unless it was the holder.
+  void SourceFailed(Pulls::iterator pull, const std::string& error, PullActions* actions);
+  // Tells the source that nothing more is wanted of it.
+  void Leave(Pulls::iterator pull, PullActions* actions);
+  void AskHolderIfQuiet(Pulls::iterator pull, PullActions* actions);
   void Fail(const ObjectId& object, const std::string& error, PullActions* actions);
-  void GiveUp(const ObjectId& object);
-  void EndIfDrained(Pulls::iterator pull);
+  void GiveUp(const ObjectId& object, PullActions* actions);
+  void EndIfDrained(Pulls::iterator pull, PullActions* actions);
   void FailStarved(PullActions* actions);
   template <class Predicate>
   PullActions DropWaiters(Predicate gone);
@@ -134,7 +158,8 @@ class PullManager {
   ProcessId self_;
   Limits limits_;
   Pulls pulls_;
-  std::deque<ObjectId> queue_;  // kQueued, in order of arrival
+  std::deque<ObjectId> queue_;                            // kQueued, in order of arrival
+  absl::flat_hash_map<std::uint32_t, std::string> lost_;  // nodes, and what has become of them
   std::uint64_t bytes_in_flight_ = 0;
   std::optional<std::uint64_t> starved_since_ms_;  // pulls wait for memory and nothing is under way
 };

@@ -62,7 +62,8 @@ absl::Status Store::Full(std::uint64_t size) const {
 absl::Status Store::Seal(const ObjectId& object, ProcessId client) {
   const auto entry = entries_.find(object);
   if (entry == entries_.end()) return absl::NotFoundError("sealed an object that was not created");
-  if (entry->second.creator != client) return absl::FailedPreconditionError("sealed an object it does not write");
+  if (entry->second.creator != client || entry->second.aborted)
+    return absl::FailedPreconditionError("sealed an object it does not write");
   clients_[client].writing.erase(object);
   ForgetIfIdle(client);
   entry->second.creator = ProcessId();
@@ -72,19 +73,32 @@ absl::Status Store::Seal(const ObjectId& object, ProcessId client) {
 
 void Store::Abort(const ObjectId& object, ProcessId client) {
   const auto entry = entries_.find(object);
-  if (entry == entries_.end() || entry->second.sealed() || entry->second.creator != client) return;
+  if (entry == entries_.end() || entry->second.aborted || entry->second.creator != client) return;
   clients_[client].writing.erase(object);
   ForgetIfIdle(client);
-  Remove(entry);
+  entry->second.aborted = true;
+  Rest(entry);
 }
+
+void Store::SetWritten(const ObjectId& object, std::uint64_t bytes) { entries_.find(object)->second.written = bytes; }
 
 absl::StatusOr<Store::Location> Store::Pin(const ObjectId& object, ProcessId client) {
   const auto found = entries_.find(object);
   if (found == entries_.end() || !found->second.sealed()) return absl::NotFoundError("the object is not in the store");
+  return AddPin(found, client);
+}
+
+absl::StatusOr<Store::Location> Store::PinWhileWriting(const ObjectId& object, ProcessId client) {
+  const auto found = entries_.find(object);
+  const bool mine = found != entries_.end() && found->second.creator == client && !found->second.aborted;
+  return mine ? AddPin(found, client) : Pin(object, client);
+}
+
+Store::Location Store::AddPin(Entries::iterator found, ProcessId client) {
   Entry& entry = found->second;
   if (entry.pins++ == 0) pinned_bytes_ += entry.size;
   MakeUnevictable(&entry);
-  ++clients_[client].pins[object];
+  ++clients_[client].pins[found->first];
   return Location{entry.offset, entry.size};
 }
 
@@ -107,11 +121,11 @@ void Store::DropPins(Entries::iterator entry, std::uint64_t count) {
   Rest(entry);
 }
 
-// The object is sealed and may be unpinned: let it go, or line it up to be evicted.
+// The object may be sealed and unpinned now: let it go, or line it up to be evicted.
 void Store::Rest(Entries::iterator found) {
   Entry& entry = found->second;
-  if (entry.pins > 0) return;
-  if (entry.doomed) {
+  if (entry.pins > 0 || (!entry.sealed() && !entry.aborted)) return;
+  if (entry.doomed || entry.aborted) {
     Remove(found);
   } else if (entry.copy == Copy::kSecondary) {
     MakeUnevictable(&entry);
@@ -144,7 +158,11 @@ void Store::OnClientGone(ProcessId client) {
   if (found == clients_.end()) return;
   const Client gone = std::move(found->second);
   clients_.erase(found);
-  for (const ObjectId& object : gone.writing) Remove(entries_.find(object));
+  for (const ObjectId& object : gone.writing) {
+    const auto entry = entries_.find(object);
+    entry->second.aborted = true;
+    if (!gone.pins.contains(object)) Remove(entry);
+  }
   for (const auto& [object, count] : gone.pins) DropPins(entries_.find(object), count);
 }
 
@@ -162,6 +180,12 @@ std::optional<Store::Location> Store::Lookup(const ObjectId& object) const {
 bool Store::BeingWritten(const ObjectId& object) const {
   const auto entry = entries_.find(object);
   return entry != entries_.end() && !entry->second.sealed();
+}
+
+std::uint64_t Store::Written(const ObjectId& object) const {
+  const auto entry = entries_.find(object);
+  if (entry == entries_.end()) return 0;
+  return entry->second.sealed() ? entry->second.size : entry->second.written;
 }
 
 StoreStats Store::Stats() const {
@@ -194,7 +218,7 @@ std::string Store::CheckInvariants() const {
     if (std::string problem = CheckEntry(object, entry); !problem.empty()) return problem;
     const auto held = pins.find(object);
     if (entry.pins != (held == pins.end() ? 0 : held->second)) return "store: an object miscounts its pins";
-    unsealed += !entry.sealed();
+    unsealed += !entry.sealed() && !entry.aborted;
     evictable += entry.evictable.has_value();
     pinned_bytes += entry.pins > 0 ? entry.size : 0;
     bytes += Allocator::Rounded(entry.size);
@@ -206,11 +230,11 @@ std::string Store::CheckInvariants() const {
 
 std::string Store::CheckEntry(const ObjectId& object, const Entry& entry) const {
   const bool idle = entry.sealed() && entry.pins == 0;
-  if (!entry.sealed() && entry.pins > 0) return "store: an unsealed object is pinned";
+  if (entry.aborted && entry.pins == 0) return "store: an object that was given up lingers";
   if (idle && entry.doomed) return "store: a freed object lingers";
   if (entry.evictable.has_value() != (idle && entry.copy == Copy::kSecondary)) return "store: wrong state of eviction";
   if (entry.evictable && **entry.evictable != object) return "store: the eviction list names another object";
-  if (entry.sealed()) return "";
+  if (entry.sealed() || entry.aborted) return "";
   const auto creator = clients_.find(entry.creator);
   return creator != clients_.end() && creator->second.writing.count(object) == 1 ? "" : "store: a creator is unknown";
 }

@@ -4,7 +4,7 @@
 // owner. A primary copy stays until it is freed; a secondary copy, pulled from another node, is given up when memory is
 // short and nobody has it pinned, least recently used first. Memory goes back only when the last pin is gone, so
 // freeing never pulls pages from under a reader. Pins are counted per client; a client that dies gives back everything
-// it held.
+// it held. Whoever writes an object may pin it before it is whole, to pass on what is there already.
 //
 // Loop-bound (engine's loop).
 
@@ -47,11 +47,16 @@ class Store {
   absl::StatusOr<std::uint64_t> Create(const ObjectId& object, std::uint64_t size, ProcessId client,
                                        Copy copy = Copy::kPrimary);
   absl::Status Seal(const ObjectId& object, ProcessId client);
-  // Gives up a creation that will not be sealed. No effect on sealed objects and on creations of others.
+  // Gives up a creation that will not be sealed; the memory stays until the creator's own pins are gone, and until then
+  // the object counts as being written. No effect on sealed objects and on creations of others.
   void Abort(const ObjectId& object, ProcessId client);
+  // The first `bytes` of an object will not change any more. REQUIRES: it is being written.
+  void SetWritten(const ObjectId& object, std::uint64_t bytes);
 
   // One more pin of `client`. NotFound if the object is not here or not sealed.
   absl::StatusOr<Location> Pin(const ObjectId& object, ProcessId client);
+  // Like Pin, but also of an object that `client` itself is writing: Written() tells what is there.
+  absl::StatusOr<Location> PinWhileWriting(const ObjectId& object, ProcessId client);
   // One pin of `client` less. No effect if it has none.
   void Unpin(const ObjectId& object, ProcessId client);
 
@@ -66,6 +71,8 @@ class Store {
   std::optional<Location> Lookup(const ObjectId& object) const;
   // Created here and not sealed yet?
   bool BeingWritten(const ObjectId& object) const;
+  // Leading bytes that can be read: all of a sealed object, none of one that is not here.
+  std::uint64_t Written(const ObjectId& object) const;
   // Could an object of this size be here if the store were empty?
   bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
 
@@ -76,9 +83,11 @@ class Store {
  private:
   struct Entry {
     std::uint64_t offset = 0, size = 0;
-    ProcessId creator;  // nil once sealed
+    std::uint64_t written = 0;  // leading bytes that are final; counts until sealed
+    ProcessId creator;          // nil once sealed
     Copy copy = Copy::kPrimary;
-    bool doomed = false;  // freed, waiting for pins or the seal
+    bool doomed = false;   // freed, waiting for pins or the seal
+    bool aborted = false;  // never to be sealed, waiting for pins
     std::uint64_t pins = 0;
     std::optional<std::list<ObjectId>::iterator> evictable;  // place in evictable_
     bool sealed() const { return creator.IsNil(); }
@@ -93,6 +102,7 @@ class Store {
   absl::Status Reuse(Entry* entry, Copy copy);
   std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
   absl::Status Full(std::uint64_t size) const;
+  Location AddPin(Entries::iterator entry, ProcessId client);
   void DropPins(Entries::iterator entry, std::uint64_t count);
   void MakeUnevictable(Entry* entry);
   void Rest(Entries::iterator entry);

@@ -36,7 +36,14 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
   router_->On<StoreUnpin>([this](ProcessId from, const StoreUnpin& unpin) { HandleUnpin(from, unpin); });
   router_->On<StoreFree>([this](ProcessId, const StoreFree& free) { HandleFree(free); });
   router_->On<PullRequest>([this](ProcessId from, const PullRequest& request) {
-    Perform(server_.OnPullRequest(from.node, request.object));
+    Perform(server_.OnPullRequest(from.node, request.object, request.from, request.direct));
+  });
+  router_->On<PullElsewhere>([this](ProcessId from, const PullElsewhere& answer) {
+    Perform(pulls_.OnElsewhere(from.node, answer.object, answer.node));
+  });
+  router_->On<PullCancel>([this](ProcessId from, const PullCancel& cancel) {
+    server_.OnPullCancel(from.node, cancel.object);
+    MemoryFreed();
   });
   router_->On<PullFailed>([this](ProcessId from, const PullFailed& failed) {
     Perform(pulls_.OnPullFailed(from.node, failed.object, failed.error));
@@ -135,7 +142,10 @@ void StoreService::ServeWaiting() {
 }
 
 void StoreService::Perform(const PullActions& actions) {
-  for (const auto& request : actions.requests) router_->Send(ProcessId{request.node, 0}, PullRequest{request.object});
+  for (const auto& request : actions.requests) {
+    router_->Send(ProcessId{request.node, 0}, PullRequest{request.object, request.from, request.direct});
+  }
+  for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& pinned : actions.pinned) {
     router_->Send(pinned.client, StorePinned{pinned.token, pinned.location.offset, pinned.location.size, ""}, true);
   }
@@ -145,9 +155,13 @@ void StoreService::Perform(const PullActions& actions) {
     WatchOwner(added.object, added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});
   }
+  for (const ObjectId& object : actions.aborted) Perform(server_.OnAborted(object));
 }
 
 void StoreService::Perform(const ServeActions& actions) {
+  for (const auto& elsewhere : actions.elsewheres) {
+    router_->Send(ProcessId{elsewhere.node, 0}, PullElsewhere{elsewhere.object, elsewhere.next});
+  }
   for (const auto& refusal : actions.refusals) {
     router_->Send(ProcessId{refusal.node, 0}, PullFailed{refusal.object, refusal.error});
   }
@@ -169,6 +183,7 @@ char* StoreService::OnBulk(std::uint32_t node, const BulkChunk& chunk) {
 
 void StoreService::OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {
   Perform(pulls_.OnChunkDone(node, chunk, status));
+  Perform(server_.OnMoreWritten(chunk.object));
   ServeWaiting();
 }
 

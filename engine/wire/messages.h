@@ -34,7 +34,7 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
       X(StreamConsumed)                                                                                               \
   /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
   /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreFree)       \
-      X(CopyAdded) X(PullRequest) X(PullData) X(PullFailed)                                                           \
+      X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                                         \
   /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
@@ -191,7 +191,14 @@ struct StorePinned {
 struct StoreUnpin { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreUnpin, objects) };
 struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy; borrower -> owner, for free()
 struct CopyAdded { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(CopyAdded, object, node) };  // engine -> owner
-struct PullRequest { ObjectId object; RAY_ENGINE_MESSAGE(PullRequest, object) };              // engine -> engine
+struct PullRequest {  // engine -> engine: send me the object from this offset on
+  ObjectId object;
+  std::uint64_t from = 0;
+  bool direct = false;  // you yourself, however many you are sending it to
+  RAY_ENGINE_MESSAGE(PullRequest, object, from, direct)
+};
+struct PullElsewhere { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(PullElsewhere, object, node) };  // answer: that node is getting it, ask there
+struct PullCancel { ObjectId object; RAY_ENGINE_MESSAGE(PullCancel, object) };                // the one that asked no longer wants it
 struct PullFailed { ObjectId object; std::string error; RAY_ENGINE_MESSAGE(PullFailed, object, error) };
 
 // ---- leases --------------------------------------------------------------------------------------------------------
