@@ -1,7 +1,7 @@
-"""Objects between the nodes of a Slurm cluster on this machine (tests/slurm/lab.sh), launched by srun.
+"""Objects between the nodes of a Slurm cluster on this machine (tests/slurm/lab.sh), launched by srun. Needs root.
 
-pull_1gib: 1 GiB from one node to another, in objects of 64 MiB; limit: a bare loop over UCX (bare_ucx.cc). broadcast_7_over_1: 256 MiB from one node to seven over
-links of 1 Gbit/s, divided by the time to one. Needs root.
+pull_1gib: 1 GiB from one node to another, in objects of 64 MiB; limit: a bare loop over UCX (bare_ucx.cc).
+broadcast_7_over_1: 256 MiB from one node to seven over links of 1 Gbit/s, divided by the time to one.
 """
 
 import contextlib
