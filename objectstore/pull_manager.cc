@@ -22,11 +22,11 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
   const bool is_new = !pulls_.contains(object);
   if (is_new && holder == self_.node) {
     const std::string error = absl::StrCat("the object is not in the store of node ", holder, ", where it should be");
-    actions.failed.push_back({client, token, object, error});
+    actions.failed.push_back({client, token, object, error, true});
     return actions;
   }
   if (const auto lost = lost_.find(holder); is_new && lost != lost_.end()) {
-    actions.failed.push_back({client, token, object, lost->second});
+    actions.failed.push_back({client, token, object, lost->second, true});
     return actions;
   }
   Pull& pull = pulls_[object];
@@ -71,8 +71,7 @@ PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* acti
   } else {
     *error = std::string(offset.status().message());
     if (store_->CouldHold(size)) return Start::kFull;
-    for (const Waiter& waiter : pull->second.waiters)
-      actions->failed.push_back({waiter.client, waiter.token, object, *error});
+    AnswerWaiters(object, *error, false, actions);
     pulls_.erase(pull);
   }
   return Start::kDone;
@@ -189,9 +188,13 @@ void PullManager::AskHolderIfQuiet(Pulls::iterator found, PullActions* actions) 
 }
 
 void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
-  Pull& pull = pulls_.find(object)->second;
-  for (const Waiter& waiter : pull.waiters) actions->failed.push_back({waiter.client, waiter.token, object, error});
+  AnswerWaiters(object, error, true, actions);
   GiveUp(object, actions);
+}
+
+void PullManager::AnswerWaiters(const ObjectId& object, const std::string& error, bool lost, PullActions* actions) {
+  for (const Waiter& waiter : pulls_.find(object)->second.waiters)
+    actions->failed.push_back({waiter.client, waiter.token, object, error, lost});
 }
 
 void PullManager::GiveUp(const ObjectId& object, PullActions* actions) {
@@ -292,7 +295,9 @@ void PullManager::FailStarved(PullActions* actions) {
     std::string error;
     const Start start = TryStart(pulls_.find(object), actions, &error);
     if (start != Start::kDone) queue_.push_back(object);
-    if (start == Start::kFull) Fail(object, error, actions);
+    if (start != Start::kFull) continue;
+    AnswerWaiters(object, error, false, actions);
+    GiveUp(object, actions);
   }
 }
 

@@ -54,6 +54,7 @@ struct PullActions {
     std::uint64_t token = 0;
     ObjectId object;
     std::string error;
+    bool lost = false;  // it is not where it was sought; else there is no room for it here, or it was freed
   };
   struct Added {  // tell the owner (CopyAdded)
     ObjectId object;
@@ -147,6 +148,7 @@ class PullManager {
   void Leave(Pulls::iterator pull, PullActions* actions);
   void AskHolderIfQuiet(Pulls::iterator pull, PullActions* actions);
   void Fail(const ObjectId& object, const std::string& error, PullActions* actions);
+  void AnswerWaiters(const ObjectId& object, const std::string& error, bool lost, PullActions* actions);
   void GiveUp(const ObjectId& object, PullActions* actions);
   void EndIfDrained(Pulls::iterator pull, PullActions* actions);
   void FailStarved(PullActions* actions);

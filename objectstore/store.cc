@@ -27,11 +27,18 @@ absl::Status Store::Reuse(Entry* entry, Copy copy) {
   if (!entry->sealed())
     return absl::FailedPreconditionError(absl::StrCat("being written by ", ToString(entry->creator)));
   entry->doomed = false;
-  if (copy == Copy::kPrimary && entry->copy == Copy::kSecondary) {
-    entry->copy = Copy::kPrimary;
-    MakeUnevictable(entry);
-  }
+  if (copy == Copy::kPrimary) Promote(entry);
   return absl::AlreadyExistsError("the object is in the store");
+}
+
+void Store::Promote(Entry* entry) {
+  entry->copy = Copy::kPrimary;
+  MakeUnevictable(entry);
+}
+
+void Store::MakePrimary(const ObjectId& object) {
+  const auto entry = entries_.find(object);
+  if (entry != entries_.end()) Promote(&entry->second);
 }
 
 std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size) {

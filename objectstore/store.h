@@ -60,6 +60,8 @@ class Store {
   // One pin of `client` less. No effect if it has none.
   void Unpin(const ObjectId& object, ProcessId client);
 
+  // A secondary copy becomes the primary one. No effect if there is none.
+  void MakePrimary(const ObjectId& object);
   // Nobody needs the object any more: goes at once, or with its last pin, or when its creator seals or dies.
   void Free(const ObjectId& object);
 
@@ -100,6 +102,7 @@ class Store {
   };
 
   absl::Status Reuse(Entry* entry, Copy copy);
+  void Promote(Entry* entry);
   std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
   absl::Status Full(std::uint64_t size) const;
   Location AddPin(Entries::iterator entry, ProcessId client);

@@ -222,6 +222,7 @@ absl::StatusOr<ObjectEntry*> Runtime::Put(ValuePieces pieces) {
     return value.status();
   }
   ObjectEntry* entry = ownership_->NewOwned(id);
+  entry->origin = ObjectEntry::kPut;
   ownership_->SetLocalValue(entry, *std::move(value), std::move(pieces.contained));
   Unpark();
   return entry;
@@ -330,10 +331,11 @@ void Runtime::AskForPins(PinRequest* request) {
   for (ObjectEntry* entry : request->entries) {
     request->pins.push_back(entry->rare == nullptr ? nullptr : entry->rare->pin.lock());
     if (request->pins.back() != nullptr) continue;
+    ownership_->Export(entry);  // the engine will name it: CopyAdded
     const std::uint64_t token = next_token_++;
     auto reply = replies_.emplace(token, std::make_shared<PendingReply>()).first->second;
     peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size});
-    request->asked.push_back({request->pins.size() - 1, token, std::move(reply)});
+    request->asked.push_back({request->pins.size() - 1, entry->node, token, std::move(reply)});
   }
 }
 
@@ -341,6 +343,11 @@ void Runtime::TakePin(const PinRequest::Asked& ask, PinRequest* request) {
   replies_.erase(ask.token);
   StorePinned pinned;
   if (!Decode(ask.reply->payload, &pinned)) return;
+  if (pinned.lost) {
+    ownership_->Lose(request->entries[ask.index], ask.node, pinned.error);
+    request->lost = true;
+    return;
+  }
   const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
   if (data == nullptr) {
     request->error = pinned.error;
@@ -500,6 +507,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   std::memcpy(id.data() + 8, spec.actor.data(), ActorId::kSize);
   spec.creator = self();
   ObjectEntry* handle = ownership_->NewOwned(ReturnObjectId(id, 1));
+  handle->origin = ObjectEntry::kHandle;
   ownership_->SetLocalValue(handle, WireValue{}, {});
   if (spec.detached) {
     ownership_->Hold(handle);  // a detached actor does not end with its handles
@@ -520,7 +528,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
 
 void Runtime::Cancel(ObjectEntry* entry, bool force, bool recursive) {
   const std::lock_guard lock(mutex_);
-  if (entry->ready) return;
+  if (entry->ready) return TaskTable::CancelLineage(*entry);
   const TaskId task = TaskOf(entry->id);
   if (entry->owner != self()) {
     peers_->Send(entry->owner, CancelTask{task, force, recursive});

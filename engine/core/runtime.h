@@ -92,12 +92,14 @@ struct PinRequest {
 
   struct Asked {
     std::size_t index;
+    std::uint32_t node;  // where it is sought
     std::uint64_t token;
     std::shared_ptr<PendingReply> reply;
   };
   std::vector<ObjectEntry*> entries;
   std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
   std::string error;                       // why
+  bool lost = false;                       // some were lost: wait for the entries once more
   std::vector<Asked> asked;
 };
 
@@ -321,6 +323,8 @@ class Runtime : private Ownership::Listener {
                        const ValuePieces& pieces);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
+  std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override;
+  void OnLineageUnneeded(const ObjectEntry& result) override { tasks_->OnLineageUnneeded(result); }
   void OnErrorUnseen(const ObjectEntry& entry) override;
   TaskId NewTaskId();
   std::uint16_t DepthOfChildren() const;

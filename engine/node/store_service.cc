@@ -34,6 +34,7 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
   router_->On<StoreSeal>([this](ProcessId from, const StoreSeal& seal) { HandleSeal(from, seal); });
   router_->On<StorePin>([this](ProcessId from, const StorePin& pin) { HandlePin(from, pin); });
   router_->On<StoreUnpin>([this](ProcessId from, const StoreUnpin& unpin) { HandleUnpin(from, unpin); });
+  router_->On<StoreKeep>([this](ProcessId, const StoreKeep& keep) { store_.MakePrimary(keep.object); });
   router_->On<StoreFree>([this](ProcessId, const StoreFree& free) { HandleFree(free); });
   router_->On<PullRequest>([this](ProcessId from, const PullRequest& request) {
     Perform(server_.OnPullRequest(from.node, request.object, request.from, request.direct));
@@ -147,10 +148,11 @@ void StoreService::Perform(const PullActions& actions) {
   }
   for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& pinned : actions.pinned) {
-    router_->Send(pinned.client, StorePinned{pinned.token, pinned.location.offset, pinned.location.size, ""}, true);
+    router_->Send(pinned.client, StorePinned{pinned.token, pinned.location.offset, pinned.location.size, "", false},
+                  true);
   }
   for (const auto& failed : actions.failed)
-    router_->Send(failed.client, StorePinned{failed.token, 0, 0, failed.error}, true);
+    router_->Send(failed.client, StorePinned{failed.token, 0, 0, failed.error, failed.lost}, true);
   for (const auto& added : actions.added) {
     WatchOwner(added.object, added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});

@@ -33,8 +33,8 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
   /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue) X(StreamItem)                 \
       X(StreamConsumed)                                                                                               \
   /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
-  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreFree)       \
-      X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                                         \
+  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreKeep)       \
+      X(StoreFree) X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                            \
   /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
@@ -141,7 +141,12 @@ struct StreamConsumed {  // owner -> worker: so many items have been read, or wi
 
 // ---- objects and ownership -----------------------------------------------------------------------------------------
 
-struct ValueRequest { ObjectId object; RAY_ENGINE_MESSAGE(ValueRequest, object) };  // borrower -> owner: tell me when it is there
+struct ValueRequest {  // borrower -> owner: tell me when it is there
+  ObjectId object;
+  std::uint32_t lost_at = kNoNode;  // where it was said to be stored and cannot be had
+  std::string reason;               // why
+  RAY_ENGINE_MESSAGE(ValueRequest, object, lost_at, reason)
+};
 struct ValueReply {
   ObjectId object;
   WireValue value;
@@ -186,9 +191,11 @@ struct StorePin {  // process -> engine: bring it here if need be, hold it, tell
 struct StorePinned {
   std::uint64_t token = 0, offset = 0, size = 0;
   std::string error;
-  RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, error)
+  bool lost = false;  // an error for good: there is no copy where it was sought
+  RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, error, lost)
 };
 struct StoreUnpin { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreUnpin, objects) };
+struct StoreKeep { ObjectId object; RAY_ENGINE_MESSAGE(StoreKeep, object) };  // owner -> engine: your copy is the primary one from now on
 struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy; borrower -> owner, for free()
 struct CopyAdded { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(CopyAdded, object, node) };  // engine -> owner
 struct PullRequest {  // engine -> engine: send me the object from this offset on

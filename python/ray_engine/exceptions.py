@@ -357,7 +357,8 @@ class ObjectReconstructionFailedError(ObjectLostError):
 
     def __str__(self):
         name = self.reason.name if self.reason else "UNKNOWN"
-        return f"{self._base_str()}\n\n[{name}] {self.reason_message}"
+        lost = f"\n\n{self.detail}" if self.detail else ""
+        return f"{self._base_str()}{lost}\n\n[{name}] {self.reason_message}"
 
 
 def _reason_text(reason) -> str:

@@ -78,7 +78,16 @@ def _dependant_failed(function_name, encoded):
     return exceptions.RayTaskError(function_name, text, cause, ip=_own_address()).as_instanceof_cause()
 
 
+def _not_made_again(text, object_id):
+    """`text`: the name of a ReconstructionFailure, and in the next line how the object was lost."""
+    reason, _, detail = text.partition("\n")
+    error = exceptions.ObjectReconstructionFailedError(object_id.hex(), exceptions.ReconstructionFailure[reason])
+    error.detail = detail
+    return error
+
+
 _BUILDERS = {
+    "ObjectReconstructionFailedError": _not_made_again,
     "RayTaskError": _dependant_failed,
     "ActorDiedError": _actor_died,
     "ActorUnavailableError": lambda text, detail: exceptions.ActorUnavailableError(text, detail or None),
