@@ -19,6 +19,17 @@ void AddProcessesOf(std::uint32_t node, const Map& map, absl::btree_set<ProcessI
   }
 }
 
+std::string NameIsTaken(const ActorSpec& spec, bool by_living) {
+  return by_living ? fmt::format(
+                         "The name {} (namespace={}) is already taken by a living actor. Choose another name, or get "
+                         "that actor with ray.get_actor('{}', namespace='{}').",
+                         spec.name, spec.name_space, spec.name, spec.name_space)
+                   : fmt::format(
+                         "The name {} (namespace={}) is already taken by an actor that is dead, but whose handles are "
+                         "held. Choose another name, drop these handles, or give the name up with ray.kill(handle).",
+                         spec.name, spec.name_space);
+}
+
 }  // namespace
 
 // ---- creation ------------------------------------------------------------------------------------------------------
@@ -30,17 +41,15 @@ ActorDirectory::Actions ActorDirectory::OnCreate(const ActorCreate& create, Proc
   const Name name{spec.name_space, spec.name};
   const bool repeated = Find(spec.actor) != nullptr;
   std::string error;
-  if (named && !repeated && names_.contains(name)) {
-    error = fmt::format(
-        "The name {} (namespace={}) is already taken by a living actor. Choose another name, or get that "
-        "actor with ray.get_actor('{}', namespace='{}').",
-        spec.name, spec.name_space, spec.name, spec.name_space);
+  if (const auto taken = names_.find(name); named && !repeated && taken != names_.end()) {
+    error = NameIsTaken(spec, FindLiving(taken->second) != nullptr);
   }
   if (create.token != 0) actions.push_back(Send{from, ActorCreated{create.token, error}});
   if (repeated || !error.empty()) return actions;
 
   Actor* actor = (actors_[spec.actor] = std::make_unique<Actor>()).get();
   actor->spec = spec;
+  actor->has_name = named;
   if (named) names_[name] = spec.actor;
   if (!spec.detached) by_creator_[spec.creator].insert(spec.actor);
   AskForPlace(actor, &actions);
@@ -59,7 +68,7 @@ void ActorDirectory::AdoptUnknown(Actor* actor, Actions* actions) {
     by_watcher_[watcher].insert(actor->spec.actor);
   }
   if (unknown.kill) {
-    Die(actor, unknown.kill->cause.empty() ? kKilled : unknown.kill->cause, Ending::kKill, actions);
+    Destroy(actor, unknown.kill->cause.empty() ? kKilled : unknown.kill->cause, Ending::kKill, actions);
   } else {
     Publish(*actor, actions);
   }
@@ -107,7 +116,7 @@ ActorDirectory::Actions ActorDirectory::OnPlacementFailed(const LeaseFailed& fai
   Actor* actor = FindPlacing(failed.key);
   if (actor == nullptr) return actions;
   StopPlacing(actor);  // the scheduler has dropped it, so there is nothing to withdraw
-  Die(actor, fmt::format("The actor cannot be placed: {}.", failed.error), Ending::kReturn, &actions);
+  Destroy(actor, fmt::format("The actor cannot be placed: {}.", failed.error), Ending::kReturn, &actions);
   return actions;
 }
 
@@ -166,7 +175,7 @@ void ActorDirectory::CreatorLost(ProcessId creator, const std::string& cause, Ac
   const absl::btree_set<ActorId> orphans = it->second;
   const std::string text =
       fmt::format("The actor is dead because its owner has died. Owner: {} ({}).", ToString(creator), cause);
-  for (const ActorId& orphan : orphans) Die(Find(orphan), text, Ending::kKill, actions);
+  for (const ActorId& orphan : orphans) Destroy(Find(orphan), text, Ending::kKill, actions);
 }
 
 void ActorDirectory::WatcherLost(ProcessId watcher) {
@@ -181,14 +190,18 @@ void ActorDirectory::WatcherLost(ProcessId watcher) {
 
 ActorDirectory::Actions ActorDirectory::OnKill(const ActorKill& kill, Time now) {
   Actions actions;
-  Actor* actor = FindLiving(kill.actor);
+  Actor* actor = Find(kill.actor);
   if (actor == nullptr) {
-    if (kill.no_restart && Find(kill.actor) == nullptr) UnknownActor(kill.actor, now).kill = kill;
+    if (kill.no_restart) UnknownActor(kill.actor, now).kill = kill;
     return actions;
   }
   const std::string cause = kill.cause.empty() ? kKilled : kill.cause;
-  if (kill.no_restart) {
-    Die(actor, cause, kill.leaving ? Ending::kExit : Ending::kKill, &actions);
+  if (kill.no_restart && !kill.leaving) {
+    Destroy(actor, cause, Ending::kKill, &actions);
+  } else if (actor->state == ActorState::kDead) {
+    return actions;
+  } else if (kill.no_restart) {
+    Die(actor, cause, Ending::kExit, &actions);
   } else if (!actor->worker.IsNil()) {  // else it is on its way to a new start anyway
     Leave(actor, Ending::kKill, cause, &actions);
     if (!RestartIfAllowed(actor, &actions)) Die(actor, cause, Ending::kKill, &actions);
@@ -198,8 +211,8 @@ ActorDirectory::Actions ActorDirectory::OnKill(const ActorKill& kill, Time now) 
 
 ActorDirectory::Actions ActorDirectory::OnOutOfScope(const ActorOutOfScope& gone) {
   Actions actions;
-  Actor* actor = FindLiving(gone.actor);
-  if (actor != nullptr && !actor->spec.detached) Die(actor, kOutOfScope, Ending::kExit, &actions);
+  Actor* actor = Find(gone.actor);
+  if (actor != nullptr && !actor->spec.detached) Destroy(actor, kOutOfScope, Ending::kExit, &actions);
   return actions;
 }
 
@@ -245,19 +258,37 @@ void ActorDirectory::Die(Actor* actor, const std::string& cause, Ending ending, 
   Bury(actor);
 }
 
-// Keeps of the dead only what a late watcher is told.
+// Nothing is left for holders of handles to decide: the name goes, too. The actor may be dead already.
+void ActorDirectory::Destroy(Actor* actor, const std::string& cause, Ending ending, Actions* actions) {
+  FreeName(actor);
+  if (actor->state != ActorState::kDead) Die(actor, cause, ending, actions);
+}
+
+// Keeps of the dead only what a late watcher is told, and the name.
 void ActorDirectory::Bury(Actor* actor) {
   const ActorSpec& spec = actor->spec;
-  if (!spec.name.empty()) names_.erase({spec.name_space, spec.name});
-  if (!spec.detached) EraseFrom(&by_creator_, spec.creator, spec.actor);
+  if (spec.detached) FreeName(actor);
+  if (!spec.detached && !actor->has_name) EraseFrom(&by_creator_, spec.creator, spec.actor);
   for (const ProcessId watcher : actor->watchers) EraseFrom(&by_watcher_, watcher, spec.actor);
   actor->watchers.clear();
   dead_.push_back(spec.actor);
   actor->spec.creation_task = std::string();
   actor->spec.handle = std::string();
-  if (dead_.size() <= kMaxDead) return;
-  actors_.erase(dead_.front());
+  if (dead_.size() > kMaxDead) ForgetOldest();
+}
+
+void ActorDirectory::FreeName(Actor* actor) {
+  if (!std::exchange(actor->has_name, false)) return;
+  const ActorSpec& spec = actor->spec;
+  names_.erase({spec.name_space, spec.name});
+  if (actor->state == ActorState::kDead) EraseFrom(&by_creator_, spec.creator, spec.actor);
+}
+
+void ActorDirectory::ForgetOldest() {
+  const ActorId oldest = dead_.front();
   dead_.pop_front();
+  FreeName(Find(oldest));
+  actors_.erase(oldest);
 }
 
 // ---- the tables ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@
 // placed again, one incarnation further, as often as max_restarts allows (-1: always); otherwise it is dead. Dead
 // actors are remembered, with the cause, for those who ask late; the oldest are forgotten beyond kMaxDead.
 //
-// An actor that is not detached dies with its creator. A name belongs to one living actor of its name space.
+// An actor that is not detached dies with its creator. A name belongs to one actor of its name space: while it lives,
+// and after it died by itself as long as somebody holds a handle of it. Who ends an actor on purpose (a kill, the end
+// of its creator) frees its name at once, and a detached actor, which has no owner to count handles, loses it by dying.
 //
 // Pure state machine: events in, actions out; no I/O, no clock. Loop-bound (head loop).
 
@@ -110,6 +112,7 @@ class ActorDirectory {
     ProcessId worker;       // nil: not placed
     NodeId node;
     std::string cause, init_error;  // once dead
+    bool has_name = false;          // names_ has it
     absl::btree_set<ProcessId> watchers;
   };
   struct Unknown {  // asked about before it was created
@@ -135,7 +138,10 @@ class ActorDirectory {
   void CreatorLost(ProcessId creator, const std::string& cause, Actions* actions);
   void WatcherLost(ProcessId watcher);
   void Die(Actor* actor, const std::string& cause, Ending ending, Actions* actions);
+  void Destroy(Actor* actor, const std::string& cause, Ending ending, Actions* actions);
   void Bury(Actor* actor);
+  void FreeName(Actor* actor);
+  void ForgetOldest();
   void Publish(const Actor& actor, Actions* actions) const;
   // Takes the actor out of the set of the process.
   static void EraseFrom(ActorsOf* sets, ProcessId process, const ActorId& actor);
@@ -147,9 +153,9 @@ class ActorDirectory {
   absl::flat_hash_map<ActorId, Unknown> unknown_;
   absl::flat_hash_map<std::uint32_t, ActorId> by_key_;  // placements under way
   absl::btree_map<ProcessId, ActorId> by_worker_;       // placed
-  ActorsOf by_creator_;                                 // living, not detached
+  ActorsOf by_creator_;                                 // living or with a name, not detached
   ActorsOf by_watcher_;                                 // living or unknown
-  absl::btree_map<Name, ActorId> names_;                // living
+  absl::btree_map<Name, ActorId> names_;                // some are dead
   std::deque<ActorId> dead_;                            // oldest first
   std::uint32_t last_key_ = 0;
 };

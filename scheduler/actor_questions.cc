@@ -38,11 +38,13 @@ ActorDirectory::Actions ActorDirectory::OnWatch(ProcessId client, const ActorWat
 ActorDirectory::Actions ActorDirectory::OnLookup(ProcessId from, const ActorLookup& lookup) const {
   ActorFound found;
   found.token = lookup.token;
+  const auto lives = [this](const ActorId& actor) { return actors_.at(actor)->state != ActorState::kDead; };
   if (lookup.all) {
     for (const auto& [name, actor] : names_) {
-      if (lookup.name_space.empty() || lookup.name_space == name.first) found.names.push_back(name);
+      const bool asked_for = lookup.name_space.empty() || lookup.name_space == name.first;
+      if (asked_for && lives(actor)) found.names.push_back(name);
     }
-  } else if (const auto it = names_.find({lookup.name_space, lookup.name}); it != names_.end()) {
+  } else if (const auto it = names_.find({lookup.name_space, lookup.name}); it != names_.end() && lives(it->second)) {
     found.handles.push_back(actors_.at(it->second)->spec.handle);
   }
   return {Send{from, std::move(found)}};
@@ -137,20 +139,24 @@ std::string ActorDirectory::CheckInvariants() const {
     dead += actor->state == ActorState::kDead;
     placing += actor->key != 0;
     placed += !actor->worker.IsNil();
-    named += actor->state != ActorState::kDead && !actor->spec.name.empty();
+    named += actor->has_name;
   }
   if (dead != dead_.size() || dead > kMaxDead) return "the dead are miscounted";
   if (placing != by_key_.size()) return "a placement belongs to no actor";
   if (placed != by_worker_.size()) return "a worker belongs to no actor";
-  if (named != names_.size()) return "a name belongs to no living actor";
+  if (named != names_.size()) return "a name belongs to no actor";
   return "";
 }
 
 std::string ActorDirectory::CheckActor(const Actor& actor) const {
   const bool placing = actor.key != 0, placed = !actor.worker.IsNil();
+  const auto owned = by_creator_.find(actor.spec.creator);
+  const bool indexed = owned != by_creator_.end() && owned->second.contains(actor.spec.actor);
   if (actor.state == ActorState::kDead) {
+    if (indexed != actor.has_name) return "a dead actor is among those of its creator without a name, or not with one";
     return placing || placed || !actor.watchers.empty() ? "a dead actor holds something" : "";
   }
+  if (actor.has_name == actor.spec.name.empty()) return "a living actor has lost its name";
   if (placing == placed) return "a living actor is not just placed or being placed";
   if (placed != (actor.lease != LeaseId::kNone)) return "a lease without worker, or a worker without lease";
   if (actor.state == ActorState::kAlive && !placed) return "an actor lives nowhere";
@@ -158,10 +164,7 @@ std::string ActorDirectory::CheckActor(const Actor& actor) const {
     const auto it = by_watcher_.find(watcher);
     if (it == by_watcher_.end() || !it->second.contains(actor.spec.actor)) return "a watcher is not in the index";
   }
-  const auto owned = by_creator_.find(actor.spec.creator);
-  if (!actor.spec.detached && (owned == by_creator_.end() || !owned->second.contains(actor.spec.actor))) {
-    return "an actor is missing among those of its creator";
-  }
+  if (!actor.spec.detached && !indexed) return "an actor is missing among those of its creator";
   return "";
 }
 

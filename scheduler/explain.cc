@@ -47,6 +47,18 @@ std::string Scheduler::Explain(ProcessId client, std::uint32_t key) const {
   return text;
 }
 
+std::vector<DemandInfo> Scheduler::Demands() const {
+  std::vector<DemandInfo> demands;
+  for (const auto& [turn, shape] : LinesByTurn()) {
+    DemandInfo& demand = demands.emplace_back();
+    demand.resources = shape->shape().resources;
+    demand.need = Need(*shape);
+    demand.refusals = shape->Refusals(cluster_);
+    for (const LeaseQueue* queue : waiting_.at(shape).queues) demand.count += queue->wanted;
+  }
+  return demands;
+}
+
 void Scheduler::WarnOfInfeasible(Time now, Actions* actions) {
   for (auto& [shape, line] : waiting_) {
     if (shape->feasible() > 0) {

@@ -98,6 +98,8 @@ class Scheduler {
 
   // Why the demand waits, node by node. For people.
   std::string Explain(ProcessId client, std::uint32_t key) const;
+  // What waits for leases and why, by kind of request, in the order they are served.
+  std::vector<DemandInfo> Demands() const;
   Statistics Stats() const;
   // Empty, or what is wrong. For tests and debug builds.
   std::string CheckInvariants() const;

@@ -42,7 +42,7 @@ std::string CheckAddress(std::string_view text) {
   if (!name.empty() && name.front() == '@') name.remove_prefix(1);
   if (text == "auto" || (name.substr(0, kStart.size()) == kStart && std::count(name.begin(), name.end(), '/') == 3))
     return "";
-  return "an address looks like ray-engine/UID/SESSION/0, as 'ray-engine status' lists it; 'auto' finds the one "
+  return "an address looks like ray-engine/UID/SESSION/0, as 'ray-engine sessions' lists it; 'auto' finds the one "
          "running";
 }
 

@@ -29,7 +29,8 @@ void Executor::OnPushTask(ProcessId owner, std::string_view payload) {
   task->owner = owner;
   task->payload.assign(payload);
   std::memcpy(static_cast<void*>(&task->header), payload.data(), sizeof(TaskHeader));
-  queue_.push_back(std::move(task));
+  const bool beside = task->header.concurrency_group == kSystemGroup && !runs_coroutines_;
+  (beside ? system_queue_ : queue_).push_back(std::move(task));
 }
 
 void Executor::On(const StartActor& message) {
@@ -38,23 +39,34 @@ void Executor::On(const StartActor& message) {
   queue_.back()->actor = message;
   actor_lease_ = message.lease;
   has_groups_ = !message.spec.concurrency_groups.empty();
+  runs_coroutines_ = message.spec.is_async;
 }
 
 void Executor::OnProcessGone(ProcessId process) {
   const auto lost = [process](const auto& task) { return task->owner == process && !task->actor.has_value(); };
-  queue_.erase(std::remove_if(queue_.begin(), queue_.end(), lost), queue_.end());
+  for (Queue* queue : {&queue_, &system_queue_}) {
+    queue->erase(std::remove_if(queue->begin(), queue->end(), lost), queue->end());
+  }
+}
+
+bool Executor::TakeNeedOfSystemThread() {
+  if (system_thread_ || system_queue_.empty()) return false;
+  has_groups_ = true;
+  return system_thread_ = true;
 }
 
 Executor::Queue::const_iterator Executor::First(int group) const {
   if (group == kAnyGroup) return queue_.begin();
+  if (group == kSystemGroup) return system_queue_.begin();
   return std::find_if(queue_.begin(), queue_.end(),
                       [group](const auto& task) { return task->header.concurrency_group == group; });
 }
 
 ExecTask* Executor::Start(Nanoseconds now, int group) {
-  const auto first = queue_.begin() + (First(group) - queue_.cbegin());
+  Queue& line = group == kSystemGroup ? system_queue_ : queue_;
+  const auto first = line.begin() + (First(group) - line.cbegin());
   running_.push_back(std::move(*first));
-  queue_.erase(first);
+  line.erase(first);
   running_.back()->started_at = now;
   return running_.back().get();
 }
@@ -105,21 +117,26 @@ ExecTask* Executor::Cancel(const TaskId& id) {
     (*running)->cancelled = true;
     return running->get();
   }
-  const auto queued = std::find_if(queue_.begin(), queue_.end(), is_it);
-  if (queued == queue_.end()) return nullptr;
+  for (Queue* queue : {&queue_, &system_queue_}) {
+    const auto queued = std::find_if(queue->begin(), queue->end(), is_it);
+    if (queued == queue->end()) continue;
+    TellCancelled(**queued);
+    queue->erase(queued);
+  }
+  return nullptr;
+}
+
+void Executor::TellCancelled(const ExecTask& task) {
   DoneHeader done;
-  done.slot = (*queued)->header.slot;
-  done.attempt = (*queued)->header.attempt;
-  done.num_returns = (*queued)->header.num_returns;
+  done.slot = task.header.slot;
+  done.attempt = task.header.attempt;
+  done.num_returns = task.header.num_returns;
   done.outcome = DoneHeader::kCancelled;
   std::string payload;
   AppendPlain(&payload, done);
   Writer writer(&payload);
-  for (std::uint32_t i = 0; i < (*queued)->header.num_returns; ++i) writer(SystemError("TaskCancelledError", ""));
-  const ProcessId owner = (*queued)->owner;
-  queue_.erase(queued);
-  sender_->To(owner)->Send(MessageType::kTaskDone, payload, true);
-  return nullptr;
+  for (std::uint32_t i = 0; i < task.header.num_returns; ++i) writer(SystemError("TaskCancelledError", ""));
+  sender_->To(task.owner)->Send(MessageType::kTaskDone, payload, true);
 }
 
 bool Executor::AnyLeaving() const {

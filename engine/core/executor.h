@@ -3,6 +3,10 @@
 // Tasks run in the order they arrived. A worker that blocks, or whose task takes longer than expected, gives back the
 // normal tasks behind it (TasksReturned): they have not started and cost no retry. Actor methods are never given back.
 //
+// Calls of an actor's system group lie in a line of their own, so that who takes any task does not take these: they are
+// for a thread that is made when the first one has come. The event loops of an async actor need none: there they wait
+// with the others until they are handed over.
+//
 // Pure state machine: which thread runs a task is the runtime's business. Thread-compatible (the runtime's lock).
 
 #pragma once
@@ -49,12 +53,16 @@ class Executor {
   void OnProcessGone(ProcessId process);  // nobody waits for its queued tasks any more
 
   // A concurrency group of an actor, or kAnyGroup.
-  static constexpr int kAnyGroup = -1;
-  bool HasWork(int group = kAnyGroup) const { return First(group) != queue_.end(); }
+  static constexpr int kAnyGroup = -1;  // but not the system group
+  bool HasWork(int group = kAnyGroup) const { return First(group) != LineOf(group).end(); }
+  bool IsEmpty() const { return queue_.empty() && system_queue_.empty(); }
   // Moves the first task (of the group) to the running ones. REQUIRES: HasWork(group). The pointer is good until
   // Finished().
   ExecTask* Start(Nanoseconds now, int group = kAnyGroup);
+  // Threads wait for tasks of different groups.
   bool HasGroups() const { return has_groups_; }
+  // True once: when the first call of the system group has come.
+  bool TakeNeedOfSystemThread();
   // A task that has asked for the end of the process has not ended itself.
   bool AnyLeaving() const;
   void Finished(ExecTask* task);
@@ -79,11 +87,15 @@ class Executor {
  private:
   using Queue = std::deque<std::unique_ptr<ExecTask>>;
   Queue::const_iterator First(int group) const;
+  void TellCancelled(const ExecTask& task);
+  const Queue& LineOf(int group) const { return group == kSystemGroup ? system_queue_ : queue_; }
 
   Sender* sender_;
   LeaseId actor_lease_{};
   bool has_groups_ = false;
-  Queue queue_;
+  bool runs_coroutines_ = false;
+  bool system_thread_ = false;  // has been asked for
+  Queue queue_, system_queue_;
   std::deque<std::unique_ptr<ExecTask>> running_;
   std::vector<std::unique_ptr<ExecTask>> pool_;
 };

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,10 @@ struct Pin {
   }
 };
 
+struct StorePlace {
+  std::uint32_t node = 0;
+  std::uint64_t size = 0;
+};
 struct Lineage;
 
 struct ObjectEntry {
@@ -65,6 +70,7 @@ struct ObjectEntry {
     std::uint32_t lineage_holds = 0;                             // kTask: lineages of others that lead back to it
     std::shared_ptr<Lineage> lineage;                            // kTask
     std::uint32_t grants = 0;                                    // borrowed: counts the owner holds for this process
+    std::optional<StorePlace> hint;                              // borrowed: where it lay when its owner sent it
     std::vector<std::function<void(ObjectEntry*)>> on_ready;
     std::weak_ptr<Pin> pin;
     bool pin_requested = false;

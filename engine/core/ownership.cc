@@ -103,6 +103,7 @@ void Ownership::Free(ObjectEntry* entry) {
   const bool own = entry->owner == sender_->self();
   if (entry->is_error || entry->freed || (own && !entry->ready)) return;
   entry->freed = entry->ready;
+  DropHint(entry);  // what this process reads from now on it asks the owner for, who hears of this first
   if (own) {
     FreeCopies(entry);
   } else if (!gone_.contains(entry->owner)) {
@@ -157,6 +158,7 @@ void Ownership::Lose(ObjectEntry* entry, std::uint32_t node, const std::string& 
   if (!entry->ready || entry->freed || entry->kind != WireValue::kStored) return;
   if (entry->owner == sender_->self()) return LoseOwned(entry, node, reason);
   entry->ready = false;
+  DropHint(entry);
   ReleaseContained(entry);
   entry->requested = false;
   RequestValue(entry, node, reason);
@@ -254,6 +256,25 @@ void Ownership::CallBack() {
   calling_ = false;
 }
 
+std::optional<StorePlace> Ownership::StorePlaceOf(const ObjectEntry& entry) {
+  if (!entry.ready) return entry.rare == nullptr ? std::nullopt : entry.rare->hint;
+  if (entry.kind != WireValue::kStored) return std::nullopt;
+  return StorePlace{entry.node, entry.size};
+}
+
+void Ownership::ConfirmHint(ObjectEntry* entry) {
+  if (entry->ready || entry->rare == nullptr || !entry->rare->hint) return;
+  WireValue value;
+  value.kind = WireValue::kStored;
+  value.node = entry->rare->hint->node;
+  value.size = entry->rare->hint->size;
+  SetLocalValue(entry, std::move(value), {});
+}
+
+void Ownership::DropHint(ObjectEntry* entry) {
+  if (entry->rare != nullptr) entry->rare->hint.reset();
+}
+
 void Ownership::RequestValue(ObjectEntry* entry, std::uint32_t lost_at, const std::string& reason) {
   if (entry->requested || entry->ready || entry->owner == sender_->self()) return;
   entry->requested = true;
@@ -272,7 +293,13 @@ WireRef Ownership::Export(ObjectEntry* entry) {
     entry->in_table = true;
     table_.emplace(entry->id, entry);
   }
-  return {entry->id, entry->owner};
+  WireRef ref{entry->id, entry->owner};
+  const bool has_place = entry->kind == WireValue::kStored && entry->owner == sender_->self() && entry->ready;
+  if (has_place && !entry->is_error && !entry->freed && entry->contained.empty()) {
+    ref.node = entry->node;
+    ref.size = entry->size;
+  }
+  return ref;
 }
 
 ObjectEntry* Ownership::Receive(const WireRef& ref, bool granted) {
@@ -287,6 +314,7 @@ ObjectEntry* Ownership::Receive(const WireRef& ref, bool granted) {
       SetValue(entry, SystemError("ObjectLostError", "the object was freed before this reference to it arrived"));
     }
   }
+  if (ref.node != kNoNode && !entry->ready && !entry->requested) entry->Extra().hint = StorePlace{ref.node, ref.size};
   if (granted) ref.owner == sender_->self() ? void(RemoveBorrower(entry, ref.owner, 1)) : void(++entry->Extra().grants);
   return entry;
 }
@@ -294,16 +322,26 @@ ObjectEntry* Ownership::Receive(const WireRef& ref, bool granted) {
 std::vector<ObjectEntry*> Ownership::ReceiveArgs(const TaskView& task) {
   std::vector<ObjectEntry*> received;
   for (const ArgView& arg : task.args) {
+    if (arg.kind == ArgHeader::kStored) {
+      received.push_back(ReceiveStored(arg));
+      continue;
+    }
     for (const WireRef& ref : arg.refs) received.push_back(Receive(ref, false));
-    if (arg.kind != ArgHeader::kStored || received.back()->ready) continue;
-    WireValue value;
-    value.kind = WireValue::kStored;
-    value.node = arg.node;
-    value.size = arg.size;
-    value.refs = arg.contained;
-    SetValue(received.back(), std::move(value));
   }
   return received;
+}
+
+ObjectEntry* Ownership::ReceiveStored(const ArgView& arg) {
+  const WireRef& ref = arg.refs[0];
+  ObjectEntry* entry = Receive({ref.object, ref.owner}, false);
+  if (entry->ready) return entry;
+  WireValue value;
+  value.kind = WireValue::kStored;
+  value.node = ref.node;
+  value.size = ref.size;
+  value.refs = arg.contained;
+  SetValue(entry, std::move(value));
+  return entry;
 }
 
 void Ownership::Refuse(const WireValue& value) {

@@ -10,7 +10,10 @@
 //      the same process: then the order of frames says as much.
 //   4. A reference inside a result has no custodian at the receiver: the sender grants it to the receiver first (its
 //      own count, or BorrowAdd on the receiver's behalf, acknowledged before the reply leaves).
-//   5. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way
+//   5. A reference whose owner sends it carries the place of the object, if that is known, lies in a store and contains
+//      no references. The receiver may pin it there without a question: pinning is the proof that the hint is true.
+//      Where it fails, or anything else is wanted than the value, the owner is asked.
+//   6. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way
 //      is never lost.
 // A stored value that is lost is replaced by another copy, or made again (Lose). An object that only the lineage of
 // others needs keeps its entry, not its value.
@@ -73,6 +76,12 @@ class Ownership {
   void SetValue(ObjectEntry* entry, WireValue value);
   // The same for a value made here, whose contained entries are at hand (their holds are taken over).
   void SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<ObjectEntry*> contained);
+  // Where the value lies, as far as it is known or said to.
+  static std::optional<StorePlace> StorePlaceOf(const ObjectEntry& entry);
+  // The value lies where it was said to: it has been pinned. Does nothing if it is known anyway.
+  void ConfirmHint(ObjectEntry* entry);
+  // It does not, or not any more.
+  static void DropHint(ObjectEntry* entry);
   // Asks the owner for the value of a borrowed object, once; `lost_at`: a node where it is not.
   void RequestValue(ObjectEntry* entry, std::uint32_t lost_at = kNoNode, const std::string& reason = "");
   // A stored value that is ready cannot be had on that node, for that reason. Another copy takes its place, or it is
@@ -145,6 +154,7 @@ class Ownership {
   };
 
   ObjectEntry* Create(const ObjectId& id, ProcessId owner);
+  ObjectEntry* ReceiveStored(const ArgView& arg);
   void Release(ObjectEntry* entry);  // nothing here holds it any more
   void ReleaseOwned(ObjectEntry* entry);
   void ReleaseBorrowed(ObjectEntry* entry);

@@ -20,7 +20,6 @@ namespace {
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr std::int64_t kMoveApartAfterNs = 20'000;
 constexpr std::int64_t kMoveApartEveryNs = 5'000'000;
-constexpr std::int64_t kBlockedAfterNs = 1'000'000;
 constexpr std::int64_t kTickNs = 10'000'000;
 constexpr std::int64_t kFirstIdleNapNs = 50'000'000;
 constexpr std::int64_t kIdleNapNs = 10'000'000'000;
@@ -28,22 +27,23 @@ constexpr std::int64_t kCheckSignalsNs = 100'000'000;
 
 }  // namespace
 
-// One wait of the program: after kBlockedAfterNs in it, the worker's CPU is given to others until the wait is over.
+// One wait of the program: when its patience has ended, the worker's CPU is given to others until the wait is over.
 class Runtime::ProgramWait {
  public:
-  ProgramWait(Runtime* runtime, bool gives_cpu) : runtime_(runtime), gives_cpu_(gives_cpu && runtime->worker_) {}
+  ProgramWait(Runtime* runtime, std::int64_t patience)
+      : runtime_(runtime), patience_(runtime->worker_ ? patience : kNever) {}
   ~ProgramWait() {
     if (told_) runtime_->TellUnblocked();
   }
   void Look(std::int64_t now) {
     if (since_ == 0) since_ = now;
-    if (!ToBeTold() || now - since_ < kBlockedAfterNs) return;
+    if (!ToBeTold() || now - since_ < patience_) return;
     runtime_->TellBlocked();
     told_ = true;
   }
   bool Told() const { return told_; }
-  bool ToBeTold() const { return gives_cpu_ && !told_ && RunsWhatMayGive(); }
-  std::int64_t TellAt() const { return ToBeTold() ? since_ + kBlockedAfterNs : kNever; }
+  bool ToBeTold() const { return patience_ != kNever && !told_ && RunsWhatMayGive(); }
+  std::int64_t TellAt() const { return ToBeTold() ? since_ + patience_ : kNever; }
 
  private:
   // An actor that lives keeps what it was given for life.
@@ -53,14 +53,14 @@ class Runtime::ProgramWait {
   }
 
   Runtime* runtime_;
-  const bool gives_cpu_;
+  const std::int64_t patience_;
   bool told_ = false;
   std::int64_t since_ = 0;
 };
 
 WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready,
-                            std::int64_t deadline_ns, bool gives_cpu) {
-  ProgramWait wait(this, gives_cpu);
+                            std::int64_t deadline_ns, std::int64_t patience_ns) {
+  ProgramWait wait(this, patience_ns);
   while (true) {
     if (ready()) return WaitResult::kReady;
     if (ended_) return WaitResult::kDisconnected;
@@ -85,9 +85,9 @@ WaitResult Runtime::WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRe
 }
 
 WaitResult Runtime::WaitThrough(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready,
-                                std::int64_t deadline_ns, bool gives_cpu) {
+                                std::int64_t deadline_ns) {
   while (true) {
-    const WaitResult result = WaitFor(lock, ready, deadline_ns, gives_cpu);
+    const WaitResult result = WaitFor(lock, ready, deadline_ns);
     if (result != WaitResult::kInterrupted) return result;
   }
 }
@@ -267,6 +267,7 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
   switch (header.type) {
     case MessageType::kPushTask:
       executor_->OnPushTask(from, payload);
+      if (executor_->TakeNeedOfSystemThread()) Upcall(hooks_.start_system_thread);
       if (waiters_ > 0 && executor_->HasGroups()) waiters_cv_.notify_all();  // it may be for another thread
       return;
     case MessageType::kTaskDone:
@@ -311,8 +312,12 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return OnToldToLeave();
     case MessageType::kActorUpdate:
       return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
-    case MessageType::kStoreCreated:
     case MessageType::kStorePinned:
+      return with(StorePinned{}, [&](const auto& m) {
+        pins_->On(m);
+        if (waiters_ > 0) waiters_cv_.notify_all();
+      });
+    case MessageType::kStoreCreated:
     case MessageType::kActorCreated:
     case MessageType::kGroupCreated:
     case MessageType::kGroupReply:
@@ -409,7 +414,7 @@ void Runtime::OnProcessGone(const ProcessGone& message) {
 void Runtime::OnShutdown(const Shutdown& message) {
   const bool idle_only = message.reason == "idle";
   const bool needed =
-      executor_->HasWork() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
+      !executor_->IsEmpty() || !executor_->running().empty() || tasks_->size() > 0 || ownership_->Stats().entries > 0;
   if (idle_only && needed) return peers_->SendToEngine(Ready{static_cast<std::uint32_t>(getpid())});
   End(message.reason);
 }
@@ -426,6 +431,7 @@ void Runtime::OnToldToLeave() {
 
 void Runtime::End(const std::string& reason) {
   ended_ = true;
+  pins_->End();
   end_reason_ = reason;
   waiters_cv_.notify_all();
   Nudge(sleeper_.block());
@@ -469,11 +475,6 @@ void Runtime::CompleteReply(std::string_view payload) {
   reader(token);
   const auto it = replies_.find(token);
   if (it == replies_.end()) return;
-  if (it->second->unwanted) {
-    LetGo(payload, *it->second->unwanted);
-    replies_.erase(it);
-    return;
-  }
   it->second->payload.assign(payload);
   it->second->done = true;
   if (waiters_ > 0) waiters_cv_.notify_all();

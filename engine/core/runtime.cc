@@ -110,8 +110,6 @@ void Runtime::Open(LinkSegment segment, StoreClient store, UniqueFd engine_event
   engine_eventfd_ = std::move(engine_eventfd);
   segment_ = std::move(segment);
   store_ = std::make_shared<StoreClient>(std::move(store));
-  pin_owner_ = std::make_shared<PinOwner>();
-  pin_owner_->runtime = this;
   sleeper_ = Sleeper(segment_.block(segment_.link(welcome_.engine_link)->slots[1]));
   sleeper_.DeclareBusy();
   peers_ = std::make_unique<Peers>(&segment_, self(), welcome_.engine_link, engine_eventfd_.get());
@@ -120,6 +118,7 @@ void Runtime::Open(LinkSegment segment, StoreClient store, UniqueFd engine_event
   submitter_ = std::make_unique<TaskSubmitter>(peers_.get(), tasks_.get());
   actors_ = std::make_unique<ActorSubmitter>(peers_.get(), ownership_.get(), tasks_.get());
   executor_ = std::make_unique<Executor>(peers_.get());
+  pins_ = std::make_unique<StorePins>(&mutex_, peers_.get(), ownership_.get(), store_);
   [[maybe_unused]] const ssize_t n = getrandom(&random_base_, sizeof random_base_, 0);
   process_task_ = NewTaskId();
   const std::unique_lock lock(mutex_);
@@ -131,14 +130,12 @@ Runtime::~Runtime() { Close(); }
 
 void Runtime::Close() {
   if (!io_thread_.joinable()) return;
-  {
-    const std::lock_guard lock(pin_owner_->mutex);
-    pin_owner_->runtime = nullptr;
-  }
+  pins_->Close();
   {
     const std::lock_guard lock(mutex_);
     ownership_->Flush();
     ended_ = true;
+    pins_->End();
     if (end_reason_.empty()) end_reason_ = "the session was shut down";
     waiters_cv_.notify_all();
     Nudge(sleeper_.block());
@@ -178,235 +175,6 @@ ActorId Runtime::NewActorId() {
   std::memcpy(id.data() + 8, &count, 4);
   std::memcpy(id.data() + 12, job_.data(), JobId::kSize);
   return id;
-}
-
-// ---- objects -------------------------------------------------------------------------------------------------------
-
-absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object,
-                                             ProcessId owner, const ValuePieces& pieces) {
-  WireValue value;
-  value.is_error = pieces.is_error;
-  const std::size_t size = pieces.Size();
-  if (size <= inline_limit() || pieces.is_error) {  // an error is raised far from the store it would lie in
-    value.bytes.resize(size);
-    pieces.CopyTo(value.bytes.data());
-    return value;
-  }
-  lock.unlock();
-  const absl::StatusOr<StoreCreated> created = Call<StoreCreated>(self().Engine(), StoreCreate{0, object, owner, size});
-  absl::Status status = created.status();
-  if (status.ok() && !created->error.empty()) status = absl::ResourceExhaustedError(created->error);
-  if (status.ok()) {
-    char* place = store_->ForWriting(created->offset, size);
-    if (place == nullptr)
-      status = absl::InternalError("the engine granted memory outside the store");
-    else
-      pieces.CopyTo(place);
-  }
-  lock.lock();
-  if (!status.ok()) return status;
-  peers_->SendToEngine(StoreSeal{object});
-  value.kind = WireValue::kStored;
-  value.node = welcome_.node_index;
-  value.size = size;
-  return value;
-}
-
-absl::StatusOr<ObjectEntry*> Runtime::Put(ValuePieces pieces) {
-  std::unique_lock lock(mutex_);
-  if (++put_count_ == 0) process_task_ = NewTaskId();
-  const ObjectId id = ReturnObjectId(process_task_, put_count_);
-  absl::StatusOr<WireValue> value = MakeValue(lock, id, self(), pieces);
-  if (!value.ok()) {
-    for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
-    return value.status();
-  }
-  ObjectEntry* entry = ownership_->NewOwned(id);
-  entry->origin = ObjectEntry::kPut;
-  ownership_->SetLocalValue(entry, *std::move(value), std::move(pieces.contained));
-  Unpark();
-  return entry;
-}
-
-void Runtime::Hold(ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  ownership_->Hold(entry);
-}
-
-void Runtime::Drop(ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  ownership_->Drop(entry);
-  Unpark();
-}
-
-WireRef Runtime::Export(ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  return ownership_->Export(entry);
-}
-
-ObjectEntry* Runtime::Adopt(const WireRef& ref) {
-  const std::lock_guard lock(mutex_);
-  ObjectEntry* entry = ownership_->Receive(ref, false);
-  ownership_->RegisterNow(entry);
-  return entry;
-}
-
-bool Runtime::IsReady(ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  return entry->ready;
-}
-
-bool Runtime::IsHere(ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  if (entry->kind != WireValue::kStored || entry->node == welcome_.node_index) return true;
-  return entry->rare != nullptr && !entry->rare->pin.expired();
-}
-
-void Runtime::Free(ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  ownership_->Free(entry);
-  Unpark();
-}
-
-Place Runtime::PlaceOf(const ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  Place place;
-  if (!entry->ready || entry->freed) return place;
-  const bool stored = entry->kind == WireValue::kStored;
-  place.nodes.push_back(stored ? entry->node : entry->owner.node);
-  if (entry->rare != nullptr)
-    place.nodes.insert(place.nodes.end(), entry->rare->copies.begin(), entry->rare->copies.end());
-  place.size = stored ? entry->size : entry->bytes.size();
-  return place;
-}
-
-bool Runtime::OwnerIsGone(const ObjectEntry* entry) {
-  const std::lock_guard lock(mutex_);
-  return ownership_->IsGone(entry->owner);
-}
-
-WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
-                                bool stop_at_error) {
-  std::unique_lock lock(mutex_);
-  for (ObjectEntry* entry : entries) {
-    if (!entry->ready) ownership_->RequestValue(entry);
-  }
-  std::size_t first = 0;  // entries before it are ready
-  return WaitFor(
-      lock,
-      [&] {
-        while (first < entries.size() && entries[first]->ready) {
-          if (stop_at_error && entries[first]->is_error) return true;
-          ++first;
-        }
-        if (first >= count) return true;
-        if (count == entries.size() && !stop_at_error) return false;
-        std::size_t ready = first;
-        for (std::size_t i = first; i < entries.size() && ready < count; ++i) {
-          if (!entries[i]->ready) continue;
-          if (stop_at_error && entries[i]->is_error) return true;
-          ++ready;
-        }
-        return ready >= count;
-      },
-      deadline_ns, true);
-}
-
-WaitResult Runtime::PinObjects(PinRequest* request, std::int64_t deadline_ns) {
-  std::unique_lock lock(mutex_);
-  if (request->pins.empty()) AskForPins(request);
-  const auto all_there = [&] {
-    return std::all_of(request->asked.begin(), request->asked.end(), [](const auto& ask) { return ask.reply->done; });
-  };
-  const WaitResult result = WaitFor(lock, all_there, deadline_ns, true);
-  if (result == WaitResult::kInterrupted) return result;
-  for (PinRequest::Asked& ask : request->asked) {
-    if (ask.reply->done) TakePin(ask, request);
-  }
-  AbandonLocked(request);
-  return result;
-}
-
-void Runtime::AskForPins(PinRequest* request) {
-  for (ObjectEntry* entry : request->entries) {
-    request->pins.push_back(entry->rare == nullptr ? nullptr : entry->rare->pin.lock());
-    if (request->pins.back() != nullptr) continue;
-    ownership_->Export(entry);  // the engine will name it: CopyAdded
-    const std::uint64_t token = next_token_++;
-    auto reply = replies_.emplace(token, std::make_shared<PendingReply>()).first->second;
-    peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size});
-    request->asked.push_back({request->pins.size() - 1, entry->node, token, std::move(reply)});
-  }
-}
-
-void Runtime::TakePin(const PinRequest::Asked& ask, PinRequest* request) {
-  replies_.erase(ask.token);
-  StorePinned pinned;
-  if (!Decode(ask.reply->payload, &pinned)) return;
-  if (pinned.lost) {
-    ownership_->Lose(request->entries[ask.index], ask.node, pinned.error);
-    request->lost = true;
-    return;
-  }
-  const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
-  if (data == nullptr) {
-    request->error = pinned.error;
-    return;
-  }
-  ObjectEntry* entry = request->entries[ask.index];
-  auto pin = std::make_shared<Pin>();
-  pin->object = entry->id;
-  pin->data = data;
-  pin->size = pinned.size;
-  pin->release = [owner = pin_owner_, store = store_](const ObjectId& object) {
-    const std::lock_guard guard(owner->mutex);
-    if (owner->runtime != nullptr) owner->runtime->Unpin(object);
-  };
-  entry->Extra().pin = pin;
-  request->pins[ask.index] = std::move(pin);
-}
-
-void Runtime::Abandon(PinRequest* request) {
-  if (request->asked.empty()) return;
-  const std::lock_guard lock(mutex_);
-  AbandonLocked(request);
-}
-
-void Runtime::AbandonLocked(PinRequest* request) {
-  for (const PinRequest::Asked& ask : request->asked) {
-    const auto it = replies_.find(ask.token);
-    if (it == replies_.end()) continue;  // taken
-    if (ask.reply->done) {
-      LetGo(ask.reply->payload, request->entries[ask.index]->id);
-      replies_.erase(it);
-    } else {
-      ask.reply->unwanted = request->entries[ask.index]->id;
-    }
-  }
-  request->asked.clear();
-}
-
-// Nobody waits any more for the pin that this reply gives.
-void Runtime::LetGo(std::string_view reply, const ObjectId& object) {
-  StorePinned pinned;
-  if (!ended_ && Decode(reply, &pinned) && pinned.error.empty()) peers_->SendToEngine(StoreUnpin{{object}}, false);
-}
-
-void Runtime::Unpin(const ObjectId& object) {
-  const std::lock_guard lock(mutex_);
-  if (!ended_) peers_->SendToEngine(StoreUnpin{{object}}, false);
-}
-
-void Runtime::OnReady(ObjectEntry* entry, std::function<void()> callback) {
-  const std::lock_guard lock(mutex_);
-  if (entry->ready) return Upcall(std::move(callback));
-  entry->Extra().on_ready.push_back([this, callback = std::move(callback)](ObjectEntry*) {
-    --callbacks_;
-    Upcall(callback);
-  });
-  ++callbacks_;
-  ownership_->RequestValue(entry);
-  UpdateWantsReplies();
 }
 
 // ---- calls ---------------------------------------------------------------------------------------------------------
@@ -506,6 +274,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   TaskId id;
   std::memcpy(id.data() + 8, spec.actor.data(), ActorId::kSize);
   spec.creator = self();
+  const ActorLine* line = actors_->Line(spec.actor);
   ObjectEntry* handle = ownership_->NewOwned(ReturnObjectId(id, 1));
   handle->origin = ObjectEntry::kHandle;
   ownership_->SetLocalValue(handle, WireValue{}, {});
@@ -516,9 +285,11 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   UpdateWantsReplies();
   Unpark();
   if (!named) return handle;
-  const auto answered = [&] { return reply->done; };
+  const auto refused_here = [&] { return line->last.state == ActorState::kDead; };  // an argument is an error
+  const auto answered = [&] { return reply->done || refused_here(); };
   const WaitResult result = WaitThrough(lock, answered, kNever);
   replies_.erase(token);
+  if (!reply->done && refused_here()) return handle;
   ActorCreated created;
   if (result == WaitResult::kReady && Decode(reply->payload, &created) && created.error.empty()) return handle;
   actors_->ForgetHandle(handle->id);
@@ -555,31 +326,6 @@ ActorUpdate Runtime::ActorStateOf(const ActorId& actor) {
   ActorLine* line = actors_->Line(actor);
   actors_->Watch(line);
   return line->last;
-}
-
-// ---- streams -------------------------------------------------------------------------------------------------------
-
-ObjectEntry* Runtime::PeekItem(Stream* stream) {
-  const std::lock_guard lock(mutex_);
-  ObjectEntry* entry = stream->Peek();
-  ownership_->Hold(entry);
-  return entry;
-}
-
-ObjectEntry* Runtime::TakeItem(Stream* stream) {
-  const std::lock_guard lock(mutex_);
-  return stream->Peek()->ready && !stream->AtEnd() ? stream->Take() : nullptr;
-}
-
-bool Runtime::StreamHasEnded(Stream* stream) {
-  const std::lock_guard lock(mutex_);
-  return stream->Peek()->ready && stream->AtEnd();
-}
-
-void Runtime::CloseStream(Stream* stream) {
-  const std::lock_guard lock(mutex_);
-  stream->Close();
-  Unpark();
 }
 
 // ---- services ------------------------------------------------------------------------------------------------------

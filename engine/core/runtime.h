@@ -35,6 +35,7 @@
 #include "engine/core/executor.h"
 #include "engine/core/ownership.h"
 #include "engine/core/peers.h"
+#include "engine/core/store_pins.h"
 #include "engine/core/task_submitter.h"
 #include "engine/core/task_table.h"
 #include "engine/transport/doorbell.h"
@@ -83,24 +84,6 @@ enum class WaitResult { kReady, kTimeout, kInterrupted, kDisconnected };
 struct PendingReply {
   bool done = false;
   std::string payload;
-  std::optional<ObjectId> unwanted;  // nobody waits any more: the object is unpinned when the reply comes
-};
-
-// A question for values that lie in the store. REQUIRES: the entries are ready, kStored.
-struct PinRequest {
-  explicit PinRequest(std::vector<ObjectEntry*> wanted) : entries(std::move(wanted)) {}
-
-  struct Asked {
-    std::size_t index;
-    std::uint32_t node;  // where it is sought
-    std::uint64_t token;
-    std::shared_ptr<PendingReply> reply;
-  };
-  std::vector<ObjectEntry*> entries;
-  std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
-  std::string error;                       // why
-  bool lost = false;                       // some were lost: wait for the entries once more
-  std::vector<Asked> asked;
 };
 
 // What a thread of this process is running; empty for a driver.
@@ -110,17 +93,12 @@ struct TaskContext {
   std::uint32_t children = 0;
 };
 
-// Where pins go back to; outlives the runtime in the views of its objects.
-struct PinOwner {
-  std::mutex mutex;
-  class Runtime* runtime = nullptr;  // null once closed
-};
-
 class Runtime : private Ownership::Listener {
  public:
   struct Hooks {
     std::function<void(const DriverLine&)> driver_line;  // on the I/O thread
     std::function<void(const TaskId&)> cancel_method;    // worker, on the I/O thread: a method that runs is cancelled
+    std::function<void()> start_system_thread;  // worker, on the I/O thread, once: runs calls of the group kSystemGroup
     std::function<void(const std::string& value)> unseen_error;  // on the I/O thread: an encoded exception nobody saw
   };
 
@@ -162,6 +140,8 @@ class Runtime : private Ownership::Listener {
   Place PlaceOf(const ObjectEntry* entry);
   // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
+  // Those whose values are not known, but are said to lie in a store: PinObjects() finds out.
+  std::vector<ObjectEntry*> Hinted(const std::vector<ObjectEntry*>& entries);
   // Maps stored objects here, fetching them if need be. kInterrupted as above: call again with the same request, or
   // abandon it.
   WaitResult PinObjects(PinRequest* request, std::int64_t deadline_ns);
@@ -262,22 +242,19 @@ class Runtime : private Ownership::Listener {
  private:
   Runtime(Welcome welcome, ControlSocket socket, bool worker, Hooks hooks);
   void Open(LinkSegment segment, StoreClient store, UniqueFd engine_eventfd);
-  void AskForPins(PinRequest* request);
-  void TakePin(const PinRequest::Asked& ask, PinRequest* request);
-  void AbandonLocked(PinRequest* request);
-  void LetGo(std::string_view reply, const ObjectId& object);
-  void Unpin(const ObjectId& object);
   void AfterSubmit();
   absl::StatusOr<std::string> CallRaw(ProcessId to, MessageType type,
                                       absl::FunctionRef<std::string(std::uint64_t)> encode, std::int64_t deadline_ns);
 
-  // Progress. All with the lock held; WaitFor releases it while it spins or sleeps. After kReady, ready() holds.
+  // Progress. All with the lock held; WaitFor releases it while it spins or sleeps. After kReady, ready() holds. The
+  // worker's CPU is given to others when the wait has lasted longer than `patience_ns`.
+  static constexpr std::int64_t kPatienceNs = 1'000'000;
+  static constexpr std::int64_t kLocalPatienceNs = 200'000'000;  // for what only the engine of this node does
   class ProgramWait;
   WaitResult WaitFor(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                     bool gives_cpu = false);
+                     std::int64_t patience_ns = kNever);
   // WaitFor() that signals do not end.
-  WaitResult WaitThrough(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
-                         bool gives_cpu = false);
+  WaitResult WaitThrough(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns);
   WaitResult Progress(std::unique_lock<std::mutex>& lock, absl::FunctionRef<bool()> ready, std::int64_t deadline_ns,
                       ProgramWait* wait);
   void Spin(std::unique_lock<std::mutex>& lock);
@@ -337,7 +314,6 @@ class Runtime : private Ownership::Listener {
   UniqueFd engine_eventfd_;
   LinkSegment segment_;
   std::shared_ptr<StoreClient> store_;
-  std::shared_ptr<PinOwner> pin_owner_;
 
   std::mutex mutex_;
   std::condition_variable waiters_cv_;
@@ -358,6 +334,7 @@ class Runtime : private Ownership::Listener {
   std::unique_ptr<TaskSubmitter> submitter_;
   std::unique_ptr<ActorSubmitter> actors_;
   std::unique_ptr<Executor> executor_;
+  std::unique_ptr<StorePins> pins_;
 
   absl::flat_hash_map<std::string, std::unique_ptr<CallOptions>> options_;
   absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;

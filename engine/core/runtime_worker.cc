@@ -19,8 +19,8 @@ WaitResult Runtime::NextTask(ExecTask** task, int group) {
   told_idle_ = false;
   depth_ = (*task)->header.depth;
   std::memcpy(job_.data(), (*task)->header.task.data() + TaskId::kSize - JobId::kSize, JobId::kSize);
-  if (executor_->HasWork()) Unpark();
-  if (executor_->HasWork() && waiters_ > 0) {  // threads of a threaded actor
+  if (!executor_->IsEmpty()) Unpark();
+  if (!executor_->IsEmpty() && waiters_ > 0) {  // threads of a threaded actor
     executor_->HasGroups() ? waiters_cv_.notify_all() : waiters_cv_.notify_one();
   }
   return WaitResult::kReady;
@@ -84,7 +84,7 @@ bool Runtime::HasRoom(const ExecTask& task, std::uint32_t index) {
 WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
   std::unique_lock lock(mutex_);
   return WaitFor(
-      lock, [&] { return HasRoom(*task, index); }, kNever, true);
+      lock, [&] { return HasRoom(*task, index); }, kNever, kPatienceNs);
 }
 
 void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {

@@ -132,11 +132,12 @@ UnresolvedSpec TaskTable::Insert(const TaskRecord& record, Predicate choose) {
     if (entry->kind == WireValue::kStored) {
       header.kind = ArgHeader::kStored;
       header.ref_count = static_cast<std::uint32_t>(entry->contained.size());
-      header.size = entry->size;
       AppendPlain(&resolved, header);
-      writer(ownership_->Export(entry));
+      WireRef ref = ownership_->Export(entry);
+      ref.node = entry->node;
+      ref.size = entry->size;
+      writer(ref);
       for (ObjectEntry* child : entry->contained) writer(ownership_->Export(child));
-      writer(entry->node);
     } else {
       const WireValue value = ownership_->ValueOf(entry);
       header.ref_count = static_cast<std::uint32_t>(value.refs.size());

@@ -24,11 +24,15 @@ void SetGpuPart(const Offer& offer, Environment* environment) {
   if (!variable.empty()) environment->Set(variable, list);
 }
 
-// So that the interpreter finds our package; `import ray` too where ray-engine has launched the program.
+// So that the interpreter finds our package. Where ray-engine has launched the program, `import ray` and a program
+// named ray are ours, too.
 Environment ForPython(const Installation& installation, const NodePlan& plan, const Environment& environment) {
   Environment own = ForChildren(environment);
   if (!installation.is_wheel) own.Prepend("PYTHONPATH", installation.python_path);
-  if (plan.in_launch) own.Prepend("PYTHONPATH", installation.alias_path);
+  if (!plan.in_launch) return own;
+  own.Prepend("PYTHONPATH", installation.alias_path);
+  own.Prepend("PATH", installation.alias_programs);
+  own.Set("RAY_ENGINE_PYTHON", plan.python);
   return own;
 }
 
@@ -86,6 +90,20 @@ SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan&
   request.directory = "/";  // modules are not to be found in the working directory by accident
   request.inherited_fds = {ends.forkserver};
   request.null_input = request.new_session = request.die_with_parent = true;
+  return request;
+}
+
+absl::StatusOr<SpawnRequest> QuestionRequest(const std::vector<std::string>& words, const Installation& installation,
+                                             const Options& options, const Environment& environment) {
+  const std::string python = FindProgram(options.Text("python"), environment.Get("PATH"));
+  if (python.empty())
+    return absl::NotFoundError(fmt::format("--python: there is no interpreter '{}'", options.Text("python")));
+  SpawnRequest request;
+  request.argv = {python, "-m", "ray_engine._ask", "ray-engine"};
+  request.argv.insert(request.argv.end(), words.begin(), words.end());
+  request.environment = environment;
+  if (!installation.is_wheel) request.environment.Prepend("PYTHONPATH", installation.python_path);
+  request.die_with_parent = true;
   return request;
 }
 

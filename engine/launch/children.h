@@ -4,6 +4,8 @@
 
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <string>
 #include <vector>
 
@@ -35,6 +37,9 @@ SpawnRequest EngineRequest(const Options& options, const Installation& installat
                            const ChildEnds& ends, const Environment& environment);
 SpawnRequest ForkserverRequest(const Installation& installation, const NodePlan& plan, const ChildEnds& ends,
                                const Environment& environment);
+// The Python program that puts a question to a running session: `words` are the question and its arguments.
+absl::StatusOr<SpawnRequest> QuestionRequest(const std::vector<std::string>& words, const Installation& installation,
+                                             const Options& options, const Environment& environment);
 SpawnRequest DriverRequest(const std::vector<std::string>& program, const Installation& installation,
                            const NodePlan& plan, const ChildEnds& ends, const Environment& environment);
 

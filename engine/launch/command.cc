@@ -33,7 +33,8 @@ bool IsOneOf(const std::string& word, std::initializer_list<const char*> words) 
 absl::StatusOr<Command::Form> NamedForm(const std::string& word) {
   if (word == "start") return Command::kStart;
   if (word == "node") return Command::kNode;
-  if (IsOneOf(word, {"status", "list"})) return Command::kStatus;
+  if (word == "sessions") return Command::kSessions;
+  if (IsOneOf(word, {"status", "list", "summary", "timeline"})) return Command::kQuestion;
   return absl::NotFoundError("not a command");
 }
 
@@ -73,6 +74,14 @@ absl::Status TakeProgram(absl::Span<const std::string> rest, Command* command) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<Command> ParseQuestion(absl::Span<const std::string> options, absl::Span<const std::string> words) {
+  Command command;
+  command.form = Command::kQuestion;
+  if (absl::Status status = ReadOptions(options, &command); !status.ok()) return status;
+  command.program.assign(words.begin(), words.end());
+  return command;
+}
+
 absl::StatusOr<Command> ParseNamed(Command::Form form, absl::Span<const std::string> before,
                                    absl::Span<const std::string> after) {
   Command command;
@@ -83,7 +92,7 @@ absl::StatusOr<Command> ParseNamed(Command::Form form, absl::Span<const std::str
   options.insert(options.end(), after.begin(), after.end());
   if (absl::Status status = ReadOptions(options, &command); !status.ok()) return status;
   if (form == Command::kNode && !command.options.Given("join"))
-    return absl::InvalidArgumentError("'node' needs --join=ADDRESS, as 'ray-engine status' lists it, or --join=auto");
+    return absl::InvalidArgumentError("'node' needs --join=ADDRESS, as 'ray-engine sessions' lists it, or --join=auto");
   return command;
 }
 
@@ -96,7 +105,9 @@ absl::StatusOr<Command> ParseCommand(absl::Span<const std::string> arguments) {
   command.form = Question(arguments);
   if (command.form != Command::kRun) return command;
   if (!rest.empty()) {
-    if (const auto form = NamedForm(rest.front()); form.ok()) return ParseNamed(*form, options, rest.subspan(1));
+    const auto form = NamedForm(rest.front());
+    if (form.ok() && *form == Command::kQuestion) return ParseQuestion(options, rest);
+    if (form.ok()) return ParseNamed(*form, options, rest.subspan(1));
   }
   if (absl::Status status = ReadOptions(options, &command); !status.ok()) return status;
   if (absl::Status status = TakeProgram(rest, &command); !status.ok()) return status;
@@ -111,7 +122,9 @@ std::string HelpText() {
   ray-engine [options] -m module arguments...  run a module
   ray-engine [options] start                   run an engine without a program; it prints the address to join
   ray-engine [options] node --join=ADDRESS     add a node on this machine to a running session
-  ray-engine status                            list the running sessions of this user
+  ray-engine sessions                          list the running sessions of this user
+  ray-engine status                            nodes, resources in use and what waits, of the running session
+  ray-engine list KIND | summary KIND | timeline   more of it; each knows --help
   ray-engine --help | --version                -h, -V
 
 Everything after the program's name belongs to it. Options:

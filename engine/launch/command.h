@@ -4,9 +4,10 @@
 //   ray-engine [options] -m module arguments...
 //   ray-engine [options] start                   an engine without a driver
 //   ray-engine [options] node --join=ADDRESS     one more node for a running session of this machine
-//   ray-engine status                            the running sessions of this user
+//   ray-engine sessions                          the running sessions of this user
+//   ray-engine status | list | summary | timeline ...  questions to a running session
 //
-// Everything after the script or module belongs to it.
+// Everything after the script or module, or the word of a question, belongs to it.
 //
 // Immutable value type.
 
@@ -23,11 +24,11 @@
 namespace ray_engine {
 
 struct Command {
-  enum Form : std::uint8_t { kRun, kStart, kNode, kSolo, kStatus, kHelp, kVersion };
+  enum Form : std::uint8_t { kRun, kStart, kNode, kSolo, kSessions, kQuestion, kHelp, kVersion };
   Form form = kRun;
   Options options;
-  std::vector<std::string>
-      program;  // kRun: what the interpreter gets: the script or "-m" and the module, and arguments
+  std::vector<std::string> program;   // kRun: what the interpreter gets: the script or "-m" and the module, and
+                                      // arguments; kQuestion: its words
   std::vector<std::string> warnings;  // what the user should hear before it runs
 
   bool IsModule() const { return !program.empty() && program.front() == "-m"; }

@@ -28,6 +28,7 @@ absl::StatusOr<Installation> FindInstallation() {
     if (!fs::exists(candidate / "ray_engine/_forkserver.py")) continue;
     found.python_path = candidate;
     found.alias_path = candidate / "ray_engine/_alias";
+    found.alias_programs = candidate / "ray_engine/_alias_programs";
     found.is_wheel = candidate == prefix.parent_path();
     break;
   }

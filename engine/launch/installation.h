@@ -18,6 +18,7 @@ struct Installation {
   std::string pmix_library, mpi_library;  // libray_engine_pmix.so, libray_engine_mpi.so; need not exist
   std::string python_path;                // folder that holds the package ray_engine
   std::string alias_path;                 // folder that holds the package ray
+  std::string alias_programs;             // folder that holds a program ray
   bool is_wheel = false;                  // the interpreter finds the package by itself
 };
 

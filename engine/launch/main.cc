@@ -4,11 +4,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
 #include <vector>
 
 #include "engine/base/version.h"
 #include "engine/launch/bootstrap.h"
+#include "engine/launch/children.h"
 #include "engine/launch/command.h"
 #include "engine/launch/launch.h"
 #include "engine/launch/supervisor.h"
@@ -51,6 +53,20 @@ int PrintSessions() {
   return 0;
 }
 
+absl::StatusOr<int> AnswerQuestion(const Command& command) {
+  const absl::StatusOr<Installation> installation = FindInstallation();
+  if (!installation.ok()) return installation.status();
+  const absl::StatusOr<SpawnRequest> request =
+      QuestionRequest(command.program, *installation, command.options, Environment::OfThisProcess());
+  if (!request.ok()) return request.status();
+  const absl::StatusOr<pid_t> child = Spawn(*request);
+  if (!child.ok()) return child.status();
+  int status = 0;
+  while (waitpid(*child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return ExitCodeOf(status);
+}
+
 int Fail(const absl::Status& status, const Rank& rank, int code) {
   SayFailure(status, rank);
   return code;
@@ -78,8 +94,12 @@ int Main(const std::vector<std::string>& arguments) {
       return PrintHelp();
     case Command::kVersion:
       return PrintVersion();
-    case Command::kStatus:
+    case Command::kSessions:
       return PrintSessions();
+    case Command::kQuestion: {
+      const absl::StatusOr<int> code = AnswerQuestion(*command);
+      return code.ok() ? *code : Fail(code.status(), Rank{}, kUsageError);
+    }
     default:
       return Run(*std::move(command));
   }

@@ -20,6 +20,9 @@ void SessionState::HandleRequest(ProcessId from, const StateRequest& request) {
     case StateKind::kJobs:
       reply.rows.jobs = head_->Jobs();
       break;
+    case StateKind::kDemands:
+      reply.rows.demands = head_->scheduler().Demands();
+      break;
     case StateKind::kWorkers:
     case StateKind::kTasks:
     case StateKind::kReferences:

@@ -73,12 +73,15 @@ static_assert(sizeof(FrameHeader) == 24);
     a(__VA_ARGS__);                                          \
   }
 
-// A reference that travels inside a value, or as an argument.
+// A reference that travels inside a value, or as an argument. Where its sender is the owner, and knows the object to lie
+// in a store, it says so. That is a hint: it was true when it was sent. (Of an argument that is stored it is its place.)
 struct WireRef {
   ObjectId object;
   ProcessId owner;
+  std::uint32_t node = kNoNode;  // of the primary copy
+  std::uint64_t size = 0;        // bytes
   template <class A>
-  void Fields(A& a) { a(object, owner); }
+  void Fields(A& a) { a(object, owner, node, size); }
 };
 
 // Where an object is, or what it is. Small values travel inline (the encoded value), large ones as node and size.
@@ -494,15 +497,24 @@ struct ReferenceInfo {  // what one process holds of one object
   template <class A>
   void Fields(A& a) { a(object, holder, owner, size, ready, stored, actor_handle, local, submitted, contained, borrowers); }
 };
-enum class StateKind : std::uint8_t { kActors = 0, kJobs = 1, kWorkers = 2, kTasks = 3, kReferences = 4 };
+struct DemandInfo {  // leases of one kind that somebody waits for, to run tasks or to place actors
+  ResourceSet resources;  // of each
+  std::uint64_t count = 0;
+  std::string need;      // for people: the resources, and where they must be
+  std::string refusals;  // why no node serves it now, node by node
+  template <class A>
+  void Fields(A& a) { a(resources, count, need, refusals); }
+};
+enum class StateKind : std::uint8_t { kActors = 0, kJobs = 1, kWorkers = 2, kTasks = 3, kReferences = 4, kDemands = 5 };
 struct StateRows {  // of one kind
   std::vector<ActorInfo> actors;
   std::vector<JobSummary> jobs;
   std::vector<WorkerInfo> workers;
   std::vector<TaskInfo> tasks;
   std::vector<ReferenceInfo> references;
+  std::vector<DemandInfo> demands;
   template <class A>
-  void Fields(A& a) { a(actors, jobs, workers, tasks, references); }
+  void Fields(A& a) { a(actors, jobs, workers, tasks, references, demands); }
 
   // Adds what was collected elsewhere: workers, tasks, references.
   void Append(StateRows more) {

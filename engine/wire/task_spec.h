@@ -3,7 +3,8 @@
 //   PushTask  TaskHeader | name (u8 length, bytes) | args | keyword names (u8 length, bytes each)
 //             | tail: encoded resources (normal tasks), or the name given to the call (methods), if any
 //   an arg    ArgHeader | refs (WireRef each) | bytes   kValue: an encoded value, the references inside it
-//             ArgHeader | WireRef | refs | node u32     kStored: an object in a store, the references inside it
+//             ArgHeader | WireRef | refs          kStored: an object in a store with its place, the references inside
+//             it
 //   TaskDone  DoneHeader | return values (WireValue each)
 //
 // A spec is built once by its submitter and kept until the task is done, so that a retry sends the same bytes.
@@ -28,6 +29,9 @@ enum class Yields : std::uint8_t { kNo = 0, kStreaming = 1, kDynamic = 2 };
 
 enum class TaskKind : std::uint8_t { kNormal = 0, kActorCreation = 1, kActorMethod = 2 };
 
+// The concurrency group that every actor has beside its own: what the program says to it while its methods block.
+inline constexpr std::uint8_t kSystemGroup = 255;
+
 struct TaskHeader {
   TaskId task;
   FunctionId function;        // definition of the function, or of the actor's class
@@ -39,7 +43,8 @@ struct TaskHeader {
   std::uint16_t arg_count = 0;      // positional and keyword
   std::uint16_t keyword_count = 0;  // the last of them
   TaskKind kind = TaskKind::kNormal;
-  std::uint8_t concurrency_group = 0;  // of a method: 0 is the default, else a place in the actor's list, from 1
+  std::uint8_t concurrency_group =
+      0;  // of a method: 0 is the default, else a place in the actor's list, from 1, or kSystemGroup
   Yields yields = Yields::kNo;
   bool captures_children = false;  // its tasks run in its placement group too
   std::uint32_t stream_limit = 0;  // kStreaming: items that may wait for their reader; 0: any number
@@ -81,10 +86,8 @@ void AppendPlain(std::string* out, const T& value) {
 struct ArgView {
   ArgHeader::Kind kind = ArgHeader::kValue;
   std::string_view bytes;          // kValue
-  std::vector<WireRef> refs;       // inside the value; kStored: the object itself
+  std::vector<WireRef> refs;       // inside the value; kStored: the object itself and its place
   std::vector<WireRef> contained;  // kStored: inside the value
-  std::uint32_t node = 0;          // kStored
-  std::uint64_t size = 0;          // kStored
 };
 
 struct TaskView {
@@ -115,13 +118,12 @@ inline bool ParseTask(std::string_view payload, TaskView* view) {
     ArgHeader header;
     if (!plain(&header)) return false;
     arg.kind = header.kind;
-    arg.size = header.size;
     const bool stored = header.kind == ArgHeader::kStored;
     arg.refs.resize(stored ? 1 : header.ref_count);
     arg.contained.resize(stored ? header.ref_count : 0);
     for (WireRef& ref : arg.refs) reader(ref);
     for (WireRef& ref : arg.contained) reader(ref);
-    stored ? reader(arg.node) : void(arg.bytes = reader.Take(header.size));
+    if (!stored) arg.bytes = reader.Take(header.size);
   }
   view->keywords.resize(view->header.keyword_count);
   for (std::string_view& keyword : view->keywords) text(&keyword);

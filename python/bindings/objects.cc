@@ -169,8 +169,20 @@ void RaiseFirstError(const std::vector<ObjectEntry*>& entries) {
   }
 }
 
+// What is said to lie in a store is pinned there without asking its owner. The pins are kept until the values are read;
+// for what does not lie there any more WaitAll() asks.
+std::optional<PinRequest> PinHinted(const std::vector<ObjectEntry*>& entries, std::int64_t deadline) {
+  std::vector<ObjectEntry*> hinted = TheRuntime().Hinted(entries);
+  if (hinted.empty()) return std::nullopt;
+  PinRequest request(std::move(hinted));
+  if (WaitForPins(&request, deadline) == WaitResult::kDisconnected) RaiseEnded();
+  return request;
+}
+
 nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
   const std::vector<ObjectEntry*> entries{ref.Entry()};
+  std::optional<PinRequest> early;
+  if (!TheRuntime().IsReady(entries[0])) early = PinHinted(entries, deadline);
   std::vector<std::shared_ptr<Pin>> pins;
   do {
     if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
@@ -192,6 +204,7 @@ nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   }
   const nb::object keep = nb::borrow(refs);
   const std::vector<ObjectEntry*> entries = EntriesOf(refs, "object_refs");
+  const std::optional<PinRequest> early = PinHinted(entries, deadline);
   std::vector<std::shared_ptr<Pin>> pins;
   do {
     WaitAll(entries, deadline);

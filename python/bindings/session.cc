@@ -16,6 +16,7 @@ namespace ray_engine::python {
 Session* current_session = nullptr;
 Hooks hooks;
 void (*cancel_method)(const TaskId& task) = nullptr;
+void (*start_system_thread)() = nullptr;
 
 namespace {
 PyObject* auto_init = nullptr;  // called when the API is used before init()
@@ -134,7 +135,7 @@ nb::dict Connect(int fd, const std::string& address, const std::string& role, co
     const nb::gil_scoped_release release;
     absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
     runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker",
-                                          {PrintDriverLine, cancel_method, TellUnseenError})
+                                          {PrintDriverLine, cancel_method, start_system_thread, TellUnseenError})
                           : socket.status();
   }
   if (!runtime.ok()) {

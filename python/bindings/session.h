@@ -42,6 +42,8 @@ extern Session* current_session;  // null before the first connect()
 extern Hooks hooks;
 // Cancels a call of this process's async actor; set by the worker's part.
 extern void (*cancel_method)(const TaskId& task);
+// Makes the thread for calls of this process's actor in the system group; set by the worker's part.
+extern void (*start_system_thread)();
 
 // The methods of this process's actor run in event loops, which switch between them.
 extern bool runs_coroutines;

@@ -1,5 +1,6 @@
-// The state of the session, as rows for people: actors, jobs, workers, tasks, references. The keys are the names of
-// the fields in ray_engine/util/state/common.py, and what rows.py makes others from; what is not there is None.
+// The state of the session, as rows for people: actors, jobs, workers, tasks, references, demands. The keys are the
+// names of the fields in ray_engine/util/state/common.py, and what rows.py makes others from; what is not there is
+// None.
 
 #include <nanobind/stl/string.h>
 
@@ -95,6 +96,15 @@ nb::dict Row(const ReferenceInfo& reference) {
   return row;
 }
 
+nb::dict Row(const DemandInfo& demand) {
+  nb::dict row;
+  row["resources"] = ToDict(demand.resources);
+  row["count"] = demand.count;
+  row["need"] = demand.need;
+  row["refusals"] = demand.refusals;
+  return row;
+}
+
 template <class Rows>
 nb::list ToList(const Rows& rows) {
   nb::list list;
@@ -108,6 +118,7 @@ void BindState(nb::module_& module) {
   module.def("actor_rows", [] { return ToList(Ask(StateKind::kActors).actors); });
   module.def("job_rows", [] { return ToList(Ask(StateKind::kJobs).jobs); });
   module.def("worker_rows", [] { return ToList(Ask(StateKind::kWorkers).workers); });
+  module.def("demand_rows", [] { return ToList(Ask(StateKind::kDemands).demands); });
   module.def("reference_rows", [] { return ToList(Ask(StateKind::kReferences).references); });
   module.def("own_references", [] { return ToList(TheRuntime().References()); });
   module.def("own_tasks", [] { return ToList(TheRuntime().Tasks()); });

@@ -93,6 +93,13 @@ void ShowIdle() {
   ShowProcess(actor_class_name.empty() ? "IDLE" : actor_class_name);
 }
 
+// A further thread of this process's actor, for calls of that group.
+void StartThread(int group) {
+  const nb::object thread = nb::module_::import_("threading").attr("Thread");
+  const nb::object loop = nb::module_::import_("ray_engine._core").attr("run_worker");
+  thread(nb::arg("target") = loop, nb::arg("args") = nb::make_tuple(group), nb::arg("daemon") = true).attr("start")();
+}
+
 PyObject* async_loop = nullptr;  // an AsyncActor, for an actor with coroutines
 
 // One task while it runs.
@@ -401,13 +408,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   void StartThreads() const {
     const ActorSpec& spec = task_->actor->spec;
-    const nb::object thread = nb::module_::import_("threading").attr("Thread");
-    const nb::object loop = nb::module_::import_("ray_engine._core").attr("run_worker");
-    const auto start = [&](std::uint32_t count, int group) {
-      for (std::uint32_t i = 0; i < std::min(count, kMaxThreads); ++i) {
-        thread(nb::arg("target") = loop, nb::arg("args") = nb::make_tuple(group), nb::arg("daemon") = true)
-            .attr("start")();
-      }
+    const auto start = [](std::uint32_t count, int group) {
+      for (std::uint32_t i = 0; i < std::min(count, kMaxThreads); ++i) StartThread(group);
     };
     threads_by_group = !spec.concurrency_groups.empty();
     start(std::max(spec.max_concurrency, 1u) - 1, threads_by_group ? 0 : Executor::kAnyGroup);
@@ -575,6 +577,11 @@ void CancelMethod(const TaskId& task) {
   nb::borrow(async_loop).attr("cancel")(IdBytes(task.Binary()));
 }
 
+void StartSystemThread() {
+  const nb::gil_scoped_acquire gil;
+  StartThread(kSystemGroup);
+}
+
 }  // namespace
 
 bool runs_coroutines = false;
@@ -586,6 +593,8 @@ void EnterCoroutine() {
 
 void BindWorker(nb::module_& module) {
   cancel_method = &CancelMethod;
+  start_system_thread = &StartSystemThread;
+  module.attr("SYSTEM_GROUP") = static_cast<int>(kSystemGroup);
   current_call = PyContextVar_New("ray_engine_call", nullptr);
   module.def("run_worker", &RunWorker, nb::arg("group") = Executor::kAnyGroup);
   module.def("ask_to_exit", &AskToExit, nb::arg("code"), nb::arg("intended"), nb::arg("cause"));

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     )
     from ray_engine.dag import ClassNode
 
+_SYSTEM_GROUP = "_ray_system"  # the concurrency group that every actor has
+
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -134,8 +136,11 @@ class ActorClass(Generic[T]):
             pass
         try:
             return self._create(args, kwargs, {**actor_options, "get_if_exists": False})
-        except ActorAlreadyExistsError:  # made by someone else meanwhile
-            return get_actor(name, namespace)
+        except ActorAlreadyExistsError as taken:
+            try:
+                return get_actor(name, namespace)  # made by someone else meanwhile
+            except ValueError:
+                raise taken from None  # by an actor that is dead
 
     def _pickled(self, settings) -> bytes:
         key = tuple(settings.items())
@@ -208,11 +213,7 @@ def _create_actor(class_id, args, kwargs, request):
     except ValueError as error:
         if not request["name"]:
             raise
-        name, namespace = request["name"], request["namespace"]
-        raise ActorAlreadyExistsError(
-            f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the "
-            f"existing actor using ray.get_actor('{name}', namespace='{namespace}')"
-        ) from error
+        raise ActorAlreadyExistsError(str(error)) from None
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
@@ -358,6 +359,8 @@ class ActorMethod(Generic[P, R]):
         if name is None:
             return 0
         names = self._settings.get("concurrency_groups", ())
+        if name not in names and name == _SYSTEM_GROUP:
+            return _core.SYSTEM_GROUP
         if name not in names:
             raise ValueError(
                 f"the actor {self._description.class_name} has no concurrency group {name!r}, only {names}"
@@ -443,7 +446,8 @@ def method(*args: Any, **kwargs: Any) -> Any:
     """Decorator that sets options of an actor's method, for all calls of it: @ray.method(num_returns=2).
 
     - num_returns: how many references a call returns; "streaming" or "dynamic" for a method that yields.
-    - concurrency_group: which of the actor's concurrency groups runs it.
+    - concurrency_group: which of the actor's concurrency groups runs it. Every actor has one named "_ray_system", with
+      a thread of its own: its calls run while the actor's others block.
     - max_task_retries: how often it is run again after its actor died; -1 without end.
     - retry_exceptions: whether that also goes for exceptions it raises; or a list of those that it goes for.
     - _generator_backpressure_num_objects: a method that yields waits while so many items are unread; -1 never.

@@ -78,7 +78,7 @@ def test_a_node_finds_the_one_session(begin, run):
     job = run("node", "--join=auto")
     assert job.code == 2 and "no session" in job.stderr
     job = run("node", "--join=nonsense")
-    assert job.code == 2 and "--join" in job.stderr and "ray-engine status" in job.stderr
+    assert job.code == 2 and "--join" in job.stderr and "ray-engine sessions" in job.stderr
     engine, address = started(begin, "--session-name", "first")
     node = begin("node", "--join=auto", "--num-cpus=3")
     assert "session first" in node.wait_for_output("has joined")

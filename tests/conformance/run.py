@@ -109,14 +109,16 @@ def parse_arguments():
 
 
 def environment(options, run_dir):
-    """PYTHONPATH holds the hook for every Python process, the engine, and its alias `ray`."""
+    """PYTHONPATH holds the hook for every Python process, the engine, and its alias `ray`; PATH the program `ray`."""
     env = dict(os.environ)
     path = [str(HERE / "site")]
     if not options.installed:
         build = options.build or Path(env.get("RAY_ENGINE_BUILD") or REPOSITORY / "build" / "release")
         python = Path(build).resolve() / "python"
         path += [str(python), str(python / "ray_engine" / "_alias")]
-        env["PATH"] = os.pathsep.join([str(python.parent / "bin"), env.get("PATH", "")])
+        programs = [str(python / "ray_engine" / "_alias_programs"), str(python.parent / "bin")]
+        env["PATH"] = os.pathsep.join([*programs, env.get("PATH", "")])
+        env["RAY_ENGINE_PYTHON"] = sys.executable
     env["PYTHONPATH"] = os.pathsep.join(path + [p for p in [env.get("PYTHONPATH")] if p])
     env["RAY_CONFORMANCE_TESTS"] = str(run_dir)
     env["RAY_CONFORMANCE_PACKAGE"] = str((options.checkout / "python" / "ray").resolve())

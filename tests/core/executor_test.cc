@@ -52,6 +52,37 @@ TEST_F(ExecutorTest, TasksRunInTheOrderTheyCame) {
   EXPECT_FALSE(executor_.HasWork());
 }
 
+TEST_F(ExecutorTest, CallsOfTheSystemGroupAreForTheirThreadAlone) {
+  executor_.OnPushTask(kOwner, Spec(1, TaskKind::kActorMethod, kSystemGroup));
+  EXPECT_FALSE(executor_.HasWork());
+  EXPECT_FALSE(executor_.HasWork(0));
+  EXPECT_FALSE(executor_.IsEmpty());
+  EXPECT_FALSE(executor_.HasGroups());
+  EXPECT_TRUE(executor_.TakeNeedOfSystemThread());
+  EXPECT_TRUE(executor_.HasGroups());
+  executor_.OnPushTask(kOwner, Spec(2, TaskKind::kActorMethod, kSystemGroup));
+  executor_.OnPushTask(kOwner, Spec(3, TaskKind::kActorMethod));
+  executor_.OnPushTask(kOther, Spec(4, TaskKind::kActorMethod, kSystemGroup));
+  EXPECT_FALSE(executor_.TakeNeedOfSystemThread());
+  EXPECT_EQ(NumberOf(*Start()), 3u);
+  EXPECT_EQ(NumberOf(*executor_.Start(now_, kSystemGroup)), 1u);
+  EXPECT_EQ(executor_.Cancel(NumberedId<TaskId>(2)), nullptr);
+  sender_.TakeFrame(kOwner, MessageType::kTaskDone);
+  executor_.OnProcessGone(kOther);
+  EXPECT_TRUE(executor_.IsEmpty());
+}
+
+TEST_F(ExecutorTest, AnAsyncActorHandsCallsOfTheSystemGroupOverWithTheOthers) {
+  StartActor start;
+  start.spec.is_async = true;
+  start.spec.creation_task = Spec(1, TaskKind::kActorCreation);
+  executor_.On(start);
+  executor_.OnPushTask(kOwner, Spec(2, TaskKind::kActorMethod, kSystemGroup));
+  EXPECT_FALSE(executor_.TakeNeedOfSystemThread());
+  executor_.Finished(Start());
+  EXPECT_EQ(NumberOf(*Start()), 2u);
+}
+
 TEST_F(ExecutorTest, AThreadOfAConcurrencyGroupTakesTheFirstOfItsOwn) {
   for (std::uint64_t i = 1; i <= 4; ++i) executor_.OnPushTask(kOwner, Spec(i, TaskKind::kActorMethod, i % 2));
   EXPECT_FALSE(executor_.HasWork(2));

@@ -501,10 +501,8 @@ TEST_F(OwnershipTest, AStoredArgumentBringsWhatItContains) {
   TaskView task;
   task.args.resize(1);
   task.args[0].kind = ArgHeader::kStored;
-  task.args[0].refs = {{Object(1), kOwner}};
+  task.args[0].refs = {{Object(1), kOwner, 4, 1 << 20}};
   task.args[0].contained = {{Object(2), kOther}};
-  task.args[0].node = 4;
-  task.args[0].size = 1 << 20;
   const std::vector<ObjectEntry*> received = ownership_.ReceiveArgs(task);
   ASSERT_EQ(received.size(), 1u);
   EXPECT_TRUE(received[0]->ready);
@@ -513,6 +511,102 @@ TEST_F(OwnershipTest, AStoredArgumentBringsWhatItContains) {
   EXPECT_EQ(received[0]->contained[0]->id, Object(2));
   ownership_.CloseScope(received);
   EXPECT_EQ(entries(), 0u);
+}
+
+// ---- places that come along -----------------------------------------------------------------------------------------
+
+constexpr std::uint64_t kSize = 200'000;  // as StoredAt()
+
+TEST_F(OwnershipTest, AReferenceTellsWhereItsObjectLies) {
+  ObjectEntry* stored = ownership_.NewOwned(Object(1));
+  EXPECT_EQ(ownership_.Export(stored).node, kNoNode);  // there is no value yet
+  ownership_.SetLocalValue(stored, StoredAt(4), {});
+  EXPECT_EQ(ownership_.Export(stored).node, 4u);
+  EXPECT_EQ(ownership_.Export(stored).size, kSize);
+  ObjectEntry* small = Put(2, "value");
+  EXPECT_EQ(ownership_.Export(small).node, kNoNode);
+  ObjectEntry* outer = ownership_.NewOwned(Object(3));  // who reads it must be told what is inside
+  ownership_.SetLocalValue(outer, StoredAt(4), {small});
+  EXPECT_EQ(ownership_.Export(outer).node, kNoNode);
+  const WireValue value = ownership_.ValueOf(outer);
+  EXPECT_EQ(value.refs.at(0).node, kNoNode);
+  ownership_.Free(stored);
+  EXPECT_EQ(ownership_.Export(stored).node, kNoNode);
+  sender_.Take<StoreFree>(ProcessId{4, 0});
+  ownership_.Drop(stored);
+  ownership_.Drop(outer);
+  sender_.Take<StoreFree>(ProcessId{4, 0});
+}
+
+TEST_F(OwnershipTest, ABorrowerTellsNoPlace) {
+  ObjectEntry* entry = ownership_.Receive({Object(1), kOwner, 4, kSize}, false);
+  ownership_.ConfirmHint(entry);
+  EXPECT_EQ(ownership_.Export(entry).node, kNoNode);
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, AHintIsNoValueBeforeItIsProven) {
+  ObjectEntry* entry = ownership_.Receive({Object(1), kOwner, 4, kSize}, false);
+  EXPECT_FALSE(entry->ready);
+  ASSERT_TRUE(Ownership::StorePlaceOf(*entry));
+  EXPECT_EQ(Ownership::StorePlaceOf(*entry)->node, 4u);
+  EXPECT_TRUE(ready_.empty());
+  ownership_.ConfirmHint(entry);
+  ownership_.ConfirmHint(entry);
+  EXPECT_EQ(ready_, std::vector<ObjectId>{Object(1)});
+  EXPECT_EQ(entry->kind, WireValue::kStored);
+  EXPECT_EQ(entry->node, 4u);
+  EXPECT_EQ(entry->size, kSize);
+  ownership_.RequestValue(entry);  // nothing is asked
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, AHintThatProvesWrongLeavesTheQuestionToTheOwner) {
+  ObjectEntry* entry = ownership_.Receive({Object(1), kOwner, 4, kSize}, false);
+  Ownership::DropHint(entry);
+  EXPECT_FALSE(Ownership::StorePlaceOf(*entry));
+  ownership_.ConfirmHint(entry);
+  EXPECT_FALSE(entry->ready);
+  ownership_.RequestValue(entry);
+  ExpectWatch(kOwner);
+  sender_.Take<ValueRequest>(kOwner);
+  ownership_.On(ValueReply{Object(1), StoredAt(5)});
+  EXPECT_EQ(Ownership::StorePlaceOf(*entry)->node, 5u);
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, WhatTheOwnerSaysIsStrongerThanAHint) {
+  ObjectEntry* entry = ownership_.Receive({Object(1), kOwner, 4, kSize}, false);
+  ownership_.RequestValue(entry);
+  ExpectWatch(kOwner);
+  sender_.Take<ValueRequest>(kOwner);
+  ownership_.On(ValueReply{Object(1), SystemError("ObjectFreedError", "")});
+  ownership_.ConfirmHint(entry);  // an answer of the store that was under way
+  EXPECT_TRUE(entry->is_error);
+  EXPECT_FALSE(Ownership::StorePlaceOf(*entry));
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, WhoFreesAnObjectForgetsWhatHeWasTold) {
+  ObjectEntry* entry = ownership_.Receive({Object(1), kOwner, 4, kSize}, false);
+  ownership_.Free(entry);
+  sender_.Take<StoreFree>(kOwner);
+  EXPECT_FALSE(Ownership::StorePlaceOf(*entry));
+  ownership_.Drop(entry);
+}
+
+TEST_F(OwnershipTest, AHintComesWithReferencesInsideValuesAndIsGrantedAsTheyAre) {
+  ObjectEntry* outer = Borrow(1);
+  WireValue value = InlineValue("outer");
+  value.refs = {{Object(2), kOwner, 4, kSize}};
+  value.granted = {1};
+  ownership_.SetValue(outer, value);
+  ObjectEntry* inner = outer->contained.at(0);
+  EXPECT_EQ(Ownership::StorePlaceOf(*inner)->node, 4u);
+  EXPECT_EQ(inner->rare->grants, 1u);
+  ownership_.Drop(outer);
+  ownership_.Flush();
+  EXPECT_EQ(sender_.Take<BorrowRemove>(kOwner).objects, std::vector<ObjectId>{Object(2)});
 }
 
 }  // namespace

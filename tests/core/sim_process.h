@@ -92,6 +92,7 @@ class SimProcess : private Ownership::Listener {
 
   void Put(Program* program);
   void Get(Program* program);
+  void TryHint(ObjectEntry* entry);
   void SubmitTask(Program* program);
   void CreateActor(Program* program);
   void CallActor(Program* program);

@@ -106,7 +106,20 @@ void SimProcess::Get(Program* program) {
   program->waits_for = ref->entry;
   program->wait_needs = ref->needs;
   ownership_.Hold(ref->entry);
+  if (!ref->entry->ready) TryHint(ref->entry);
   ownership_.RequestValue(ref->entry);
+}
+
+// As Runtime::PinObjects(): what its owner has said to lie in a store does, or has to be asked for.
+void SimProcess::TryHint(ObjectEntry* entry) {
+  const std::optional<StorePlace> place = Ownership::StorePlaceOf(*entry);
+  if (!place) return;
+  if (world_->head().Stored(place->node, entry->id)) {
+    ownership_.ConfirmHint(entry);
+    world_->CountProvenHint();
+  } else {
+    Ownership::DropHint(entry);
+  }
 }
 
 // Some references at top level and some inside values. Returns on whose life they depend.

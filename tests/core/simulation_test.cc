@@ -64,6 +64,19 @@ TEST(SimulationTest, EverythingAtOnce) {
   });
 }
 
+TEST(SimulationTest, ValuesAreFoundWhereTheirOwnersSaidTheyLie) {
+  std::uint64_t proven = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SimOptions options;
+    options.seed = seed;
+    options.actors = options.keep_state = true;
+    SimWorld world(options);
+    ASSERT_EQ(world.Run(), "");
+    proven += world.proven_hints();
+  }
+  EXPECT_GT(proven, 0u);
+}
+
 TEST(SimulationTest, EqualSeedsRunEqually) {
   for (std::uint64_t seed = 1; seed <= 5; ++seed) {
     SimOptions options;

@@ -65,8 +65,8 @@ TEST_F(TaskTableTest, AStoredArgumentTellsWhereItIsAndWhatItContains) {
   EXPECT_EQ(arg.kind, ArgHeader::kStored);
   EXPECT_EQ(arg.refs.at(0).object, outer->id);
   EXPECT_EQ(arg.contained.at(0).object, inner->id);
-  EXPECT_EQ(arg.node, 2u);
-  EXPECT_EQ(arg.size, 1u << 20);
+  EXPECT_EQ(arg.refs[0].node, 2u);
+  EXPECT_EQ(arg.refs[0].size, 1u << 20);
   EXPECT_EQ(view.args[1].bytes, "after");
   tasks_.Finish(record, {InlineValue("")});
   ownership_.Drop(outer);

@@ -58,15 +58,26 @@ TEST(CommandTest, Forms) {
   EXPECT_EQ(Parse({"--session-name", "s", "start"})->options.Text("session-name"), "s");
   EXPECT_EQ(Parse({"node", "--join=ray-engine/0/s/0"})->form, Command::kNode);
   EXPECT_EQ(Parse({"--solo", "--driver-fd=7"})->form, Command::kSolo);
-  EXPECT_EQ(Parse({"status"})->form, Command::kStatus);
+  EXPECT_EQ(Parse({"sessions"})->form, Command::kSessions);
   EXPECT_EQ(Parse({"--help"})->form, Command::kHelp);
   EXPECT_EQ(Parse({"-h"})->form, Command::kHelp);
   EXPECT_EQ(Parse({"--version"})->form, Command::kVersion);
   EXPECT_EQ(Parse({"-V"})->form, Command::kVersion);
   EXPECT_EQ(Parse({"start", "--help"})->form, Command::kHelp);
   EXPECT_EQ(Parse({"--num-cpus=1", "node", "--join", "auto", "-h"})->form, Command::kHelp);
-  EXPECT_EQ(Parse({"status", "-V"})->form, Command::kVersion);
+  EXPECT_EQ(Parse({"sessions", "-V"})->form, Command::kVersion);
   EXPECT_EQ(Parse({"--", "start"})->form, Command::kRun);
+}
+
+TEST(CommandTest, AQuestionHasTheWordsAfterItToItself) {
+  const auto command = Parse({"--python=python3.12", "list", "actors", "--limit=3", "--help"});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_EQ(command->form, Command::kQuestion);
+  EXPECT_EQ(command->options.Text("python"), "python3.12");
+  EXPECT_THAT(command->program, ElementsAre("list", "actors", "--limit=3", "--help"));
+  for (const char* word : {"status", "summary", "timeline"}) {
+    EXPECT_EQ(Parse({word})->form, Command::kQuestion);
+  }
 }
 
 TEST(CommandTest, Errors) {

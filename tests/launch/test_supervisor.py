@@ -232,13 +232,13 @@ def test_nodes_tell_when_they_are_up_and_leave_with_their_starter():
     head = Started("start", fd_option="ready-fd")
     address, node = head.socket.recv(4096).decode().split()
     assert re.fullmatch(r"ray-engine/\d+/[\w.-]+/0", address) and re.fullmatch(r"[0-9a-f]{56}", node)
-    assert address in subprocess.run(["ray-engine", "status"], capture_output=True, text=True).stdout
+    assert address in subprocess.run(["ray-engine", "sessions"], capture_output=True, text=True).stdout
     second = Started("node", f"--join={address}", fd_option="ready-fd")
     its_address, its_node = second.socket.recv(4096).decode().split()
     assert its_address.startswith(address.rpartition("/")[0]) and its_node != node
     assert second.end() == 0
     assert head.end() == 0
-    assert address not in subprocess.run(["ray-engine", "status"], capture_output=True, text=True).stdout
+    assert address not in subprocess.run(["ray-engine", "sessions"], capture_output=True, text=True).stdout
 
 
 def test_a_node_that_finds_no_session():
@@ -261,3 +261,4 @@ def test_environment_of_the_driver(tmp_path):
     assert environment["RAY_ENGINE_DRIVER_FD"] != "99"
     assert re.fullmatch(r"ray-engine/\d+/[\w.-]+/0", environment["RAY_ENGINE_ADDRESS"])
     assert environment["PYTHONPATH"].split(":")[0].endswith("_alias")
+    assert environment["PATH"].split(":")[0].endswith("_alias_programs")

@@ -120,3 +120,74 @@ def test_wrong_groups():
     for groups in ({"io": 0}, {"io": "two"}, {3: 1}):
         with pytest.raises(ValueError, match="concurrency_groups"):
             ray.remote(concurrency_groups=groups)(Threaded.__ray_metadata__.modified_class).remote()
+
+
+class Blocks:
+    """Its default group is blocked until somebody calls open() beside it."""
+
+    def __init__(self):
+        self.door = threading.Event()
+
+    def block(self):
+        assert self.door.wait(60)
+        return threading.get_ident()
+
+    def open(self):
+        self.door.set()
+        return threading.get_ident()
+
+    def fail(self):
+        raise KeyError("beside")
+
+
+class BlocksAsync(Blocks):
+    async def block(self):
+        return super().block()
+
+
+def beside(method):
+    return method.options(concurrency_group="_ray_system")
+
+
+@pytest.mark.parametrize("blocking", [Blocks, BlocksAsync])
+def test_the_system_group_runs_beside_what_blocks(blocking):
+    actor = ray.remote(blocking).remote()
+    blocked = actor.block.remote()
+    with pytest.raises(KeyError):
+        ray.get(beside(actor.fail).remote(), timeout=60)
+    opened = [beside(actor.open).remote() for _ in range(3)]
+    assert len({*ray.get(opened, timeout=60)}) == 1
+    assert ray.get(blocked, timeout=60) not in ray.get(opened)
+
+
+def test_a_call_that_blocks_the_system_group_blocks_no_other():
+    actor = ray.remote(Blocks).remote()
+    blocked = [beside(actor.block).remote() for _ in range(2)]
+    main = ray.get(actor.open.remote(), timeout=60)
+    assert main not in ray.get(blocked, timeout=60)
+
+
+def test_the_system_group_beside_others():
+    actor = Threaded.remote()
+    waiting = [actor.io.remote(True), actor.compute.remote(True)]
+    ident = ray.get(beside(actor.default).remote(), timeout=60)
+    assert ident != ray.get(actor.default.remote(), timeout=60)
+    ray.get([actor.io.remote(False), beside(actor.compute).remote(False)], timeout=60)
+    assert ident not in ray.get(waiting, timeout=60)
+
+
+def test_a_call_that_waits_for_the_system_group_can_be_cancelled():
+    actor = ray.remote(Blocks).remote()
+    first, second = [beside(actor.block).remote() for _ in range(2)]
+    ray.cancel(second)
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        ray.get(second, timeout=60)
+    ray.get(actor.open.remote(), timeout=60)
+    ray.get(first, timeout=60)
+
+
+def test_an_actor_may_define_the_system_group_itself():
+    actor = ray.remote(concurrency_groups={"_ray_system": 2})(Blocks).remote()
+    blocked = actor.block.remote()
+    beside(actor.block).remote()
+    assert ray.get(beside(actor.open).remote(), timeout=60) != ray.get(blocked, timeout=60)

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <random>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -24,7 +25,7 @@ class ActorWorld {
 
   void Step() {
     now_ += milliseconds(1);
-    switch (Below(8)) {
+    switch (Below(9)) {
       case 0:
         Create();
         break;
@@ -36,6 +37,9 @@ class ActorWorld {
         break;
       case 3:
         if (Below(20) == 0) LoseNode();
+        break;
+      case 4:
+        if (Below(3) == 0) DropHandles();
         break;
       default:
         WorkOn();
@@ -67,6 +71,7 @@ class ActorWorld {
     ActorSpec spec = MakeActor(++last_actor_, by_driver ? ProcessId{0, 1} : workers_.begin()->first);
     spec.max_restarts = Below(4) - 1;
     spec.detached = Below(3) == 0;
+    if (Below(2) == 0) spec.name = "name" + std::to_string(Below(20));
     Perform(directory_.OnCreate({0, spec}, spec.creator));
   }
 
@@ -74,6 +79,11 @@ class ActorWorld {
     if (last_actor_ == 0) return;
     const int actor = 1 + Below(static_cast<std::size_t>(last_actor_));
     Perform(directory_.OnKill({ActorIdOf(actor), Below(2) == 0, ""}, now_));
+  }
+
+  void DropHandles() {
+    if (last_actor_ == 0) return;
+    Perform(directory_.OnOutOfScope({ActorIdOf(1 + Below(static_cast<std::size_t>(last_actor_)))}));
   }
 
   void LoseWorker() {

@@ -137,7 +137,7 @@ TEST_F(ActorDirectoryTest, ANameBelongsToOneLivingActorOfItsNameSpace) {
   Start(2, worker2_);
 }
 
-TEST_F(ActorDirectoryTest, ANameIsFreeAgainOnceItsActorIsDead) {
+TEST_F(ActorDirectoryTest, AKillFreesTheName) {
   ActorSpec spec = MakeActor(1, driver_);
   spec.name = "board";
   CreateAlive(spec, 1, worker_);
@@ -148,6 +148,115 @@ TEST_F(ActorDirectoryTest, ANameIsFreeAgainOnceItsActorIsDead) {
   Create(next, 5);
   EXPECT_EQ(NextSent<ActorCreated>(driver_).error, "");
   Start(2, worker2_);
+}
+
+// Actors that are called "board", and whether a further one could be.
+class ActorNameTest : public ActorDirectoryTest {
+ protected:
+  ActorSpec Named(int number, bool detached = false) {
+    ActorSpec spec = MakeActor(number, driver_);
+    spec.name = "board";
+    spec.detached = detached;
+    return spec;
+  }
+  void ExpectTaken(const std::string& by = "already taken by an actor that is dead") {
+    Create(Named(90), 9);
+    EXPECT_NE(NextSent<ActorCreated>(driver_).error.find(by), std::string::npos);
+  }
+  void ExpectFree() {
+    Create(Named(91), 9);
+    EXPECT_EQ(NextSent<ActorCreated>(driver_).error, "");
+    Start(91, worker2_);
+  }
+  std::vector<std::string> Found() {
+    Do(directory_.OnLookup(other_, {4, "board", "space", false}));
+    return NextSent<ActorFound>(other_).handles;
+  }
+};
+
+TEST_F(ActorNameTest, StaysWithADeadActorUntilItsHandlesAreGone) {
+  CreateAlive(Named(1), 1, worker_);
+  Do(directory_.OnProcessGone(worker_, "killed by signal 9"));
+  EXPECT_TRUE(Found().empty());
+  Do(directory_.OnLookup(other_, {6, "", "", true}));
+  EXPECT_TRUE(NextSent<ActorFound>(other_).names.empty());
+  ExpectTaken();
+  Do(directory_.OnOutOfScope({ActorIdOf(1)}));
+  ExpectFree();
+  Do(directory_.OnOutOfScope({ActorIdOf(1)}));  // once more: it is another's name now
+  EXPECT_EQ(Found().size(), 1u);
+}
+
+TEST_F(ActorNameTest, StaysAfterExitActorAndIsFreedByAKill) {
+  CreateAlive(Named(1), 1, worker_);
+  Do(directory_.OnKill({ActorIdOf(1), true, "exit_actor() is called.", true}, now_));
+  Next<Directory::EndLease>();
+  Do(directory_.OnProcessGone(worker_, "exit code 0"));
+  ExpectTaken();
+  Do(directory_.OnKill({ActorIdOf(1), false, ""}, now_));  // a restart is not what frees it
+  ExpectTaken();
+  Do(directory_.OnKill({ActorIdOf(1), true, ""}, now_));
+  ExpectFree();
+  Watch(other_, 1);
+  ExpectUpdate(other_, ActorState::kDead, 0, "exit_actor() is called.");
+}
+
+TEST_F(ActorNameTest, StaysWhenTheConstructorFailsOrRestartsAreUsedUp) {
+  ActorSpec spec = Named(1);
+  spec.max_restarts = 1;
+  CreateAlive(spec, 1, worker_);
+  Do(directory_.OnProcessGone(worker_, "crash"));
+  const StartActor start = PlaceOn(worker_);
+  ExpectTaken("already taken by a living actor");
+  Do(directory_.OnReady({ActorIdOf(1), start.incarnation, "pickled"}));
+  Next<Directory::EndLease>();
+  ExpectTaken();
+  Do(directory_.OnOutOfScope({ActorIdOf(1)}));
+  ExpectFree();
+}
+
+TEST_F(ActorNameTest, OfADetachedActorGoesWithIt) {
+  CreateAlive(Named(1, true), 1, worker_);
+  Do(directory_.OnProcessGone(worker_, "crash"));
+  ExpectFree();
+}
+
+TEST_F(ActorNameTest, OfADeadActorGoesWithItsCreator) {
+  ActorSpec spec = Named(1);
+  spec.creator = other_;
+  CreateAlive(spec, 1, worker_);
+  Do(directory_.OnProcessGone(worker_, "crash"));
+  ExpectTaken();
+  Do(directory_.OnProcessGone(other_, "exit code 1"));
+  ExpectFree();
+}
+
+TEST_F(ActorNameTest, OfADeadActorGoesWithTheNodeOfItsCreator) {
+  ActorSpec spec = Named(1);
+  spec.creator = other_;
+  CreateAlive(spec, 1, worker_);
+  Do(directory_.OnProcessGone(worker_, "crash"));
+  Do(directory_.OnNodeLost(other_.node, "node 1 is gone"));
+  Create(Named(91), 9);
+  EXPECT_EQ(NextSent<ActorCreated>(driver_).error, "");
+  Start(91, worker_);
+}
+
+TEST_F(ActorNameTest, OfAnActorThatCannotBePlacedIsFree) {
+  Create(Named(1));
+  const auto place = Next<Directory::Place>();
+  Do(directory_.OnPlacementFailed({place.demand.key, "node 5 is not there"}));
+  ExpectFree();
+}
+
+TEST_F(ActorNameTest, OfADeadActorThatIsForgottenIsFree) {
+  CreateAlive(Named(1), 1, worker_);
+  Do(directory_.OnProcessGone(worker_, "crash"));
+  for (int i = 100; i < 100 + static_cast<int>(ActorDirectory::kMaxDead); ++i) {
+    directory_.OnCreate({0, MakeActor(i, driver_)}, driver_);
+    directory_.OnOutOfScope({ActorIdOf(i)});
+  }
+  ExpectFree();
 }
 
 TEST_F(ActorDirectoryTest, AnActorThatEndsItselfIsGivenTheTime) {

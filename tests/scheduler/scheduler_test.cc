@@ -292,6 +292,24 @@ TEST_F(SchedulerTest, ExplainsNodeByNodeWhyADemandWaits) {
   EXPECT_EQ(scheduler_.Explain(kHead, 1), "f1 waits for nothing and holds 1 leases");
 }
 
+TEST_F(SchedulerTest, TellsWhatWaitsByKindOfRequestInOrder) {
+  AddNode(0, Cpus(1));
+  EXPECT_TRUE(scheduler_.Demands().empty());
+  Demand(driver_, 1, 3, Cpus(1));
+  TakeStart();
+  Demand(driver_, 2, 1, MakeClass(Cpus(2), LeaseClass::kSpread));
+  Demand(kHead, 1, 1, Cpus(1));
+  const std::vector<DemandInfo> demands = scheduler_.Demands();
+  ASSERT_EQ(demands.size(), 2u);
+  EXPECT_EQ(demands[0].resources, Cpus(1));
+  EXPECT_EQ(demands[0].count, 3u);  // two tasks and an actor
+  EXPECT_EQ(demands[0].refusals, "node 0 (host0): CPU 0 free of 1, 1 needed");
+  EXPECT_EQ(demands[1].resources, Cpus(2));
+  EXPECT_EQ(demands[1].count, 1u);
+  EXPECT_EQ(demands[1].need, "{CPU: 2} (SPREAD)");
+  EXPECT_EQ(demands[1].refusals, "node 0 (host0): CPU 1, 2 needed");
+}
+
 TEST_F(SchedulerTest, WithoutAnyNodeItSaysSo) {
   Demand(driver_, 1, 1, Cpus(1));
   EXPECT_EQ(

@@ -1,8 +1,9 @@
 """Async actors: the event loops in which the methods of an actor with coroutines run.
 
 Every concurrency group has a loop with a thread of its own, so that one that blocks blocks no other; the constructor
-runs in that of the default group. The worker's main thread hands over calls in the order they arrived. At most so many
-of a group run at a time as the group allows, the others wait in that order.
+runs in that of the default group, and the system group gets its loop with its first call. The worker's main thread
+hands over calls in the order they arrived. At most so many of a group run at a time as the group allows, the others
+wait in that order.
 """
 
 import asyncio
@@ -30,7 +31,8 @@ class AsyncActor:
     """Runs calls as tasks of event loops. submit() is for the worker's main thread."""
 
     def __init__(self, max_concurrency: int, groups=()):
-        self._loops = [_GroupLoop(count) for count in (max_concurrency, *groups)]  # by number of the group, 0 first
+        counts = (max_concurrency, *groups)
+        self._loops = {number: _GroupLoop(count) for number, count in enumerate(counts)}  # by number of the group
 
     def construct(self, call):
         """Makes the actor's instance in the loop of the default group; waits for it."""
@@ -42,21 +44,23 @@ class AsyncActor:
         With `emit`, what it returns is a generator of either kind, and each item goes to emit(item). Where that returns
         False the reader is behind, and wait() blocks until it has caught up.
         """
+        if group == _core.SYSTEM_GROUP and group not in self._loops:
+            self._loops = {**self._loops, group: _GroupLoop(1)}  # other threads may be walking the former
         self._loops[group].start(key, call, done, emit, wait)
 
     def cancel(self, key: bytes):
         """Cancels the call of that key if it has not ended. From any thread."""
-        for loop in self._loops:
+        for loop in self._loops.values():
             loop.cancel(key)
 
     def close(self):
         """Starts no further call; whoever has called in the loop that runs now gets no answer."""
-        for loop in self._loops:
+        for loop in self._loops.values():
             loop.close()
 
     def stop(self):
         """Ends the loops, between two steps of what runs in them."""
-        for loop in self._loops:
+        for loop in self._loops.values():
             loop.stop()
 
 

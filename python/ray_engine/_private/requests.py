@@ -75,8 +75,8 @@ def concurrency_groups(given) -> list:
                 f"concurrency_groups maps names to numbers of calls; max_concurrency must be greater than 0, got "
                 f"{name!r}: {count!r}"
             )
-    if len(groups) > 255:
-        raise ValueError("an actor may have 255 concurrency groups at the most")
+    if len(groups) >= _core.SYSTEM_GROUP:
+        raise ValueError(f"an actor may have {_core.SYSTEM_GROUP - 1} concurrency groups at the most")
     return groups
 
 
