@@ -109,6 +109,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       ShowTitle();
       if (!IsMethod()) SetCapture();
       DecodeArgs();
+      if (IsCreation()) CheckGroups(task_->actor->spec);
       if (IsCreation() && task_->actor->spec.is_async) StartLoop();
       if (async_loop != nullptr && IsMethod()) return HandOver();
       const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
@@ -287,7 +288,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   void FailWith(const std::string& error) {
-    if (IsCreation()) return Created(error);
+    if (IsCreation()) {
+      nb::module_::import_("ray_engine._private.errors")
+          .attr("tell_failed_creation")(nb::bytes(error.data(), error.size()));
+      return Created(error);
+    }
     FinishAll(DoneHeader::kUserError, "P" + error);
   }
   // The caller sees where it was interrupted.
@@ -413,6 +418,14 @@ class Execution : public std::enable_shared_from_this<Execution> {
     start(std::max(spec.max_concurrency, 1u) - 1, threads_by_group ? 0 : Executor::kAnyGroup);
     for (std::size_t i = 0; i < spec.concurrency_groups.size(); ++i) {
       start(spec.concurrency_groups[i].second, static_cast<int>(i + 1));
+    }
+  }
+  static void CheckGroups(const ActorSpec& spec) {
+    for (const auto& [name, count] : spec.concurrency_groups) {
+      if (count > 0) continue;
+      PyErr_Format(PyExc_ValueError, "max_concurrency must be greater than 0, but the concurrency group '%s' has 0.",
+                   name.c_str());
+      throw nb::python_error();
     }
   }
   static nb::list Groups(const ActorSpec& spec) {

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     )
     from ray_engine.dag import ClassNode
 
+_ActorClassMethodMetadata = ClassDescription  # as Ray's programs call it
+
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
