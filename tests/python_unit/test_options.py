@@ -241,7 +241,7 @@ def test_environment_variables():
 
 def test_options_that_are_not_there_yet_are_refused_by_name():
     with pytest.raises(NotImplementedError, match="runtime_env"):
-        requests.task({"runtime_env": {"pip": ["x"]}}, is_generator=False)
+        requests.task({"runtime_env": {"conda": ["x"]}}, is_generator=False)
 
 
 def test_fallbacks_are_passed_on_in_order():

@@ -78,14 +78,15 @@ def init(
     - num_cpus, num_gpus, resources ({name: amount}), object_store_memory (bytes), labels: of the node that is started;
       by default what the machine has. A session that runs has its own.
     - namespace: where names of actors are looked up and made; one of its own if None.
-    - runtime_env: {"env_vars": {...}} for all tasks and actors. job_config: a JobConfig with these two.
+    - runtime_env: {"env_vars": {...}, "pip": [...]} for all tasks and actors; see runtime_env.RuntimeEnv.
+    - job_config: a JobConfig with these two.
     - log_to_driver: whether what tasks print appears here (yes).
     - ignore_reinit_error: does nothing, rather than raise, where the process is connected.
 
     The others have no effect. Raises RuntimeError where the process is connected, for arguments that do not exist,
     and where the session runs other versions of ray-engine, Ray or Python than this process; TypeError and ValueError
-    for values that cannot be, or do not go with a session that runs; ConnectionError where there is no session or it
-    does not start.
+    for values that cannot be, or do not go with a session that runs; RuntimeEnvSetupError where packages of runtime_env
+    are not installed; ConnectionError where there is no session or it does not start.
     """
     node = {
         "num_cpus": num_cpus,
@@ -104,6 +105,7 @@ def init(
         namespace = namespace or job_config.ray_namespace
         runtime_env = runtime_env or job_config.runtime_env
     environment.problem(runtime_env)
+    environment.check_installed(runtime_env)
     with _lock:
         if session.connected:
             if not ignore_reinit_error:
