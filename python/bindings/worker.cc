@@ -109,6 +109,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       ShowTitle();
       if (!IsMethod()) SetCapture();
       DecodeArgs();
+      if (!received_.empty() || task_->payload.size() > kSmallBytes) task_->called_at = Nanoseconds(NowNs());
       if (IsCreation()) CheckGroups(task_->actor->spec);
       if (IsCreation() && task_->actor->spec.is_async) StartLoop();
       if (async_loop != nullptr && IsMethod()) return HandOver();
@@ -261,6 +262,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       if (async_loop == nullptr) StartThreads();
       return Created("");
     }
+    if (!IsSmall(result.ptr())) task_->returned_at = Nanoseconds(NowNs());
     std::vector<EncodedValue> encoded;
     EncodeResults(result, &encoded);
     EndInterrupts();
@@ -436,6 +438,13 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   // ---- results and errors ------------------------------------------------------------------------------------------
 
+  // Does encoding it take no time to speak of?
+  static bool IsSmall(PyObject* result) {
+    if (PyBytes_CheckExact(result)) return PyBytes_GET_SIZE(result) <= kSmallBytes;
+    if (PyUnicode_CheckExact(result)) return PyUnicode_GET_LENGTH(result) <= kSmallBytes;
+    return result == Py_None || PyLong_CheckExact(result) || PyFloat_CheckExact(result) || PyBool_Check(result);
+  }
+
   void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
     const std::uint32_t count = task_->header.num_returns;
     if (count == 0) return;
@@ -478,6 +487,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   static constexpr std::uint32_t kMaxThreads = 256;
+  static constexpr int kSmallBytes = 1024;  // of arguments or a result: not worth looking at the clock for
 
   ExecTask* task_;
   Runtime& runtime_;

@@ -41,8 +41,8 @@ def deliver(kind: str, text: str):
 
 def deliver_lines(is_stderr: bool, prefix: str, lines: list[str]):
     """At the driver: hands lines that a worker wrote, with what the engine puts in front, to those who listen."""
-    writer = _WRITER.fullmatch(prefix)
-    if writer is None or not LogListener.any():
+    writer = _WRITER.fullmatch(prefix) if lines and LogListener.any() else None
+    if writer is None:
         return
     who = {"name": writer["name"] or "", "pid": int(writer["pid"]), "ip": writer["ip"]}
     LogListener.tell_all({**who, "job": session.job_id.hex(), "is_err": is_stderr, "lines": lines})
