@@ -96,3 +96,8 @@ def test_other_threads_have_nothing_to_put_off():
     with made[0] as nothing:
         assert nothing is None
     assert isinstance(DeferSigint.create_if_main_thread(), DeferSigint)
+
+
+def test_a_handler_that_is_not_python_s_stays(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    assert not isinstance(DeferSigint.create_if_main_thread(), DeferSigint)

@@ -26,10 +26,12 @@ class DeferSigint(contextlib.AbstractContextManager["DeferSigint"]):
 
     @classmethod
     def create_if_main_thread(cls) -> contextlib.AbstractContextManager[DeferSigint | None]:
-        """One in the main thread; in others, which are not interrupted, something that does nothing."""
-        if threading.current_thread() is threading.main_thread():
-            return cls()
-        return contextlib.nullcontext()
+        """One in the main thread; in others, which are not interrupted, something that does nothing.
+
+        So where the handler is not Python's: it could not be put back.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        return cls() if is_main and signal.getsignal(signal.SIGINT) is not None else contextlib.nullcontext()
 
     def __enter__(self) -> DeferSigint:
         self._set_handler = signal.signal
@@ -41,7 +43,7 @@ class DeferSigint(contextlib.AbstractContextManager["DeferSigint"]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         signal.signal = self._set_handler
-        self._set_handler(signal.SIGINT, signal.SIG_DFL if self._handler is None else self._handler)
+        self._set_handler(signal.SIGINT, self._handler)
         if self._came:
             self._came = False
             signal.raise_signal(signal.SIGINT)
