@@ -1,5 +1,5 @@
-"""Ray's low-level functions: free(), memory_summary()."""
+"""Ray's low-level functions: free()."""
 
-from ray_engine._private.internal_api import free, memory_summary
+from ray_engine._private.internal_api import free
 
-__all__ = ["free", "memory_summary"]
+__all__ = ["free"]

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 import ray_engine as ray
-from ray_engine.internal import memory_summary
 from ray_engine.util import state
 from ray_engine.util.state.exception import RayStateApiException
 
@@ -216,16 +215,3 @@ def test_a_node_without_cpus_keeps_no_worker(start):
     used = ray.get(pid.remote())
     wait_for(lambda: not living_workers())
     assert used in [row.pid for row in state.list_workers(filters=[("is_alive", "=", "False")])]
-
-
-def test_a_summary_of_what_is_held(cluster):
-    ref = ray.put(b"x" * 3_000_000)
-    text = memory_summary()
-    (line,) = [line for line in text.splitlines() if ref.hex() in line]
-    assert str(os.getpid()) in line and "DRIVER" in line and "LOCAL_REFERENCE" in line
-    assert int(line.split()[3]) >= 3_000_000
-    assert "Plasma memory usage" in text and "Plasma memory usage" in memory_summary(stats_only=True)
-    assert ref.hex() not in memory_summary(stats_only=True)
-    assert memory_summary(num_entries=0, units="MB").count("\n") == 3
-    with pytest.raises(ValueError, match="units must be one of"):
-        memory_summary(units="bits")
