@@ -229,6 +229,8 @@ class Runtime : private Ownership::Listener {
     peers_->Send(to, message);
   }
 
+  // Waits until no actor that this process has made is being created.
+  void WaitForCreations(std::int64_t deadline_ns);
   // Waits until the upcalls made so far have returned.
   void WaitForUpcalls(std::int64_t deadline_ns);
 

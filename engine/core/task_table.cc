@@ -262,6 +262,8 @@ std::vector<TaskInfo> TaskTable::Report() const {
     info.error = ended.error;
     info.started_ns = ended.ran.started_ns;
     info.ended_ns = ended.ran.ended_ns;
+    info.args_us = ended.ran.args_us;
+    info.results_us = ended.ran.results_us;
   }
   const std::size_t limit = report.size() + kMostReported;
   for (const TaskRecord* record : records_) {

@@ -482,8 +482,11 @@ struct TaskInfo {
   ProcessId owner, process;  // process: where it runs or ran
   std::string error;         // kFailed, if the engine says why
   std::int64_t started_ns = 0, ended_ns = 0;  // since 1970; 0: not yet, or not known
+  std::uint32_t args_us = 0, results_us = 0;  // parts of that, as of RunTime (task_spec.h)
   template <class A>
-  void Fields(A& a) { a(task, parent, job, actor, name, state, attempt, owner, process, error, started_ns, ended_ns); }
+  void Fields(A& a) {
+    a(task, parent, job, actor, name, state, attempt, owner, process, error, started_ns, ended_ns, args_us, results_us);
+  }
 };
 struct ReferenceInfo {  // what one process holds of one object
   ObjectId object;

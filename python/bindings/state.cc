@@ -77,6 +77,8 @@ nb::dict Row(const TaskInfo& task) {
   row["error_message"] = nb::bytes(task.error.data(), task.error.size());
   row["started_ns"] = task.started_ns;
   row["ended_ns"] = task.ended_ns;
+  row["args_us"] = task.args_us;
+  row["results_us"] = task.results_us;
   return row;
 }
 

@@ -15,6 +15,7 @@ _Ready = TypeVar("_Ready", bound=ObjectRef[Any] | ObjectRefGenerator[Any])
 
 __version__: str
 __commit__: str
+ray_version: str
 
 # ---- objects --------------------------------------------------------------------------------------------------------
 
@@ -119,7 +120,12 @@ def kill_actor(actor: ActorRef, no_restart: bool, /) -> None: ...
 
 def build_id() -> str: ...
 def connect(
-    fd: int = -1, address: str = "", role: Literal["driver", "worker"] = "driver", *, hooks: dict[str, Any]
+    fd: int = -1,
+    address: str = "",
+    role: Literal["driver", "worker"] = "driver",
+    *,
+    hooks: dict[str, Any],
+    ray_version: str = ...,
 ) -> dict[str, Any]: ...
 def disconnect() -> None: ...
 def is_connected() -> bool: ...
