@@ -13,7 +13,7 @@ std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / 
 }  // namespace
 
 PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size,
-                                ProcessId client, std::uint64_t token) {
+                                ProcessId client, std::uint64_t token, std::uint64_t arrival) {
   PullActions actions;
   if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
     actions.pinned.push_back({client, token, object, *here});
@@ -32,24 +32,41 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
     pull.size = size;
   }
   pull.waiters.push_back({client, token});
-  if (is_new) queue_.push_back(object);
+  if (is_new) {
+    pull.arrival = arrival;
+    queue_.push_back(object);
+  }
   Admit(&actions);
   return actions;
 }
 
 // Starts pulls in order of arrival until the limit or the end of the memory.
 void PullManager::Admit(PullActions* actions) {
-  std::deque<ObjectId> busy;
-  std::string error;
-  while (!queue_.empty()) {
-    const auto pull = pulls_.find(queue_.front());
-    if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull->second.size > limits_.bytes_in_flight) break;
-    const Start start = TryStart(pull, actions, &error);
-    if (start == Start::kFull) break;
-    if (start == Start::kBusy) busy.push_back(queue_.front());
-    queue_.pop_front();
+  while (!in_line_ && Next() && TryNext(actions)) {
   }
-  queue_.insert(queue_.begin(), busy.begin(), busy.end());
+}
+
+// Those that somebody here is writing wait for the end of that, and hold up nobody.
+std::deque<ObjectId>::const_iterator PullManager::NextInQueue() const {
+  return std::find_if(queue_.begin(), queue_.end(),
+                      [this](const ObjectId& object) { return !store_->BeingWritten(object); });
+}
+
+std::optional<PullManager::Request> PullManager::Next() const {
+  const auto next = NextInQueue();
+  if (next == queue_.end()) return std::nullopt;
+  const Pull& pull = pulls_.find(*next)->second;
+  if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull.size > limits_.bytes_in_flight) return std::nullopt;
+  return Request{pull.arrival, pull.size};
+}
+
+bool PullManager::TryNext(PullActions* actions) {
+  const auto next = NextInQueue();
+  const ObjectId object = *next;
+  std::string error;
+  if (TryStart(pulls_.find(object), actions, &error) == Start::kFull) return false;
+  queue_.erase(std::find(queue_.begin(), queue_.end(), object));
+  return true;
 }
 
 PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* actions, std::string* error) {
@@ -67,7 +84,7 @@ PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* acti
     *error = std::string(offset.status().message());
     if (store_->CouldHold(size)) return Start::kFull;
     for (const Waiter& waiter : pull->second.waiters)
-      actions->failed.push_back({waiter.client, waiter.token, object, *error});
+      actions->failed.push_back({waiter.client, waiter.token, object, *error, true});
     pulls_.erase(pull);
   }
   return Start::kDone;
@@ -137,9 +154,10 @@ void PullManager::AnswerAll(Pulls::iterator pull, PullActions* actions) {
   }
 }
 
-void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
+void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions, bool full) {
   Pull& pull = pulls_.find(object)->second;
-  for (const Waiter& waiter : pull.waiters) actions->failed.push_back({waiter.client, waiter.token, object, error});
+  for (const Waiter& waiter : pull.waiters)
+    actions->failed.push_back({waiter.client, waiter.token, object, error, full});
   GiveUp(object);
 }
 
@@ -215,9 +233,9 @@ PullActions PullManager::OnMemoryFreed() {
   return actions;
 }
 
-PullActions PullManager::OnTick(std::uint64_t now_ms) {
+PullActions PullManager::OnTick(std::uint64_t now_ms, bool helped) {
   PullActions actions = OnMemoryFreed();
-  if (queue_.empty() || bytes_in_flight_ > 0) {
+  if (queue_.empty() || bytes_in_flight_ > 0 || helped) {
     starved_since_ms_.reset();
   } else if (!starved_since_ms_) {
     starved_since_ms_ = now_ms;
@@ -233,7 +251,7 @@ void PullManager::FailStarved(PullActions* actions) {
     std::string error;
     const Start start = TryStart(pulls_.find(object), actions, &error);
     if (start != Start::kDone) queue_.push_back(object);
-    if (start == Start::kFull) Fail(object, error, actions);
+    if (start == Start::kFull) Fail(object, error, actions, true);
   }
 }
 

@@ -195,7 +195,10 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
   lock.unlock();
   const absl::StatusOr<StoreCreated> created = Call<StoreCreated>(self().Engine(), StoreCreate{0, object, owner, size});
   absl::Status status = created.status();
-  if (status.ok() && !created->error.empty()) status = absl::ResourceExhaustedError(created->error);
+  if (status.ok() && created->problem != StoreProblem::kNone) {
+    status = created->problem == StoreProblem::kOutOfDisk ? absl::OutOfRangeError(created->error)
+                                                          : absl::ResourceExhaustedError(created->error);
+  }
   if (status.ok()) {
     char* place = store_->ForWriting(created->offset, size);
     if (place == nullptr)
@@ -341,8 +344,9 @@ void Runtime::TakePin(const PinRequest::Asked& ask, PinRequest* request) {
   replies_.erase(ask.token);
   StorePinned pinned;
   if (!Decode(ask.reply->payload, &pinned)) return;
-  const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
+  const char* data = pinned.problem == StoreProblem::kNone ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
   if (data == nullptr) {
+    request->problem = pinned.problem;
     request->error = pinned.error;
     return;
   }
@@ -382,7 +386,8 @@ void Runtime::AbandonLocked(PinRequest* request) {
 // Nobody waits any more for the pin that this reply gives.
 void Runtime::LetGo(std::string_view reply, const ObjectId& object) {
   StorePinned pinned;
-  if (!ended_ && Decode(reply, &pinned) && pinned.error.empty()) peers_->SendToEngine(StoreUnpin{{object}}, false);
+  if (!ended_ && Decode(reply, &pinned) && pinned.problem == StoreProblem::kNone)
+    peers_->SendToEngine(StoreUnpin{{object}}, false);
 }
 
 void Runtime::Unpin(const ObjectId& object) {

@@ -97,9 +97,15 @@ struct PinRequest {
   };
   std::vector<ObjectEntry*> entries;
   std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
-  std::string error;                       // why
+  StoreProblem problem{};                  // why
+  std::string error;
   std::vector<Asked> asked;
 };
+
+// The class of ray.exceptions for a value that could not be stored.
+inline const char* StoreErrorName(const absl::Status& status) {
+  return absl::IsOutOfRange(status) ? "OutOfDiskError" : "ObjectStoreFullError";
+}
 
 // What a thread of this process is running; empty for a driver.
 struct TaskContext {

@@ -1,5 +1,5 @@
-// SessionState: answers what people ask about the actors, jobs, workers, tasks and references of the session. Lives on
-// the head.
+// SessionState: answers what people ask about the actors, jobs, workers, tasks, references and stores of the session.
+// Lives on the head.
 //
 // The head knows actors and jobs itself; the rest is collected from all nodes (engine/node/node_state.h). A
 // node that is lost meanwhile is left out of the answer.
