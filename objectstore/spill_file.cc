@@ -109,8 +109,8 @@ struct SpillFile::Handles {
 
   hid_t MakeRow() const {
     const hid_t type = H5Tcreate(H5T_COMPOUND, sizeof(Row));
-    const Handle id(H5Tcreate(H5T_OPAQUE, ObjectId::kSize), &H5Tclose);
-    H5Tset_tag(id.get(), "object id");
+    const hsize_t id_size = ObjectId::kSize;
+    const Handle id(H5Tarray_create2(H5T_NATIVE_UINT8, 1, &id_size), &H5Tclose);
     H5Tinsert(type, "id", offsetof(Row, id), id.get());
     H5Tinsert(type, "live", offsetof(Row, live), H5T_NATIVE_UINT32);
     H5Tinsert(type, "offset", offsetof(Row, offset), H5T_NATIVE_UINT64);

@@ -94,7 +94,8 @@ def init(
         "object_store_memory": object_store_memory,
         "memory": kwargs.pop("_memory", None),
         "node_name": kwargs.pop("_node_name", None),
-        "spill_directory": kwargs.pop("object_spilling_directory", None) or kwargs.pop("_object_spilling_directory", None),
+        "spill_directory": kwargs.pop("object_spilling_directory", None)
+        or kwargs.pop("_object_spilling_directory", None),
     }
     if not isinstance(address, (str, type(None))):
         raise TypeError(f"address must be a string or None, got {address!r}")
