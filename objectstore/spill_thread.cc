@@ -13,7 +13,8 @@
 namespace ray_engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr auto kTellEvery = std::chrono::microseconds(200);
+constexpr std::uint64_t kLong = 512 << 10;  // bytes that take about as long
 
 // Signals are the loop's business; a file that may not grow further shall be an error, not the end of the engine.
 void BlockSignals() {
@@ -76,9 +77,11 @@ void SpillThread::Run() {
       job = NextJob();
     }
     if (job) {
+      if (job->size >= kLong) Notify();
       Do(*job);
-    } else if (file_ != nullptr) {
-      (void)file_->Flush();  // what cannot be flushed matters to copies of the file alone
+    } else {
+      Notify();
+      if (file_ != nullptr) (void)file_->Flush();  // what cannot be flushed matters to copies of the file alone
     }
     flushed = !job;
   }
@@ -131,17 +134,22 @@ absl::Status SpillThread::OpenFile() {
 
 void SpillThread::Tell(SpillDone done) {
   const SpillFileStats stats = file_ == nullptr ? SpillFileStats() : file_->Stats();
-  bool first = false;
   {
     const absl::MutexLock lock(&mutex_);
     stats_ = stats;
     if (done.job.kind == SpillJob::kFree) return;
-    first = done_.empty();
     done_.push_back(std::move(done));
   }
+  const Clock::time_point now = Clock::now();
+  if (!untold_since_) untold_since_ = now;
+  if (now - *untold_since_ >= kTellEvery) Notify();
+}
+
+void SpillThread::Notify() {
+  if (!untold_since_) return;
+  untold_since_.reset();
   const std::uint64_t one = 1;
-  if (first) [[maybe_unused]]
-    const ssize_t written = write(eventfd_.get(), &one, sizeof one);
+  [[maybe_unused]] const ssize_t written = write(eventfd_.get(), &one, sizeof one);
 }
 
 }  // namespace ray_engine
