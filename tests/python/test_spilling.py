@@ -11,6 +11,7 @@ import psutil
 import pytest
 import ray_engine as ray
 from ray_engine import _core
+from ray_engine._private.internal_api import memory_summary
 from ray_engine.cluster_utils import Cluster
 from ray_engine.experimental import get_object_locations
 from ray_engine.internal import free
@@ -285,3 +286,14 @@ def test_one_writer_and_many_readers_get_their_turns(spilling):
         return all(np.array_equal(ray.get(ref), content(i, 5 * MIB)) for i, ref in enumerate(refs))
 
     assert all(ray.get([write.remote(1000), read.remote(old), write.remote(2000), read.remote(old)], timeout=200))
+
+
+def test_the_summary_of_the_stores(spilling):
+    spilling(num_cpus=1)
+    assert "Plasma memory usage 0 MiB, 0 objects" in memory_summary(stats_only=True)
+    assert "pilled" not in memory_summary()
+    refs = [ray.put(content(i, 10 * MIB)) for i in range(12)]
+    held = [ray.get(ref) for ref in refs[:5]]
+    text = memory_summary()
+    assert "Spilled" in text and "Restored" in text and "On disk" in text and "50 MiB pinned" in text
+    assert "queued" not in text and len(held) == 5
