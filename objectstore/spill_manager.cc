@@ -172,6 +172,7 @@ void SpillManager::Forget(Objects::iterator found, SpillActions* actions) {
   store_->SetBacked(found->first, false);
   objects_.erase(found);
   paused_ = false;
+  if (trouble_ == Trouble::kDiskFull) trouble_ = Trouble::kNone;
 }
 
 SpillActions SpillManager::OnFree(const ObjectId& id) {

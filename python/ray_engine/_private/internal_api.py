@@ -43,7 +43,7 @@ def memory_summary(address: str | None = None, stats_only: bool = False, **optio
     lines = [
         "--- Object stores of all nodes ---",
         f"Plasma memory usage {_mib(total['used'])} MiB, {total['objects']} objects, "
-        f"{100 * total['used'] / total['size']:.2f}% full, {_mib(total['pinned'])} MiB pinned",
+        f"{round(100 * total['used'] / total['size'], 2)}% full, {_mib(total['pinned'])} MiB pinned",
     ]
     for what, seconds in ("spilled", total["spill_s"]), ("restored", total["restore_s"]):
         if total[what]:
