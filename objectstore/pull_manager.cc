@@ -13,7 +13,7 @@ std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / 
 }  // namespace
 
 PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
-                                ProcessId client, std::uint64_t token) {
+                                ProcessId client, std::uint64_t token, std::uint64_t arrival) {
   PullActions actions;
   if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
     actions.pinned.push_back({client, token, object, *here});
@@ -22,11 +22,11 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
   const bool is_new = !pulls_.contains(object);
   if (is_new && holder == self_.node) {
     const std::string error = absl::StrCat("the object is not in the store of node ", holder, ", where it should be");
-    actions.failed.push_back({client, token, object, error, true});
+    actions.failed.push_back({client, token, object, error});
     return actions;
   }
   if (const auto lost = lost_.find(holder); is_new && lost != lost_.end()) {
-    actions.failed.push_back({client, token, object, lost->second, true});
+    actions.failed.push_back({client, token, object, lost->second});
     return actions;
   }
   Pull& pull = pulls_[object];
@@ -37,24 +37,41 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
     pull.size = size;
   }
   pull.waiters.push_back({client, token});
-  if (is_new) queue_.push_back(object);
+  if (is_new) {
+    pull.arrival = arrival;
+    queue_.push_back(object);
+  }
   Admit(&actions);
   return actions;
 }
 
 // Starts pulls in order of arrival until the limit or the end of the memory.
 void PullManager::Admit(PullActions* actions) {
-  std::deque<ObjectId> busy;
-  std::string error;
-  while (!queue_.empty()) {
-    const auto pull = pulls_.find(queue_.front());
-    if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull->second.size > limits_.bytes_in_flight) break;
-    const Start start = TryStart(pull, actions, &error);
-    if (start == Start::kFull) break;
-    if (start == Start::kBusy) busy.push_back(queue_.front());
-    queue_.pop_front();
+  while (!in_line_ && Next() && TryNext(actions)) {
   }
-  queue_.insert(queue_.begin(), busy.begin(), busy.end());
+}
+
+// Those that somebody here is writing wait for the end of that, and hold up nobody.
+std::deque<ObjectId>::const_iterator PullManager::NextInQueue() const {
+  return std::find_if(queue_.begin(), queue_.end(),
+                      [this](const ObjectId& object) { return !store_->BeingWritten(object); });
+}
+
+std::optional<PullManager::Request> PullManager::Next() const {
+  const auto next = NextInQueue();
+  if (next == queue_.end()) return std::nullopt;
+  const Pull& pull = pulls_.find(*next)->second;
+  if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull.size > limits_.bytes_in_flight) return std::nullopt;
+  return Request{pull.arrival, pull.size};
+}
+
+bool PullManager::TryNext(PullActions* actions) {
+  const auto next = NextInQueue();
+  const ObjectId object = *next;
+  std::string error;
+  if (TryStart(pulls_.find(object), actions, &error) == Start::kFull) return false;
+  queue_.erase(std::find(queue_.begin(), queue_.end(), object));
+  return true;
 }
 
 PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* actions, std::string* error) {
@@ -71,7 +88,7 @@ PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* acti
   } else {
     *error = std::string(offset.status().message());
     if (store_->CouldHold(size)) return Start::kFull;
-    AnswerWaiters(object, *error, false, actions);
+    AnswerWaiters(object, *error, true, actions);
     pulls_.erase(pull);
   }
   return Start::kDone;
@@ -188,13 +205,13 @@ void PullManager::AskHolderIfQuiet(Pulls::iterator found, PullActions* actions) 
 }
 
 void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
-  AnswerWaiters(object, error, true, actions);
+  AnswerWaiters(object, error, false, actions);
   GiveUp(object, actions);
 }
 
-void PullManager::AnswerWaiters(const ObjectId& object, const std::string& error, bool lost, PullActions* actions) {
+void PullManager::AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions) {
   for (const Waiter& waiter : pulls_.find(object)->second.waiters)
-    actions->failed.push_back({waiter.client, waiter.token, object, error, lost});
+    actions->failed.push_back({waiter.client, waiter.token, object, error, full});
 }
 
 void PullManager::GiveUp(const ObjectId& object, PullActions* actions) {
@@ -277,9 +294,9 @@ PullActions PullManager::OnMemoryFreed() {
   return actions;
 }
 
-PullActions PullManager::OnTick(std::uint64_t now_ms) {
+PullActions PullManager::OnTick(std::uint64_t now_ms, bool helped) {
   PullActions actions = OnMemoryFreed();
-  if (queue_.empty() || bytes_in_flight_ > 0) {
+  if (queue_.empty() || bytes_in_flight_ > 0 || helped) {
     starved_since_ms_.reset();
   } else if (!starved_since_ms_) {
     starved_since_ms_ = now_ms;
@@ -296,7 +313,7 @@ void PullManager::FailStarved(PullActions* actions) {
     const Start start = TryStart(pulls_.find(object), actions, &error);
     if (start != Start::kDone) queue_.push_back(object);
     if (start != Start::kFull) continue;
-    AnswerWaiters(object, error, false, actions);
+    AnswerWaiters(object, error, true, actions);
     GiveUp(object, actions);
   }
 }

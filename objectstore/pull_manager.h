@@ -1,7 +1,8 @@
 // PullManager: brings objects from other nodes into this node's store.
 //
 // Local processes want objects; each object is asked for once, however many want it. A pull is admitted when the bytes
-// in flight stay below a limit and the store has room; the others wait in order. The source then sends the object in
+// in flight stay below a limit and the store has room; the others wait in order. Where others wait for memory too,
+// MemoryLine says whose turn it is (UseLine). The source then sends the object in
 // chunks of kPullChunk, which land in the store directly. When the last has come, the object is sealed, pinned once for
 // every waiter, and the waiters are told. A pull nobody waits for any more is given up. Memory that a chunk is still
 // being written to is kept until that write has ended, whatever happens to the pull.
@@ -54,7 +55,7 @@ struct PullActions {
     std::uint64_t token = 0;
     ObjectId object;
     std::string error;
-    bool lost = false;  // it is not where it was sought; else there is no room for it here, or it was freed
+    bool full = false;  // for want of memory
   };
   struct Added {  // tell the owner (CopyAdded)
     ObjectId object;
@@ -83,9 +84,19 @@ class PullManager {
   // `store` must outlive this. `self` is the engine, which creates the copies.
   PullManager(Store* store, ProcessId self, Limits limits = Limits()) : store_(store), self_(self), limits_(limits) {}
 
-  // Answered at once if the object is here.
+  // Answered at once if the object is here. `arrival`: its place among all that wait for memory.
   PullActions OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
-                     ProcessId client, std::uint64_t token);
+                     ProcessId client, std::uint64_t token, std::uint64_t arrival = 0);
+
+  // From now on pulls start with TryNext() alone.
+  void UseLine() { in_line_ = true; }
+  struct Request {
+    std::uint64_t arrival = 0, size = 0;
+  };
+  // The pull whose turn it is, if it only needs memory.
+  std::optional<Request> Next() const;
+  // Starts the pull of Next(). False: there is no room.
+  bool TryNext(PullActions* actions);
 
   // Fabric OnBulk: offset in the segment for the chunk, or nothing to refuse it (unknown, malformed or already here).
   std::optional<std::uint64_t> OnChunk(std::uint32_t node, const BulkChunk& chunk);
@@ -102,10 +113,11 @@ class PullManager {
   PullActions OnCancel(ProcessId client, std::uint64_t token);
   // Call after a Seal, Free, Unpin or OnClientGone of the store.
   PullActions OnMemoryFreed();
-  // Call once a second or so.
-  PullActions OnTick(std::uint64_t now_ms);
+  // Call once a second or so. `helped`: memory may come by itself, so what waits for it is not starved.
+  PullActions OnTick(std::uint64_t now_ms, bool helped = false);
 
   std::size_t pulls() const { return pulls_.size(); }
+  std::size_t queued() const { return queue_.size(); }
   std::uint64_t bytes_in_flight() const { return bytes_in_flight_; }
   // What is wrong; empty if nothing is.
   std::string CheckInvariants() const;
@@ -124,7 +136,7 @@ class PullManager {
     // What the latest waiter said.
     ProcessId owner;
     std::uint32_t holder = 0;
-    std::uint64_t size = 0;
+    std::uint64_t size = 0, arrival = 0;
     std::vector<Waiter> waiters;
     // Once active.
     std::uint32_t source = 0;  // who sends it
@@ -135,6 +147,7 @@ class PullManager {
   using Pulls = absl::flat_hash_map<ObjectId, Pull>;
 
   void Admit(PullActions* actions);
+  std::deque<ObjectId>::const_iterator NextInQueue() const;
   // kDone: the pull is under way or has ended. kBusy: someone here writes the object. kFull: no room, `error` says so.
   Start TryStart(Pulls::iterator pull, PullActions* actions, std::string* error);
   void StartTransfer(Pulls::iterator pull, std::uint64_t offset, PullActions* actions);
@@ -148,7 +161,7 @@ class PullManager {
   void Leave(Pulls::iterator pull, PullActions* actions);
   void AskHolderIfQuiet(Pulls::iterator pull, PullActions* actions);
   void Fail(const ObjectId& object, const std::string& error, PullActions* actions);
-  void AnswerWaiters(const ObjectId& object, const std::string& error, bool lost, PullActions* actions);
+  void AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions);
   void GiveUp(const ObjectId& object, PullActions* actions);
   void EndIfDrained(Pulls::iterator pull, PullActions* actions);
   void FailStarved(PullActions* actions);
@@ -163,6 +176,7 @@ class PullManager {
   std::deque<ObjectId> queue_;                            // kQueued, in order of arrival
   absl::flat_hash_map<std::uint32_t, std::string> lost_;  // nodes, and what has become of them
   std::uint64_t bytes_in_flight_ = 0;
+  bool in_line_ = false;
   std::optional<std::uint64_t> starved_since_ms_;  // pulls wait for memory and nothing is under way
 };
 

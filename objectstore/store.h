@@ -1,10 +1,11 @@
 // Store: what lies where in a node's segment, and who holds it. Bookkeeping only; it never touches the memory.
 //
 // An object is created (its creator writes), sealed (from then on it never changes), pinned by readers and freed by its
-// owner. A primary copy stays until it is freed; a secondary copy, pulled from another node, is given up when memory is
-// short and nobody has it pinned, least recently used first. Memory goes back only when the last pin is gone, so
-// freeing never pulls pages from under a reader. Pins are counted per client; a client that dies gives back everything
-// it held. Whoever writes an object may pin it before it is whole, to pass on what is there already.
+// owner. When memory is short, copies that nobody has pinned are given up, least recently used first: secondary ones,
+// pulled from another node, then primary ones that have been written to disk (*backed*). Other primary copies stay
+// until they are freed. Memory goes back only when the last pin is gone, so freeing never pulls pages from under a
+// reader. Pins are counted per client; a client that dies gives back everything it held. Whoever writes an object may
+// pin it before it is whole, to pass on what is there already.
 //
 // Loop-bound (engine's loop).
 
@@ -14,10 +15,13 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
+#include <array>
 #include <cstdint>
 #include <list>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
@@ -75,6 +79,18 @@ class Store {
   bool BeingWritten(const ObjectId& object) const;
   // Leading bytes that can be read: all of a sealed object, none of one that is not here.
   std::uint64_t Written(const ObjectId& object) const;
+  // The primary copy is on disk as well, or is not any more. No effect on objects that are not here.
+  void SetBacked(const ObjectId& object, bool backed);
+  // The least recently used primary copy that could be given up if it were backed.
+  std::optional<ObjectId> OldestUnbacked() const;
+  // Bytes that an object may get now, if they lie well: free, or of copies that may be given up.
+  std::uint64_t Obtainable() const { return FreeBytes() + evictable_bytes_; }
+  std::uint64_t FreeBytes() const { return memory_.size() - memory_.used(); }
+  std::uint64_t size() const { return memory_.size(); }
+  std::uint64_t being_written() const { return writing_; }
+  // Who has how many bytes pinned or is writing them, most first.
+  std::vector<std::pair<ProcessId, std::uint64_t>> Holders() const;
+
   // Could an object of this size be here if the store were empty?
   bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
 
@@ -88,12 +104,15 @@ class Store {
     std::uint64_t written = 0;  // leading bytes that are final; counts until sealed
     ProcessId creator;          // nil once sealed
     Copy copy = Copy::kPrimary;
+    bool backed = false;   // on disk as well
     bool doomed = false;   // freed, waiting for pins or the seal
     bool aborted = false;  // never to be sealed, waiting for pins
     std::uint64_t pins = 0;
-    std::optional<std::list<ObjectId>::iterator> evictable;  // place in evictable_
+    std::optional<std::list<ObjectId>::iterator> resting;  // place in the list of RestOf(*this)
     bool sealed() const { return creator.IsNil(); }
   };
+  // What a sealed and unpinned copy is when memory is short. The first two may be given up, in this order.
+  enum Rest : std::uint8_t { kSecondary, kBacked, kUnbacked };
   using Entries = absl::flat_hash_map<ObjectId, Entry>;
   // What one client holds: pins per object; objects it is writing.
   struct Client {
@@ -101,14 +120,15 @@ class Store {
     absl::flat_hash_set<ObjectId> writing;
   };
 
-  absl::Status Reuse(Entry* entry, Copy copy);
-  void Promote(Entry* entry);
+  absl::Status Reuse(Entries::iterator found, Copy copy);
+  void Promote(Entries::iterator found);
   std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
   absl::Status Full(std::uint64_t size) const;
   Location AddPin(Entries::iterator entry, ProcessId client);
   void DropPins(Entries::iterator entry, std::uint64_t count);
-  void MakeUnevictable(Entry* entry);
-  void Rest(Entries::iterator entry);
+  static Rest RestOf(const Entry& entry);
+  void Wake(Entry* entry);
+  void LieDown(Entries::iterator entry);
   void Remove(Entries::iterator entry);
   void ForgetIfIdle(ProcessId client);
   std::string CheckEntry(const ObjectId& object, const Entry& entry) const;
@@ -116,8 +136,10 @@ class Store {
   Allocator memory_;
   Entries entries_;
   absl::flat_hash_map<ProcessId, Client> clients_;
-  std::list<ObjectId> evictable_;  // sealed, unpinned, secondary; least recently used first
+  std::array<std::list<ObjectId>, 3> resting_;  // sealed, unpinned, by Rest; least recently used first
+  std::uint64_t evictable_bytes_ = 0;           // of those that may be given up, as the allocator counts
   std::uint64_t pinned_bytes_ = 0;
+  std::uint64_t writing_ = 0;  // objects not sealed yet
   std::uint64_t created_ = 0, freed_ = 0, evicted_ = 0;
 };
 

@@ -86,6 +86,11 @@ struct PendingReply {
   std::string payload;
 };
 
+// The class of ray.exceptions for a value that could not be stored.
+inline const char* StoreErrorName(const absl::Status& status) {
+  return absl::IsOutOfRange(status) ? "OutOfDiskError" : "ObjectStoreFullError";
+}
+
 // What a thread of this process is running; empty for a driver.
 struct TaskContext {
   ExecTask* task = nullptr;

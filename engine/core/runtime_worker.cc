@@ -50,7 +50,7 @@ std::vector<ObjectEntry*> Runtime::ReceiveArgs(const TaskView& view) {
 WireValue Runtime::MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask& task, std::uint32_t index,
                               const ValuePieces& pieces) {
   absl::StatusOr<WireValue> value = MakeValue(lock, ReturnObjectId(task.header.task, index), task.owner, pieces);
-  if (!value.ok()) value = SystemError("ObjectStoreFullError", std::string(value.status().message()));
+  if (!value.ok()) value = SystemError(StoreErrorName(value.status()), std::string(value.status().message()));
   ownership_->GrantContained(pieces.contained, task.owner, &*value);
   return *std::move(value);
 }

@@ -57,14 +57,15 @@ void StorePins::Take(PinRequest* request) {
 
 void StorePins::TakeOne(const PinRequest::Asked& ask, const StorePinned& pinned, PinRequest* request) {
   ObjectEntry* entry = request->entries[ask.index];
-  if (pinned.lost && entry->ready) {
+  if (pinned.problem == StoreProblem::kLost && entry->ready) {
     ownership_->Lose(entry, ask.node, pinned.error);
     request->lost = true;
     return;
   }
-  const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
+  const char* data = pinned.problem == StoreProblem::kNone ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
   if (data == nullptr) {
     request->error = pinned.error;
+    request->problem = pinned.problem;
     ownership_->DropHint(entry);
     return;
   }
@@ -94,7 +95,7 @@ void StorePins::Abandon(PinRequest* request) {
       it->second.abandoned = true;
       continue;
     }
-    if (it->second.answer.error.empty()) Unpin(it->second.object);
+    if (it->second.answer.problem == StoreProblem::kNone) Unpin(it->second.object);
     questions_.erase(it);
   }
   request->asked.clear();
@@ -105,7 +106,7 @@ void StorePins::On(const StorePinned& message) {
   const auto it = questions_.find(message.token);
   if (it == questions_.end()) return;
   if (it->second.abandoned) {
-    if (message.error.empty()) Unpin(it->second.object);
+    if (message.problem == StoreProblem::kNone) Unpin(it->second.object);
     questions_.erase(it);
     return;
   }

@@ -38,6 +38,7 @@ struct PinRequest {
   std::vector<ObjectEntry*> entries;
   std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
   std::string error;                       // why
+  StoreProblem problem{};                  // its kind
   bool lost = false;                       // some were lost: wait for the entries once more
   std::vector<Asked> asked;
   std::size_t answered = 0;     // of `asked`, from the first on: so many need not be looked at again

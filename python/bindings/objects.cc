@@ -121,6 +121,8 @@ bool Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
     (*pins)[i] = std::move(request.pins[next++]);
     if ((*pins)[i] != nullptr) continue;
     RaiseIfFreed(entries[i]);
+    if (request.problem == StoreProblem::kFull) RaiseSystemError("ObjectStoreFullError", request.error);
+    if (request.problem == StoreProblem::kOutOfDisk) RaiseSystemError("OutOfDiskError", request.error);
     RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", request.error,
                      entries[i]->id.Binary());
   }
@@ -232,7 +234,7 @@ ObjectRef Put(nb::handle value) {
     const nb::gil_scoped_release release;
     entry = runtime.Put(std::move(encoded.pieces));
   }
-  if (!entry.ok()) RaiseSystemError("ObjectStoreFullError", MessageOf(entry.status()));
+  if (!entry.ok()) RaiseSystemError(StoreErrorName(entry.status()), MessageOf(entry.status()));
   return {current_session, *entry};
 }
 

@@ -208,12 +208,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const std::size_t positional = view_.args.size() - view_.keywords.size();
     arguments_ = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional)));
     if (!view_.keywords.empty()) keywords_ = nb::dict();
+    const nb::object stored = StoredArgs();
+    std::size_t next_stored = 0;
     auto ref = received_.begin();
     for (std::size_t i = 0; i < view_.args.size(); ++i) {
       const ArgView& arg = view_.args[i];
       const std::vector<ObjectEntry*> refs(ref, ref + static_cast<std::ptrdiff_t>(arg.refs.size()));
       ref += static_cast<std::ptrdiff_t>(arg.refs.size());
-      nb::object value = arg.kind == ArgHeader::kStored ? Stored(refs[0]) : DecodeValue(arg.bytes, nullptr, refs);
+      nb::object value =
+          arg.kind == ArgHeader::kStored ? nb::object(stored[next_stored++]) : DecodeValue(arg.bytes, nullptr, refs);
       if (i < positional) {
         PyTuple_SET_ITEM(arguments_.ptr(), static_cast<Py_ssize_t>(i), value.release().ptr());
       } else {
@@ -223,10 +226,20 @@ class Execution : public std::enable_shared_from_this<Execution> {
     }
   }
 
-  // A stored argument comes the way get() brings a value.
-  nb::object Stored(ObjectEntry* entry) {
-    runtime_.Hold(entry);
-    return nb::module_::import_("ray_engine._core").attr("get")(ObjectRef(current_session, entry));
+  // Stored arguments come the way get() brings values, all at once: a task that has some and waits for memory for the
+  // others would be in the way of another such task.
+  nb::object StoredArgs() {
+    nb::list refs;
+    auto ref = received_.begin();
+    for (const ArgView& arg : view_.args) {
+      if (arg.kind == ArgHeader::kStored) {
+        runtime_.Hold(*ref);
+        refs.append(ObjectRef(current_session, *ref));
+      }
+      ref += static_cast<std::ptrdiff_t>(arg.refs.size());
+    }
+    if (nb::len(refs) == 0) return nb::none();
+    return nb::module_::import_("ray_engine._core").attr("get")(refs);
   }
 
   // ---- items -------------------------------------------------------------------------------------------------------

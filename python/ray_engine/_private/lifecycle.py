@@ -39,7 +39,7 @@ _END_PATIENCE_S = 5.0  # for an engine that has hung up
 _WITHOUT_EFFECT = frozenset({
     "_enable_object_reconstruction", "_plasma_directory", "_node_ip_address", "_driver_object_store_memory",
     "_redis_username", "_redis_password", "_temp_dir", "_metrics_export_port", "_tracing_startup_hook",
-    "_skip_env_hook", "object_spilling_directory", "_object_spilling_directory",
+    "_skip_env_hook",
 })  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def init(
       one. None: that of the launcher, or of RAY_ENGINE_ADDRESS or RAY_ADDRESS; else starts one.
     - num_cpus, num_gpus, resources ({name: amount}), object_store_memory (bytes), labels: of the node that is started;
       by default what the machine has. A session that runs has its own.
+    - object_spilling_directory: node-local folder for what the object store has no room for (see --spill-directory).
     - namespace: where names of actors are looked up and made; one of its own if None.
     - runtime_env: {"env_vars": {...}, "pip": [...]} for all tasks and actors; see runtime_env.RuntimeEnv.
     - job_config: a JobConfig with these two.
@@ -96,6 +97,8 @@ def init(
         "object_store_memory": object_store_memory,
         "memory": kwargs.pop("_memory", None),
         "node_name": kwargs.pop("_node_name", None),
+        "spill_directory": kwargs.pop("object_spilling_directory", None)
+        or kwargs.pop("_object_spilling_directory", None),
     }
     if not isinstance(address, (str, type(None))):
         raise TypeError(f"address must be a string or None, got {address!r}")
