@@ -12,50 +12,66 @@ std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / 
 
 }  // namespace
 
-PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t source, std::uint64_t size,
-                                ProcessId client, std::uint64_t token) {
+PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
+                                ProcessId client, std::uint64_t token, std::uint64_t arrival) {
   PullActions actions;
   if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
     actions.pinned.push_back({client, token, object, *here});
     return actions;
   }
-  const auto known = pulls_.find(object);
-  const bool is_new = known == pulls_.end();
-  const bool under_way = !is_new && known->second.state == State::kActive;
-  if (const auto lost = lost_.find(source); lost != lost_.end() && !under_way) {
-    actions.failed.push_back({client, token, object, lost->second});
-    return actions;
-  }
-  if (is_new && source == self_.node) {
-    const std::string error = absl::StrCat("the object is not in the store of node ", source, ", where it should be");
+  const bool is_new = !pulls_.contains(object);
+  if (is_new && holder == self_.node) {
+    const std::string error = absl::StrCat("the object is not in the store of node ", holder, ", where it should be");
     actions.failed.push_back({client, token, object, error});
     return actions;
   }
+  if (const auto lost = lost_.find(holder); is_new && lost != lost_.end()) {
+    actions.failed.push_back({client, token, object, lost->second});
+    return actions;
+  }
   Pull& pull = pulls_[object];
-  if (pull.state != State::kActive && source != self_.node) {
+  const bool under_way = pull.state == State::kActive || pull.state == State::kReturning;
+  if (!under_way && holder != self_.node) {
     pull.owner = owner;
-    pull.source = source;
+    pull.holder = holder;
     pull.size = size;
   }
   pull.waiters.push_back({client, token});
-  if (is_new) queue_.push_back(object);
+  if (is_new) {
+    pull.arrival = arrival;
+    queue_.push_back(object);
+  }
   Admit(&actions);
   return actions;
 }
 
 // Starts pulls in order of arrival until the limit or the end of the memory.
 void PullManager::Admit(PullActions* actions) {
-  std::deque<ObjectId> busy;
-  std::string error;
-  while (!queue_.empty()) {
-    const auto pull = pulls_.find(queue_.front());
-    if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull->second.size > limits_.bytes_in_flight) break;
-    const Start start = TryStart(pull, actions, &error);
-    if (start == Start::kFull) break;
-    if (start == Start::kBusy) busy.push_back(queue_.front());
-    queue_.pop_front();
+  while (!in_line_ && Next() && TryNext(actions)) {
   }
-  queue_.insert(queue_.begin(), busy.begin(), busy.end());
+}
+
+// Those that somebody here is writing wait for the end of that, and hold up nobody.
+std::deque<ObjectId>::const_iterator PullManager::NextInQueue() const {
+  return std::find_if(queue_.begin(), queue_.end(),
+                      [this](const ObjectId& object) { return !store_->BeingWritten(object); });
+}
+
+std::optional<PullManager::Request> PullManager::Next() const {
+  const auto next = NextInQueue();
+  if (next == queue_.end()) return std::nullopt;
+  const Pull& pull = pulls_.find(*next)->second;
+  if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull.size > limits_.bytes_in_flight) return std::nullopt;
+  return Request{pull.arrival, pull.size};
+}
+
+bool PullManager::TryNext(PullActions* actions) {
+  const auto next = NextInQueue();
+  const ObjectId object = *next;
+  std::string error;
+  if (TryStart(pulls_.find(object), actions, &error) == Start::kFull) return false;
+  queue_.erase(std::find(queue_.begin(), queue_.end(), object));
+  return true;
 }
 
 PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* actions, std::string* error) {
@@ -72,8 +88,7 @@ PullManager::Start PullManager::TryStart(Pulls::iterator pull, PullActions* acti
   } else {
     *error = std::string(offset.status().message());
     if (store_->CouldHold(size)) return Start::kFull;
-    for (const Waiter& waiter : pull->second.waiters)
-      actions->failed.push_back({waiter.client, waiter.token, object, *error});
+    AnswerWaiters(object, *error, true, actions);
     pulls_.erase(pull);
   }
   return Start::kDone;
@@ -85,11 +100,25 @@ void PullManager::StartTransfer(Pulls::iterator found, std::uint64_t offset, Pul
   pull.offset = offset;
   pull.total = pull.size;
   pull.chunks.assign(ChunkCount(pull.total), ChunkState::kMissing);
-  pull.here = 0;
+  pull.here = pull.leading = 0;
   bytes_in_flight_ += pull.total;
   starved_since_ms_.reset();
   if (pull.chunks.empty()) return Finish(found, actions);
-  actions->requests.push_back({pull.source, found->first});
+  Ask(found, pull.holder, false, actions);
+}
+
+void PullManager::Ask(Pulls::iterator found, std::uint32_t node, bool direct, PullActions* actions) {
+  found->second.source = node;
+  actions->requests.push_back({node, found->first, found->second.leading * kPullChunk, direct});
+}
+
+PullActions PullManager::OnElsewhere(std::uint32_t node, const ObjectId& object, std::uint32_t next) {
+  PullActions actions;
+  const auto found = pulls_.find(object);
+  if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
+  const bool reachable = next != self_.node && !lost_.contains(next);
+  Ask(found, reachable ? next : found->second.holder, true, &actions);
+  return actions;
 }
 
 std::optional<std::uint64_t> PullManager::OnChunk(std::uint32_t node, const BulkChunk& chunk) {
@@ -110,18 +139,29 @@ PullActions PullManager::OnChunkDone(std::uint32_t node, const BulkChunk& chunk,
   PullActions actions;
   const auto found = pulls_.find(chunk.object);
   Pull& pull = found->second;
-  pull.chunks[chunk.offset / kPullChunk] = status.ok() ? ChunkState::kHere : ChunkState::kMissing;
   --pull.arriving;
-  pull.here += status.ok();
+  pull.chunks[chunk.offset / kPullChunk] = ChunkState::kMissing;
+  if (status.ok()) TakeChunk(found, chunk.offset / kPullChunk);
   if (pull.state == State::kDraining) {
-    EndIfDrained(found);
-  } else if (!status.ok()) {
-    Fail(chunk.object, absl::StrCat("the transfer from node ", node, " failed: ", status.message()), &actions);
+    EndIfDrained(found, &actions);
   } else if (pull.here == pull.chunks.size()) {
     Finish(found, &actions);
+  } else if (pull.state == State::kReturning) {
+    AskHolderIfQuiet(found, &actions);
+  } else if (!status.ok()) {
+    SourceFailed(found, absl::StrCat("the transfer from node ", node, " failed: ", status.message()), &actions);
   }
   Admit(&actions);
   return actions;
+}
+
+void PullManager::TakeChunk(Pulls::iterator found, std::uint64_t index) {
+  Pull& pull = found->second;
+  pull.chunks[index] = ChunkState::kHere;
+  ++pull.here;
+  if (index != pull.leading) return;
+  while (pull.leading < pull.chunks.size() && pull.chunks[pull.leading] == ChunkState::kHere) ++pull.leading;
+  store_->SetWritten(found->first, std::min(pull.leading * kPullChunk, pull.total));
 }
 
 void PullManager::Finish(Pulls::iterator pull, PullActions* actions) {
@@ -143,35 +183,63 @@ void PullManager::AnswerAll(Pulls::iterator pull, PullActions* actions) {
   }
 }
 
-void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
-  Pull& pull = pulls_.find(object)->second;
-  for (const Waiter& waiter : pull.waiters) actions->failed.push_back({waiter.client, waiter.token, object, error});
-  GiveUp(object);
+void PullManager::SourceFailed(Pulls::iterator found, const std::string& error, PullActions* actions) {
+  Pull& pull = found->second;
+  if (pull.source == pull.holder) return Fail(found->first, error, actions);
+  Leave(found, actions);
+  pull.state = State::kReturning;
+  AskHolderIfQuiet(found, actions);
 }
 
-void PullManager::GiveUp(const ObjectId& object) {
+void PullManager::Leave(Pulls::iterator found, PullActions* actions) {
+  const std::uint32_t source = found->second.source;
+  if (!lost_.contains(source)) actions->cancels.push_back({source, found->first});
+}
+
+void PullManager::AskHolderIfQuiet(Pulls::iterator found, PullActions* actions) {
+  Pull& pull = found->second;
+  if (const auto lost = lost_.find(pull.holder); lost != lost_.end()) return Fail(found->first, lost->second, actions);
+  if (pull.arriving > 0) return;
+  pull.state = State::kActive;
+  Ask(found, pull.holder, true, actions);
+}
+
+void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
+  AnswerWaiters(object, error, false, actions);
+  GiveUp(object, actions);
+}
+
+void PullManager::AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions) {
+  for (const Waiter& waiter : pulls_.find(object)->second.waiters)
+    actions->failed.push_back({waiter.client, waiter.token, object, error, full});
+}
+
+void PullManager::GiveUp(const ObjectId& object, PullActions* actions) {
   const auto found = pulls_.find(object);
   found->second.waiters.clear();
   if (found->second.state == State::kQueued) {
     queue_.erase(std::find(queue_.begin(), queue_.end(), object));
     pulls_.erase(found);
   } else {
+    if (found->second.state == State::kActive) Leave(found, actions);
     found->second.state = State::kDraining;
-    EndIfDrained(found);
+    EndIfDrained(found, actions);
   }
 }
 
 // Gives the memory back once nothing writes to it any more; starts over if somebody has asked for the object since.
-void PullManager::EndIfDrained(Pulls::iterator found) {
+void PullManager::EndIfDrained(Pulls::iterator found, PullActions* actions) {
   Pull& pull = found->second;
   if (pull.arriving > 0) return;
   store_->Abort(found->first, self_);
+  actions->aborted.push_back(found->first);
   bytes_in_flight_ -= pull.total;
   if (pull.waiters.empty()) {
     pulls_.erase(found);
   } else {
     pull.state = State::kQueued;
     queue_.push_back(found->first);
+    if (const auto lost = lost_.find(pull.holder); lost != lost_.end()) Fail(found->first, lost->second, actions);
   }
 }
 
@@ -179,33 +247,37 @@ PullActions PullManager::OnPullFailed(std::uint32_t node, const ObjectId& object
   PullActions actions;
   const auto found = pulls_.find(object);
   if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
-  Fail(object, error, &actions);
+  SourceFailed(found, error, &actions);
   Admit(&actions);
   return actions;
 }
 
 PullActions PullManager::OnNodeLost(std::uint32_t node, const std::string& reason) {
   PullActions actions;
-  std::vector<ObjectId> lost;
-  for (const auto& [object, pull] : pulls_) {
-    if (pull.source == node) lost.push_back(object);
-  }
   const std::string error = absl::StrCat("node ", node, ", which held the object, was lost: ", reason);
   lost_.emplace(node, error);
-  for (const ObjectId& object : lost) Fail(object, error, &actions);
+  std::vector<ObjectId> queued, active;
+  for (const auto& [object, pull] : pulls_) {
+    if (pull.state == State::kQueued && pull.holder == node) queued.push_back(object);
+    if (pull.state == State::kActive && pull.source == node) active.push_back(object);
+  }
+  for (const ObjectId& object : queued) Fail(object, error, &actions);
+  for (const ObjectId& object : active) SourceFailed(pulls_.find(object), error, &actions);
   Admit(&actions);
   return actions;
 }
 
 template <class Predicate>
 PullActions PullManager::DropWaiters(Predicate gone) {
+  PullActions actions;
   std::vector<ObjectId> unwanted;
   for (auto& [object, pull] : pulls_) {
     pull.waiters.erase(std::remove_if(pull.waiters.begin(), pull.waiters.end(), gone), pull.waiters.end());
     if (pull.waiters.empty() && pull.state != State::kDraining) unwanted.push_back(object);
   }
-  for (const ObjectId& object : unwanted) GiveUp(object);
-  return OnMemoryFreed();
+  for (const ObjectId& object : unwanted) GiveUp(object, &actions);
+  Admit(&actions);
+  return actions;
 }
 
 PullActions PullManager::OnClientGone(ProcessId client) {
@@ -222,9 +294,9 @@ PullActions PullManager::OnMemoryFreed() {
   return actions;
 }
 
-PullActions PullManager::OnTick(std::uint64_t now_ms) {
+PullActions PullManager::OnTick(std::uint64_t now_ms, bool helped) {
   PullActions actions = OnMemoryFreed();
-  if (queue_.empty() || bytes_in_flight_ > 0) {
+  if (queue_.empty() || bytes_in_flight_ > 0 || helped) {
     starved_since_ms_.reset();
   } else if (!starved_since_ms_) {
     starved_since_ms_ = now_ms;
@@ -240,7 +312,9 @@ void PullManager::FailStarved(PullActions* actions) {
     std::string error;
     const Start start = TryStart(pulls_.find(object), actions, &error);
     if (start != Start::kDone) queue_.push_back(object);
-    if (start == Start::kFull) Fail(object, error, actions);
+    if (start != Start::kFull) continue;
+    AnswerWaiters(object, error, true, actions);
+    GiveUp(object, actions);
   }
 }
 
@@ -263,6 +337,10 @@ std::string PullManager::CheckPull(const ObjectId& object, const Pull& pull) con
   if (pull.state == State::kQueued) return "";
   const auto count = [&](ChunkState state) { return std::count(pull.chunks.begin(), pull.chunks.end(), state); };
   if (count(ChunkState::kArriving) != pull.arriving) return "pulls: arriving chunks miscounted";
+  const auto missing =
+      std::find_if(pull.chunks.begin(), pull.chunks.end(), [](ChunkState state) { return state != ChunkState::kHere; });
+  if (missing - pull.chunks.begin() != pull.leading) return "pulls: leading chunks miscounted";
+  if (pull.state == State::kReturning && pull.arriving == 0) return "pulls: nothing arrives, and nobody is asked";
   return count(ChunkState::kHere) == pull.here ? "" : "pulls: chunks here miscounted";
 }
 

@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/base/resources.h"
@@ -9,7 +10,7 @@
 namespace ray_engine {
 
 absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_t size, ProcessId client, Copy copy) {
-  if (const auto found = entries_.find(object); found != entries_.end()) return Reuse(&found->second, copy);
+  if (const auto found = entries_.find(object); found != entries_.end()) return Reuse(found, copy);
   const std::optional<std::uint64_t> offset = AllocateEvicting(size);
   if (!offset) return Full(size);
   Entry entry;
@@ -19,28 +20,42 @@ absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_
   entry.copy = copy;
   entries_.emplace(object, entry);
   clients_[client].writing.insert(object);
+  ++writing_;
   ++created_;
   return *offset;
 }
 
-absl::Status Store::Reuse(Entry* entry, Copy copy) {
+absl::Status Store::Reuse(Entries::iterator found, Copy copy) {
+  Entry* entry = &found->second;
   if (!entry->sealed())
     return absl::FailedPreconditionError(absl::StrCat("being written by ", ToString(entry->creator)));
   entry->doomed = false;
-  if (copy == Copy::kPrimary && entry->copy == Copy::kSecondary) {
-    entry->copy = Copy::kPrimary;
-    MakeUnevictable(entry);
-  }
+  if (copy == Copy::kPrimary) Promote(found);
   return absl::AlreadyExistsError("the object is in the store");
 }
 
+void Store::Promote(Entries::iterator found) {
+  Entry* entry = &found->second;
+  if (entry->copy == Copy::kPrimary) return;
+  Wake(entry);
+  entry->copy = Copy::kPrimary;
+  LieDown(found);
+}
+
+void Store::MakePrimary(const ObjectId& object) {
+  const auto entry = entries_.find(object);
+  if (entry != entries_.end()) Promote(entry);
+}
+
 std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size) {
-  if (!CouldHold(size)) return std::nullopt;  // and evict nothing for it
   std::optional<std::uint64_t> offset = memory_.Allocate(size);
-  while (!offset && !evictable_.empty()) {
-    Remove(entries_.find(evictable_.front()));
-    ++evicted_;
-    offset = memory_.Allocate(size);
+  if (!offset && Allocator::Rounded(size) > Obtainable()) return std::nullopt;  // and give up nothing for it
+  for (const Rest rest : {kSecondary, kBacked}) {
+    while (!offset && !resting_[rest].empty()) {
+      Remove(entries_.find(resting_[rest].front()));
+      ++evicted_;
+      offset = memory_.Allocate(size);
+    }
   }
   return offset;
 }
@@ -62,29 +77,45 @@ absl::Status Store::Full(std::uint64_t size) const {
 absl::Status Store::Seal(const ObjectId& object, ProcessId client) {
   const auto entry = entries_.find(object);
   if (entry == entries_.end()) return absl::NotFoundError("sealed an object that was not created");
-  if (entry->second.creator != client) return absl::FailedPreconditionError("sealed an object it does not write");
+  if (entry->second.creator != client || entry->second.aborted)
+    return absl::FailedPreconditionError("sealed an object it does not write");
   clients_[client].writing.erase(object);
+  --writing_;
   ForgetIfIdle(client);
   entry->second.creator = ProcessId();
-  Rest(entry);
+  LieDown(entry);
   return absl::OkStatus();
 }
 
 void Store::Abort(const ObjectId& object, ProcessId client) {
   const auto entry = entries_.find(object);
-  if (entry == entries_.end() || entry->second.sealed() || entry->second.creator != client) return;
+  if (entry == entries_.end() || entry->second.aborted || entry->second.creator != client) return;
   clients_[client].writing.erase(object);
+  --writing_;
   ForgetIfIdle(client);
-  Remove(entry);
+  entry->second.aborted = true;
+  LieDown(entry);
 }
+
+void Store::SetWritten(const ObjectId& object, std::uint64_t bytes) { entries_.find(object)->second.written = bytes; }
 
 absl::StatusOr<Store::Location> Store::Pin(const ObjectId& object, ProcessId client) {
   const auto found = entries_.find(object);
   if (found == entries_.end() || !found->second.sealed()) return absl::NotFoundError("the object is not in the store");
+  return AddPin(found, client);
+}
+
+absl::StatusOr<Store::Location> Store::PinWhileWriting(const ObjectId& object, ProcessId client) {
+  const auto found = entries_.find(object);
+  const bool mine = found != entries_.end() && found->second.creator == client && !found->second.aborted;
+  return mine ? AddPin(found, client) : Pin(object, client);
+}
+
+Store::Location Store::AddPin(Entries::iterator found, ProcessId client) {
   Entry& entry = found->second;
   if (entry.pins++ == 0) pinned_bytes_ += entry.size;
-  MakeUnevictable(&entry);
-  ++clients_[client].pins[object];
+  Wake(&entry);
+  ++clients_[client].pins[found->first];
   return Location{entry.offset, entry.size};
 }
 
@@ -104,25 +135,60 @@ void Store::DropPins(Entries::iterator entry, std::uint64_t count) {
   entry->second.pins -= count;
   if (entry->second.pins > 0) return;
   pinned_bytes_ -= entry->second.size;
-  Rest(entry);
+  LieDown(entry);
 }
 
-// The object is sealed and may be unpinned: let it go, or line it up to be evicted.
-void Store::Rest(Entries::iterator found) {
+Store::Rest Store::RestOf(const Entry& entry) {
+  if (entry.copy == Copy::kSecondary) return kSecondary;
+  return entry.backed ? kBacked : kUnbacked;
+}
+
+// The object may be sealed and unpinned now: let it go, or line it up to be given up.
+void Store::LieDown(Entries::iterator found) {
   Entry& entry = found->second;
-  if (entry.pins > 0) return;
-  if (entry.doomed) {
-    Remove(found);
-  } else if (entry.copy == Copy::kSecondary) {
-    MakeUnevictable(&entry);
-    entry.evictable = evictable_.insert(evictable_.end(), found->first);
-  }
+  if (entry.pins > 0 || (!entry.sealed() && !entry.aborted)) return;
+  if (entry.doomed || entry.aborted) return Remove(found);
+  Wake(&entry);
+  const Rest rest = RestOf(entry);
+  entry.resting = resting_[rest].insert(resting_[rest].end(), found->first);
+  if (rest != kUnbacked) evictable_bytes_ += Allocator::Rounded(entry.size);
 }
 
-void Store::MakeUnevictable(Entry* entry) {
-  if (!entry->evictable) return;
-  evictable_.erase(*entry->evictable);
-  entry->evictable.reset();
+void Store::Wake(Entry* entry) {
+  if (!entry->resting) return;
+  const Rest rest = RestOf(*entry);
+  resting_[rest].erase(*entry->resting);
+  entry->resting.reset();
+  if (rest != kUnbacked) evictable_bytes_ -= Allocator::Rounded(entry->size);
+}
+
+void Store::SetBacked(const ObjectId& object, bool backed) {
+  const auto entry = entries_.find(object);
+  if (entry == entries_.end() || entry->second.backed == backed) return;
+  const bool rested = entry->second.resting.has_value();
+  Wake(&entry->second);
+  entry->second.backed = backed;
+  if (rested) LieDown(entry);
+}
+
+std::optional<ObjectId> Store::OldestUnbacked() const {
+  if (resting_[kUnbacked].empty()) return std::nullopt;
+  return resting_[kUnbacked].front();
+}
+
+std::vector<std::pair<ProcessId, std::uint64_t>> Store::Holders() const {
+  std::vector<std::pair<ProcessId, std::uint64_t>> holders;
+  for (const auto& [id, client] : clients_) {
+    std::uint64_t bytes = 0;
+    for (const auto& [object, count] : client.pins) bytes += entries_.find(object)->second.size;
+    for (const ObjectId& object : client.writing) bytes += entries_.find(object)->second.size;
+    holders.emplace_back(id, bytes);
+  }
+  const auto more = [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  };
+  std::sort(holders.begin(), holders.end(), more);
+  return holders;
 }
 
 void Store::Free(const ObjectId& object) {
@@ -130,11 +196,11 @@ void Store::Free(const ObjectId& object) {
   if (entry == entries_.end() || entry->second.doomed) return;
   ++freed_;
   entry->second.doomed = true;
-  if (entry->second.sealed()) Rest(entry);
+  if (entry->second.sealed()) LieDown(entry);
 }
 
 void Store::Remove(Entries::iterator entry) {
-  MakeUnevictable(&entry->second);
+  Wake(&entry->second);
   memory_.Free(entry->second.offset);
   entries_.erase(entry);
 }
@@ -144,7 +210,12 @@ void Store::OnClientGone(ProcessId client) {
   if (found == clients_.end()) return;
   const Client gone = std::move(found->second);
   clients_.erase(found);
-  for (const ObjectId& object : gone.writing) Remove(entries_.find(object));
+  writing_ -= gone.writing.size();
+  for (const ObjectId& object : gone.writing) {
+    const auto entry = entries_.find(object);
+    entry->second.aborted = true;
+    if (!gone.pins.contains(object)) Remove(entry);
+  }
   for (const auto& [object, count] : gone.pins) DropPins(entries_.find(object), count);
 }
 
@@ -162,6 +233,12 @@ std::optional<Store::Location> Store::Lookup(const ObjectId& object) const {
 bool Store::BeingWritten(const ObjectId& object) const {
   const auto entry = entries_.find(object);
   return entry != entries_.end() && !entry->second.sealed();
+}
+
+std::uint64_t Store::Written(const ObjectId& object) const {
+  const auto entry = entries_.find(object);
+  if (entry == entries_.end()) return 0;
+  return entry->second.sealed() ? entry->second.size : entry->second.written;
 }
 
 StoreStats Store::Stats() const {
@@ -183,8 +260,8 @@ StoreStats Store::Stats() const {
 std::string Store::CheckInvariants() const {
   if (std::string problem = memory_.CheckInvariants(); !problem.empty()) return problem;
   absl::flat_hash_map<ObjectId, std::uint64_t> pins;
-  std::size_t writing = 0, evictable = 0, unsealed = 0;
-  std::uint64_t pinned_bytes = 0, bytes = 0;
+  std::size_t writing = 0, resting = 0, unsealed = 0;
+  std::uint64_t pinned_bytes = 0, bytes = 0, evictable_bytes = 0;
   for (const auto& [id, client] : clients_) {
     if (client.pins.empty() && client.writing.empty()) return "store: an idle client was not forgotten";
     for (const auto& [object, count] : client.pins) pins[object] += count;
@@ -194,23 +271,26 @@ std::string Store::CheckInvariants() const {
     if (std::string problem = CheckEntry(object, entry); !problem.empty()) return problem;
     const auto held = pins.find(object);
     if (entry.pins != (held == pins.end() ? 0 : held->second)) return "store: an object miscounts its pins";
-    unsealed += !entry.sealed();
-    evictable += entry.evictable.has_value();
+    unsealed += !entry.sealed() && !entry.aborted;
+    resting += entry.resting.has_value();
+    evictable_bytes += entry.resting && RestOf(entry) != kUnbacked ? Allocator::Rounded(entry.size) : 0;
     pinned_bytes += entry.pins > 0 ? entry.size : 0;
     bytes += Allocator::Rounded(entry.size);
   }
-  if (unsealed != writing || evictable != evictable_.size()) return "store: stale entry in a list";
+  const std::size_t listed = resting_[kSecondary].size() + resting_[kBacked].size() + resting_[kUnbacked].size();
+  if (unsealed != writing || unsealed != writing_ || resting != listed) return "store: stale entry in a list";
+  if (evictable_bytes != evictable_bytes_) return "store: evictable bytes miscounted";
   if (pinned_bytes != pinned_bytes_) return "store: pinned bytes miscounted";
   return bytes == memory_.used() ? "" : "store: objects and memory in use differ";
 }
 
 std::string Store::CheckEntry(const ObjectId& object, const Entry& entry) const {
   const bool idle = entry.sealed() && entry.pins == 0;
-  if (!entry.sealed() && entry.pins > 0) return "store: an unsealed object is pinned";
+  if (entry.aborted && entry.pins == 0) return "store: an object that was given up lingers";
   if (idle && entry.doomed) return "store: a freed object lingers";
-  if (entry.evictable.has_value() != (idle && entry.copy == Copy::kSecondary)) return "store: wrong state of eviction";
-  if (entry.evictable && **entry.evictable != object) return "store: the eviction list names another object";
-  if (entry.sealed()) return "";
+  if (entry.resting.has_value() != idle) return "store: an object rests or does not, wrongly";
+  if (entry.resting && **entry.resting != object) return "store: the list of what rests names another object";
+  if (entry.sealed() || entry.aborted) return "";
   const auto creator = clients_.find(entry.creator);
   return creator != clients_.end() && creator->second.writing.count(object) == 1 ? "" : "store: a creator is unknown";
 }

@@ -1,10 +1,11 @@
 // Store: what lies where in a node's segment, and who holds it. Bookkeeping only; it never touches the memory.
 //
 // An object is created (its creator writes), sealed (from then on it never changes), pinned by readers and freed by its
-// owner. A primary copy stays until it is freed; a secondary copy, pulled from another node, is given up when memory is
-// short and nobody has it pinned, least recently used first. Memory goes back only when the last pin is gone, so
-// freeing never pulls pages from under a reader. Pins are counted per client; a client that dies gives back everything
-// it held.
+// owner. When memory is short, copies that nobody has pinned are given up, least recently used first: secondary ones,
+// pulled from another node, then primary ones that have been written to disk (*backed*). Other primary copies stay
+// until they are freed. Memory goes back only when the last pin is gone, so freeing never pulls pages from under a
+// reader. Pins are counted per client; a client that dies gives back everything it held. Whoever writes an object may
+// pin it before it is whole, to pass on what is there already.
 //
 // Loop-bound (engine's loop).
 
@@ -14,10 +15,13 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
+#include <array>
 #include <cstdint>
 #include <list>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
@@ -47,14 +51,21 @@ class Store {
   absl::StatusOr<std::uint64_t> Create(const ObjectId& object, std::uint64_t size, ProcessId client,
                                        Copy copy = Copy::kPrimary);
   absl::Status Seal(const ObjectId& object, ProcessId client);
-  // Gives up a creation that will not be sealed. No effect on sealed objects and on creations of others.
+  // Gives up a creation that will not be sealed; the memory stays until the creator's own pins are gone, and until then
+  // the object counts as being written. No effect on sealed objects and on creations of others.
   void Abort(const ObjectId& object, ProcessId client);
+  // The first `bytes` of an object will not change any more. REQUIRES: it is being written.
+  void SetWritten(const ObjectId& object, std::uint64_t bytes);
 
   // One more pin of `client`. NotFound if the object is not here or not sealed.
   absl::StatusOr<Location> Pin(const ObjectId& object, ProcessId client);
+  // Like Pin, but also of an object that `client` itself is writing: Written() tells what is there.
+  absl::StatusOr<Location> PinWhileWriting(const ObjectId& object, ProcessId client);
   // One pin of `client` less. No effect if it has none.
   void Unpin(const ObjectId& object, ProcessId client);
 
+  // A secondary copy becomes the primary one. No effect if there is none.
+  void MakePrimary(const ObjectId& object);
   // Nobody needs the object any more: goes at once, or with its last pin, or when its creator seals or dies.
   void Free(const ObjectId& object);
 
@@ -66,6 +77,20 @@ class Store {
   std::optional<Location> Lookup(const ObjectId& object) const;
   // Created here and not sealed yet?
   bool BeingWritten(const ObjectId& object) const;
+  // Leading bytes that can be read: all of a sealed object, none of one that is not here.
+  std::uint64_t Written(const ObjectId& object) const;
+  // The primary copy is on disk as well, or is not any more. No effect on objects that are not here.
+  void SetBacked(const ObjectId& object, bool backed);
+  // The least recently used primary copy that could be given up if it were backed.
+  std::optional<ObjectId> OldestUnbacked() const;
+  // Bytes that an object may get now, if they lie well: free, or of copies that may be given up.
+  std::uint64_t Obtainable() const { return FreeBytes() + evictable_bytes_; }
+  std::uint64_t FreeBytes() const { return memory_.size() - memory_.used(); }
+  std::uint64_t size() const { return memory_.size(); }
+  std::uint64_t being_written() const { return writing_; }
+  // Who has how many bytes pinned or is writing them, most first.
+  std::vector<std::pair<ProcessId, std::uint64_t>> Holders() const;
+
   // Could an object of this size be here if the store were empty?
   bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
 
@@ -76,13 +101,18 @@ class Store {
  private:
   struct Entry {
     std::uint64_t offset = 0, size = 0;
-    ProcessId creator;  // nil once sealed
+    std::uint64_t written = 0;  // leading bytes that are final; counts until sealed
+    ProcessId creator;          // nil once sealed
     Copy copy = Copy::kPrimary;
-    bool doomed = false;  // freed, waiting for pins or the seal
+    bool backed = false;   // on disk as well
+    bool doomed = false;   // freed, waiting for pins or the seal
+    bool aborted = false;  // never to be sealed, waiting for pins
     std::uint64_t pins = 0;
-    std::optional<std::list<ObjectId>::iterator> evictable;  // place in evictable_
+    std::optional<std::list<ObjectId>::iterator> resting;  // place in the list of RestOf(*this)
     bool sealed() const { return creator.IsNil(); }
   };
+  // What a sealed and unpinned copy is when memory is short. The first two may be given up, in this order.
+  enum Rest : std::uint8_t { kSecondary, kBacked, kUnbacked };
   using Entries = absl::flat_hash_map<ObjectId, Entry>;
   // What one client holds: pins per object; objects it is writing.
   struct Client {
@@ -90,12 +120,15 @@ class Store {
     absl::flat_hash_set<ObjectId> writing;
   };
 
-  absl::Status Reuse(Entry* entry, Copy copy);
+  absl::Status Reuse(Entries::iterator found, Copy copy);
+  void Promote(Entries::iterator found);
   std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
   absl::Status Full(std::uint64_t size) const;
+  Location AddPin(Entries::iterator entry, ProcessId client);
   void DropPins(Entries::iterator entry, std::uint64_t count);
-  void MakeUnevictable(Entry* entry);
-  void Rest(Entries::iterator entry);
+  static Rest RestOf(const Entry& entry);
+  void Wake(Entry* entry);
+  void LieDown(Entries::iterator entry);
   void Remove(Entries::iterator entry);
   void ForgetIfIdle(ProcessId client);
   std::string CheckEntry(const ObjectId& object, const Entry& entry) const;
@@ -103,8 +136,10 @@ class Store {
   Allocator memory_;
   Entries entries_;
   absl::flat_hash_map<ProcessId, Client> clients_;
-  std::list<ObjectId> evictable_;  // sealed, unpinned, secondary; least recently used first
+  std::array<std::list<ObjectId>, 3> resting_;  // sealed, unpinned, by Rest; least recently used first
+  std::uint64_t evictable_bytes_ = 0;           // of those that may be given up, as the allocator counts
   std::uint64_t pinned_bytes_ = 0;
+  std::uint64_t writing_ = 0;  // objects not sealed yet
   std::uint64_t created_ = 0, freed_ = 0, evicted_ = 0;
 };
 

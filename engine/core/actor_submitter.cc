@@ -217,6 +217,11 @@ void ActorSubmitter::OnHandleFreed(const ObjectId& object) {
   sender_->SendToHead(ActorOutOfScope{line->actor});
 }
 
+bool ActorSubmitter::IsCreating() const {
+  return std::any_of(by_handle_.begin(), by_handle_.end(),
+                     [](const auto& created) { return created.second->last.state == ActorState::kPending; });
+}
+
 void ActorSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
   record->cancelled = true;
   ActorLine* line = record->actor;

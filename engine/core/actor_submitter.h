@@ -56,6 +56,8 @@ class ActorSubmitter {
   void OnProcessGone(ProcessId process);
   // An object was freed: if it counted the handles of an actor of ours, the actor may end.
   void OnHandleFreed(const ObjectId& object);
+  // Is the constructor of an actor of ours still to run, or running?
+  bool IsCreating() const;
   // Does the object count the handles of an actor of ours?
   bool IsHandle(const ObjectId& object) const { return by_handle_.contains(object); }
   // The actor was refused: its handle counts nothing.

@@ -81,6 +81,7 @@ void Executor::Finished(ExecTask* task) {
   done->interruptible = true;
   done->leaving = false;
   done->consumed = 0;
+  done->called_at = done->returned_at = Nanoseconds(0);
   pool_.push_back(std::move(done));
 }
 

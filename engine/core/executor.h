@@ -33,10 +33,11 @@ struct ExecTask {
   std::string payload;              // the whole spec
   std::optional<StartActor> actor;  // kActorCreation
   Nanoseconds started_at{0};
-  bool cancelled = false;      // while it was running
-  bool interruptible = true;   // until its user code has returned
-  bool leaving = false;        // it has asked for the end of the process; written by its own thread
-  std::uint32_t consumed = 0;  // of the items it has yielded
+  Nanoseconds called_at{0}, returned_at{0};  // its function; 0: not looked at, where it makes no difference
+  bool cancelled = false;                    // while it was running
+  bool interruptible = true;                 // until its user code has returned
+  bool leaving = false;                      // it has asked for the end of the process; written by its own thread
+  std::uint32_t consumed = 0;                // of the items it has yielded
 };
 
 // For people; `process` is left open.

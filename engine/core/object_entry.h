@@ -39,18 +39,24 @@ struct StorePlace {
   std::uint32_t node = 0;
   std::uint64_t size = 0;
 };
+struct Lineage;
 
 struct ObjectEntry {
+  // How an own object came to be; what is not `kTask` cannot be made again (lineage.h).
+  enum Origin : std::uint8_t { kNoLineage, kPut, kHandle, kTask, kRetriesDisabled, kLineageEvicted };
+
   ObjectId id;
   ProcessId owner;
   std::uint32_t holds = 0;
-  bool in_table = false;  // other processes may name it
-  bool ready = false;     // the value (or error) below is there
+  bool in_table = false;    // other processes may name it
+  bool to_release = false;  // Ownership is about to look whether anything still holds it
+  bool ready = false;       // the value (or error) below is there
   bool is_error = false;
   bool requested = false;          // borrowed: the owner has been asked for the value
   std::atomic<bool> freed{false};  // the program gave the value up; what is below stays for who is reading it
   std::atomic<bool> seen{false};   // an error: somebody has been told of it
   WireValue::Kind kind = WireValue::kInline;
+  Origin origin = kNoLineage;
   std::uint32_t node = 0;  // kStored
   std::uint64_t size = 0;  // kStored
   std::string bytes;
@@ -60,6 +66,9 @@ struct ObjectEntry {
     std::vector<std::pair<ProcessId, std::uint32_t>> borrowers;  // own: processes and how many counts each was given
     std::vector<ProcessId> waiting;                              // own: to be told when ready
     std::vector<std::uint32_t> copies;                           // own: nodes with a copy beside the primary
+    bool faded = false;                                          // kTask: its value is gone, its lineage not
+    std::uint32_t lineage_holds = 0;                             // kTask: lineages of others that lead back to it
+    std::shared_ptr<Lineage> lineage;                            // kTask
     std::uint32_t grants = 0;                                    // borrowed: counts the owner holds for this process
     std::optional<StorePlace> hint;                              // borrowed: where it lay when its owner sent it
     std::vector<std::function<void(ObjectEntry*)>> on_ready;

@@ -63,13 +63,14 @@ ObjectEntry* Ownership::Find(const ObjectId& id) const {
 }
 
 void Ownership::Drop(ObjectEntry* entry) {
-  if (--entry->holds != 0) return;
+  if (--entry->holds != 0 || std::exchange(entry->to_release, true)) return;
   to_release_.push_back(entry);
   if (releasing_) return;
   releasing_ = true;
   while (!to_release_.empty()) {
     ObjectEntry* next = to_release_.back();
     to_release_.pop_back();
+    next->to_release = false;
     if (next->holds == 0) Release(next);
   }
   releasing_ = false;
@@ -81,8 +82,10 @@ void Ownership::Release(ObjectEntry* entry) {
 
 void Ownership::ReleaseOwned(ObjectEntry* entry) {
   if (entry->rare != nullptr && !entry->rare->borrowers.empty()) return;
+  if (entry->rare != nullptr && entry->rare->lineage_holds > 0) return Fade(entry);
   if (!entry->freed) FreeCopies(entry);
   if (entry->is_error && !entry->seen && entry->kind == WireValue::kInline) listener_->OnErrorUnseen(*entry);
+  if (entry->origin == ObjectEntry::kTask) listener_->OnLineageUnneeded(*entry);
   DropContained(entry);
   listener_->OnObjectFreed(entry->id);
   Delete(entry);
@@ -108,12 +111,76 @@ void Ownership::Free(ObjectEntry* entry) {
   }
 }
 
-void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
-  // What was read from this object loses its custodian: register it first, the release waits for the acknowledgements.
+// What was read from a borrowed object loses its custodian: it is registered first, and what is said to the custodian
+// after that waits for the acknowledgements.
+void Ownership::ReleaseContained(ObjectEntry* entry) {
   for (ObjectEntry* child : entry->contained) {
     if (child->holds > 1) Register(child);
   }
   DropContained(entry);
+}
+
+void Ownership::Fade(ObjectEntry* entry) {
+  if (!entry->freed) FreeCopies(entry);
+  entry->rare->faded = true;
+  entry->ready = false;
+  DropContained(entry);
+}
+
+void Ownership::DropLineage(ObjectEntry* entry) {
+  --entry->rare->lineage_holds;
+  Hold(entry);
+  Drop(entry);
+}
+
+void Ownership::Recall(ObjectEntry* entry) {
+  Hold(entry);
+  Revive(entry);
+}
+
+void Ownership::Revive(ObjectEntry* entry) {
+  if (entry->rare == nullptr || !std::exchange(entry->rare->faded, false)) return;
+  to_revive_.push_back(entry);
+  Hold(entry);
+  if (reviving_) return;
+  reviving_ = true;
+  while (!to_revive_.empty()) {
+    ObjectEntry* next = to_revive_.back();
+    to_revive_.pop_back();
+    std::optional<WireValue> error = listener_->OnObjectLost(next, "it was released");
+    if (error) SetValue(next, *std::move(error));
+    Drop(next);
+  }
+  reviving_ = false;
+}
+
+void Ownership::Lose(ObjectEntry* entry, std::uint32_t node, const std::string& reason) {
+  if (!entry->ready || entry->freed || entry->kind != WireValue::kStored) return;
+  if (entry->owner == sender_->self()) return LoseOwned(entry, node, reason);
+  entry->ready = false;
+  DropHint(entry);
+  ReleaseContained(entry);
+  entry->requested = false;
+  RequestValue(entry, node, reason);
+}
+
+void Ownership::LoseOwned(ObjectEntry* entry, std::uint32_t node, const std::string& reason) {
+  std::vector<std::uint32_t>& copies = entry->Extra().copies;
+  copies.erase(std::remove(copies.begin(), copies.end(), node), copies.end());
+  if (entry->node != node) return;  // old news
+  if (!copies.empty()) {
+    entry->node = copies.back();
+    copies.pop_back();
+    sender_->Send(ProcessId{entry->node, 0}, StoreKeep{entry->id});
+    return;
+  }
+  entry->ready = false;
+  DropContained(entry);
+  if (std::optional<WireValue> error = listener_->OnObjectLost(entry, reason)) SetValue(entry, *std::move(error));
+}
+
+void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
+  ReleaseContained(entry);
   const std::uint32_t grants = entry->rare == nullptr ? 0 : entry->rare->grants;
   if (grants > 0 && !gone_.contains(entry->owner)) {
     BorrowRemove& removal = removals_[entry->owner];
@@ -149,6 +216,7 @@ void Ownership::SetValue(ObjectEntry* entry, WireValue value) {
 
 void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<ObjectEntry*> contained) {
   if (entry->ready) {
+    if (value.kind == WireValue::kStored && entry->owner == sender_->self()) AddCopy(entry, value.node);
     for (ObjectEntry* child : contained) Drop(child);
     return;
   }
@@ -207,7 +275,7 @@ void Ownership::DropHint(ObjectEntry* entry) {
   if (entry->rare != nullptr) entry->rare->hint.reset();
 }
 
-void Ownership::RequestValue(ObjectEntry* entry) {
+void Ownership::RequestValue(ObjectEntry* entry, std::uint32_t lost_at, const std::string& reason) {
   if (entry->requested || entry->ready || entry->owner == sender_->self()) return;
   entry->requested = true;
   if (gone_.contains(entry->owner)) {
@@ -215,7 +283,7 @@ void Ownership::RequestValue(ObjectEntry* entry) {
     return;
   }
   WatchOnce(entry->owner);
-  sender_->Send(entry->owner, ValueRequest{entry->id});
+  sender_->Send(entry->owner, ValueRequest{entry->id, lost_at, reason});
 }
 
 // ---- references in messages ----------------------------------------------------------------------------------------
@@ -238,6 +306,7 @@ ObjectEntry* Ownership::Receive(const WireRef& ref, bool granted) {
   ObjectEntry* entry = Find(ref.object);
   if (entry != nullptr) {
     ++entry->holds;
+    Revive(entry);
   } else {
     entry = Create(ref.object, ref.owner);
     Export(entry);
@@ -413,7 +482,11 @@ void Ownership::On(ProcessId from, const ValueRequest& message) {
   if (entry == nullptr) {
     sender_->Send(from,
                   ValueReply{message.object, SystemError("ObjectLostError", "the object was freed by its owner")});
-  } else if (entry->ready) {
+    return;
+  }
+  Revive(entry);
+  if (message.lost_at != kNoNode && entry->owner == sender_->self()) Lose(entry, message.lost_at, message.reason);
+  if (entry->ready) {
     sender_->Send(from, ValueReply{message.object, ValueOf(entry)});
   } else {
     WatchOnce(from);
@@ -430,10 +503,15 @@ void Ownership::On(const CopyAdded& message) {
   ObjectEntry* entry = Find(message.object);
   if (entry == nullptr || entry->freed) {
     sender_->Send(ProcessId{message.node, 0}, StoreFree{{message.object}});
-  } else if (message.node != entry->node) {
-    auto& copies = entry->Extra().copies;
-    if (std::find(copies.begin(), copies.end(), message.node) == copies.end()) copies.push_back(message.node);
+  } else {
+    AddCopy(entry, message.node);
   }
+}
+
+void Ownership::AddCopy(ObjectEntry* entry, std::uint32_t node) {
+  if (entry->kind != WireValue::kStored || node == entry->node) return;
+  auto& copies = entry->Extra().copies;
+  if (std::find(copies.begin(), copies.end(), node) == copies.end()) copies.push_back(node);
 }
 
 void Ownership::On(const StoreFree& message) {

@@ -15,6 +15,8 @@
 //      Where it fails, or anything else is wanted than the value, the owner is asked.
 //   6. A borrower gives back exactly the grants it received (BorrowRemove with counts), so a grant that is on its way
 //      is never lost.
+// A stored value that is lost is replaced by another copy, or made again (Lose). An object that only the lineage of
+// others needs keeps its entry, not its value.
 // Everything about a dead process is forgotten when ProcessGone arrives.
 //
 // Pure state machine: speaks only through its Sender and Listener. Thread-compatible (the runtime's lock).
@@ -48,6 +50,12 @@ class Ownership {
     virtual void OnObjectReady(ObjectEntry* entry) = 0;
     // An own object was freed. For the actor whose handles it counts.
     virtual void OnObjectFreed(const ObjectId& object) = 0;
+    // All copies of an own object are lost. Returns nothing if it is being made again, else the error it becomes.
+    virtual std::optional<WireValue> OnObjectLost(ObjectEntry*, const std::string& reason) {
+      return SystemError("ObjectLostError", reason);
+    }
+    // An own object with lineage goes.
+    virtual void OnLineageUnneeded(const ObjectEntry&) {}
     // An own object goes that is an exception of the program's, and nobody has seen it.
     virtual void OnErrorUnseen(const ObjectEntry&) {}
   };
@@ -74,8 +82,17 @@ class Ownership {
   void ConfirmHint(ObjectEntry* entry);
   // It does not, or not any more.
   static void DropHint(ObjectEntry* entry);
-  // Asks the owner for the value of a borrowed object, once.
-  void RequestValue(ObjectEntry* entry);
+  // Asks the owner for the value of a borrowed object, once; `lost_at`: a node where it is not.
+  void RequestValue(ObjectEntry* entry, std::uint32_t lost_at = kNoNode, const std::string& reason = "");
+  // A stored value that is ready cannot be had on that node, for that reason. Another copy takes its place, or it is
+  // made again and not ready until then, or it becomes an error; of a borrowed object the owner decides.
+  void Lose(ObjectEntry* entry, std::uint32_t node, const std::string& reason);
+  // An object that may be needed to make another again is kept in mind, without its value once nothing else holds it.
+  // REQUIRES: its own lineage is at hand.
+  void HoldLineage(ObjectEntry* entry) { ++entry->Extra().lineage_holds; }
+  void DropLineage(ObjectEntry* entry);
+  // Holds an object that is kept in mind; it is made again if its value is gone.
+  void Recall(ObjectEntry* entry);
   // The value goes though references to it are held: whoever reads it from now on is told so. An object that is not
   // there yet, or is an error, stays as it is.
   void Free(ObjectEntry* entry);
@@ -144,10 +161,15 @@ class Ownership {
   void Delete(ObjectEntry* entry);
   void DropContained(ObjectEntry* entry);
   void FreeCopies(ObjectEntry* entry);
+  void Fade(ObjectEntry* entry);
+  void Revive(ObjectEntry* entry);
+  void ReleaseContained(ObjectEntry* entry);
+  void LoseOwned(ObjectEntry* entry, std::uint32_t node, const std::string& reason);
   void Announce(ObjectEntry* entry);
   void CallBack();
   void Register(ObjectEntry* entry);  // rule 3
   std::uint64_t SendBorrowAdd(ObjectEntry* entry, ProcessId borrower);
+  void AddCopy(ObjectEntry* entry, std::uint32_t node);
   void AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
   bool RemoveBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
   void WatchOnce(ProcessId process);
@@ -161,6 +183,8 @@ class Ownership {
   std::size_t entries_ = 0;
   std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
   bool releasing_ = false;
+  std::vector<ObjectEntry*> to_revive_;  // likewise
+  bool reviving_ = false;
   // Likewise: who was told may tell more.
   std::deque<std::pair<ObjectEntry*, std::function<void(ObjectEntry*)>>> to_call_;
   bool calling_ = false;

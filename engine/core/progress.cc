@@ -1,6 +1,7 @@
 // How a process makes progress: the role of the one thread that drains the rings, waiting, and the I/O thread.
 // hot-path rules: spin 100 us with yields, then sleep; never ring who is awake; one consumer at a time.
 
+#include <fmt/format.h>
 #include <immintrin.h>
 #include <sched.h>
 #include <signal.h>
@@ -484,6 +485,16 @@ void Runtime::OnObjectReady(ObjectEntry*) {
 }
 
 void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(object); }
+
+std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
+  const std::string_view why_not = LineageKeeper::WhyNot(*entry);
+  if (!why_not.empty()) {
+    return SystemError("ObjectReconstructionFailedError", fmt::format("{}\n{}", why_not, reason), entry->id.Binary());
+  }
+  if (TaskRecord* record = tasks_->MakeAgain(entry)) submitter_->Submit(record, Nanoseconds(0));
+  UpdateWantsReplies();
+  return std::nullopt;
+}
 
 void Runtime::OnErrorUnseen(const ObjectEntry& entry) {
   if (ended_ || !hooks_.unseen_error) return;

@@ -82,7 +82,10 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Join(UniqueFd fd, bool worker,
   absl::StatusOr<ControlPacket> packet = socket.WaitReceive(kHandShake);
   if (!packet.ok()) return packet.status();
   Refused refused;
-  if (packet->As(&refused)) return absl::FailedPreconditionError(refused.reason);
+  if (packet->As(&refused)) {
+    return refused.is_other_version ? absl::FailedPreconditionError(refused.reason)
+                                    : absl::UnavailableError(refused.reason);
+  }
   Welcome welcome;
   if (!packet->As(&welcome) || packet->fds.size() != 3)
     return absl::InternalError("the engine's hand-shake is malformed");
@@ -276,6 +279,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
   spec.creator = self();
   const ActorLine* line = actors_->Line(spec.actor);
   ObjectEntry* handle = ownership_->NewOwned(ReturnObjectId(id, 1));
+  handle->origin = ObjectEntry::kHandle;
   ownership_->SetLocalValue(handle, WireValue{}, {});
   if (spec.detached) {
     ownership_->Hold(handle);  // a detached actor does not end with its handles
@@ -298,7 +302,7 @@ absl::StatusOr<ObjectEntry*> Runtime::CreateActor(CallOptions* options, CallArgs
 
 void Runtime::Cancel(ObjectEntry* entry, bool force, bool recursive) {
   const std::lock_guard lock(mutex_);
-  if (entry->ready) return;
+  if (entry->ready) return TaskTable::CancelLineage(*entry);
   const TaskId task = TaskOf(entry->id);
   if (entry->owner != self()) {
     peers_->Send(entry->owner, CancelTask{task, force, recursive});
@@ -344,6 +348,12 @@ absl::StatusOr<std::string> Runtime::CallRaw(ProcessId to, MessageType type,
   if (result == WaitResult::kTimeout) return absl::DeadlineExceededError("no answer in time");
   if (result != WaitResult::kReady) return absl::UnavailableError(end_reason_);
   return std::move(reply->payload);
+}
+
+void Runtime::WaitForCreations(std::int64_t deadline_ns) {
+  std::unique_lock lock(mutex_);
+  WaitThrough(
+      lock, [this] { return !actors_->IsCreating(); }, deadline_ns);
 }
 
 void Runtime::WaitForUpcalls(std::int64_t deadline_ns) {

@@ -86,6 +86,11 @@ struct PendingReply {
   std::string payload;
 };
 
+// The class of ray.exceptions for a value that could not be stored.
+inline const char* StoreErrorName(const absl::Status& status) {
+  return absl::IsOutOfRange(status) ? "OutOfDiskError" : "ObjectStoreFullError";
+}
+
 // What a thread of this process is running; empty for a driver.
 struct TaskContext {
   ExecTask* task = nullptr;
@@ -229,6 +234,8 @@ class Runtime : private Ownership::Listener {
     peers_->Send(to, message);
   }
 
+  // Waits until no actor that this process has made is being created.
+  void WaitForCreations(std::int64_t deadline_ns);
   // Waits until the upcalls made so far have returned.
   void WaitForUpcalls(std::int64_t deadline_ns);
 
@@ -300,6 +307,8 @@ class Runtime : private Ownership::Listener {
                        const ValuePieces& pieces);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
+  std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override;
+  void OnLineageUnneeded(const ObjectEntry& result) override { tasks_->OnLineageUnneeded(result); }
   void OnErrorUnseen(const ObjectEntry& entry) override;
   TaskId NewTaskId();
   std::uint16_t DepthOfChildren() const;

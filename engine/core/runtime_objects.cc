@@ -22,7 +22,10 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
   lock.unlock();
   const absl::StatusOr<StoreCreated> created = Call<StoreCreated>(self().Engine(), StoreCreate{0, object, owner, size});
   absl::Status status = created.status();
-  if (status.ok() && !created->error.empty()) status = absl::ResourceExhaustedError(created->error);
+  if (status.ok() && created->problem != StoreProblem::kNone) {
+    status = created->problem == StoreProblem::kOutOfDisk ? absl::OutOfRangeError(created->error)
+                                                          : absl::ResourceExhaustedError(created->error);
+  }
   if (status.ok()) {
     char* place = store_->ForWriting(created->offset, size);
     if (place == nullptr)
@@ -49,6 +52,7 @@ absl::StatusOr<ObjectEntry*> Runtime::Put(ValuePieces pieces) {
     return value.status();
   }
   ObjectEntry* entry = ownership_->NewOwned(id);
+  entry->origin = ObjectEntry::kPut;
   ownership_->SetLocalValue(entry, *std::move(value), std::move(pieces.contained));
   Unpark();
   return entry;

@@ -7,6 +7,22 @@
 #include "engine/core/runtime.h"
 
 namespace ray_engine {
+namespace {
+
+std::uint32_t Microseconds(std::int64_t from_ns, std::int64_t to_ns) {
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>((to_ns - from_ns) / 1000, 0, UINT32_MAX));
+}
+
+// Of a task that ends now.
+RunTime RanUntilNow(const ExecTask& task) {
+  const std::int64_t now = NowNs(), called = task.called_at.count(), returned = task.returned_at.count();
+  RunTime ran{UnixNs(task.started_at.count()), UnixNs(now)};
+  if (called != 0) ran.args_us = Microseconds(task.started_at.count(), called);
+  if (returned != 0) ran.results_us = Microseconds(returned, now);
+  return ran;
+}
+
+}  // namespace
 
 WaitResult Runtime::NextTask(ExecTask** task, int group) {
   std::unique_lock lock(mutex_);
@@ -34,7 +50,7 @@ std::vector<ObjectEntry*> Runtime::ReceiveArgs(const TaskView& view) {
 WireValue Runtime::MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask& task, std::uint32_t index,
                               const ValuePieces& pieces) {
   absl::StatusOr<WireValue> value = MakeValue(lock, ReturnObjectId(task.header.task, index), task.owner, pieces);
-  if (!value.ok()) value = SystemError("ObjectStoreFullError", std::string(value.status().message()));
+  if (!value.ok()) value = SystemError(StoreErrorName(value.status()), std::string(value.status().message()));
   ownership_->GrantContained(pieces.contained, task.owner, &*value);
   return *std::move(value);
 }
@@ -45,16 +61,16 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
   DoneHeader done;
   done.slot = task->header.slot;
   done.attempt = task->header.attempt;
-  done.ran = {UnixNs(task->started_at.count()), UnixNs(NowNs())};
   done.num_returns = static_cast<std::uint16_t>(values.size());
   done.outcome = outcome;
-  std::string payload;
-  AppendPlain(&payload, done);
+  std::string payload(sizeof done, '\0');
   Writer writer(&payload);
   const ProcessId owner = task->owner;
   for (std::size_t i = 0; i < values.size(); ++i) {
     writer(MakeResult(lock, *task, static_cast<std::uint32_t>(i + 1), values[i]));
   }
+  done.ran = RanUntilNow(*task);
+  std::memcpy(payload.data(), &done, sizeof done);
   // The grants above keep what the result contains; what the program still holds is registered; then the reply may
   // leave.
   ownership_->CloseScope(received);

@@ -23,10 +23,11 @@ void StorePins::Ask(PinRequest* request) {
     request->pins.push_back(entry->rare == nullptr ? nullptr : entry->rare->pin.lock());
     const std::optional<StorePlace> place = Ownership::StorePlaceOf(*entry);
     if (request->pins.back() != nullptr || !place) continue;
+    ownership_->Export(entry);  // the engine will name it: CopyAdded
     const std::uint64_t token = next_token_++;
     questions_[token].object = entry->id;
     sender_->SendToEngine(StorePin{token, entry->id, entry->owner, place->node, place->size});
-    request->asked.push_back({request->pins.size() - 1, token});
+    request->asked.push_back({request->pins.size() - 1, place->node, token});
     request->from_elsewhere |= place->node != sender_->self().node;
   }
 }
@@ -49,19 +50,26 @@ void StorePins::Take(PinRequest* request) {
     }
     const StorePinned answer = std::move(it->second.answer);
     questions_.erase(it);
-    TakeOne(request->entries[ask.index], answer, ask.index, request);
+    TakeOne(ask, answer, request);
   }
   Abandon(request);
 }
 
-void StorePins::TakeOne(ObjectEntry* entry, const StorePinned& pinned, std::size_t index, PinRequest* request) {
-  const char* data = pinned.error.empty() ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
+void StorePins::TakeOne(const PinRequest::Asked& ask, const StorePinned& pinned, PinRequest* request) {
+  ObjectEntry* entry = request->entries[ask.index];
+  if (pinned.problem == StoreProblem::kLost && entry->ready) {
+    ownership_->Lose(entry, ask.node, pinned.error);
+    request->lost = true;
+    return;
+  }
+  const char* data = pinned.problem == StoreProblem::kNone ? store_->ForReading(pinned.offset, pinned.size) : nullptr;
   if (data == nullptr) {
     request->error = pinned.error;
+    request->problem = pinned.problem;
     ownership_->DropHint(entry);
     return;
   }
-  request->pins[index] = PinOf(entry, pinned, data);
+  request->pins[ask.index] = PinOf(entry, pinned, data);
   ownership_->ConfirmHint(entry);
 }
 
@@ -87,7 +95,7 @@ void StorePins::Abandon(PinRequest* request) {
       it->second.abandoned = true;
       continue;
     }
-    if (it->second.answer.error.empty()) Unpin(it->second.object);
+    if (it->second.answer.problem == StoreProblem::kNone) Unpin(it->second.object);
     questions_.erase(it);
   }
   request->asked.clear();
@@ -98,7 +106,7 @@ void StorePins::On(const StorePinned& message) {
   const auto it = questions_.find(message.token);
   if (it == questions_.end()) return;
   if (it->second.abandoned) {
-    if (message.error.empty()) Unpin(it->second.object);
+    if (message.problem == StoreProblem::kNone) Unpin(it->second.object);
     questions_.erase(it);
     return;
   }

@@ -32,11 +32,14 @@ struct PinRequest {
 
   struct Asked {
     std::size_t index;
+    std::uint32_t node;  // where it is sought
     std::uint64_t token;
   };
   std::vector<ObjectEntry*> entries;
   std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
   std::string error;                       // why
+  StoreProblem problem{};                  // its kind
+  bool lost = false;                       // some were lost: wait for the entries once more
   std::vector<Asked> asked;
   std::size_t answered = 0;     // of `asked`, from the first on: so many need not be looked at again
   bool from_elsewhere = false;  // some of what is asked for lies on another node
@@ -74,7 +77,7 @@ class StorePins {
   };
 
   std::shared_ptr<Pin> PinOf(ObjectEntry* entry, const StorePinned& pinned, const char* data);
-  void TakeOne(ObjectEntry* entry, const StorePinned& pinned, std::size_t index, PinRequest* request);
+  void TakeOne(const PinRequest::Asked& ask, const StorePinned& pinned, PinRequest* request);
   void Unpin(const ObjectId& object);
 
   std::mutex* lock_;

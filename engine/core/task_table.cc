@@ -1,5 +1,7 @@
 #include "engine/core/task_table.h"
 
+#include <absl/algorithm/container.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -29,6 +31,14 @@ TaskInfo Describe(const TaskRecord& record) {
 }  // namespace
 
 TaskRecord* TaskTable::New(const TaskId& id, CallOptions* options) {
+  TaskRecord* record = NewRecord(id, options);
+  for (std::uint32_t i = 1; i <= options->num_returns; ++i) {
+    record->returns.push_back(ownership_->NewOwned(ReturnObjectId(id, i)));
+  }
+  return record;
+}
+
+TaskRecord* TaskTable::NewRecord(const TaskId& id, CallOptions* options) {
   if (free_records_.empty()) {
     pool_.push_back(std::make_unique<TaskRecord>());
     free_records_.push_back(pool_.back().get());
@@ -45,9 +55,6 @@ TaskRecord* TaskTable::New(const TaskId& id, CallOptions* options) {
   record->id = id;
   record->options = options;
   record->retries_left = options->max_retries;
-  for (std::uint32_t i = 1; i <= options->num_returns; ++i) {
-    record->returns.push_back(ownership_->NewOwned(ReturnObjectId(id, i)));
-  }
   ++live_;
   return record;
 }
@@ -65,19 +72,26 @@ void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, 
   record->on_args_ready = std::move(then);
   record->missing = 1;  // so that it does not start while we are still looking
   ++waiting_;
+  WaitForArgs(record);
+  OnArgReady(slot, id);
+}
+
+void TaskTable::WaitForArgs(TaskRecord* record) {
   for (const auto& [offset, entry] : record->unresolved) {
     if (entry->ready) continue;
     ++record->missing;
-    entry->Extra().on_ready.push_back([this, slot, id](ObjectEntry*) { OnArgReady(slot, id); });
+    entry->Extra().on_ready.push_back(
+        [this, slot = record->slot, id = record->id](ObjectEntry*) { OnArgReady(slot, id); });
     ownership_->RequestValue(entry);
   }
-  OnArgReady(slot, id);
 }
 
 void TaskTable::OnArgReady(std::uint32_t slot, const TaskId& id) {
   TaskRecord* record = Get(slot);
   if (record == nullptr || record->id != id || record->missing == 0) return;  // ended in the meantime
   if (--record->missing > 0) return;
+  WaitForArgs(record);  // for what was lost while others were waited for
+  if (record->missing > 0) return;
   --waiting_;
   const auto then = std::move(record->on_args_ready);
   record->on_args_ready = nullptr;
@@ -91,12 +105,29 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
   }
   if (record->unresolved.empty()) return nullptr;
   record->locality = NodeWithMostBytes(record->unresolved);
-  std::string resolved;
+  const auto lasts = [](const auto& arg) { return arg.second->origin != ObjectEntry::kTask; };
+  if (!absl::c_all_of(record->unresolved, lasts)) record->remade = Insert(*record, lasts);
+  record->payload = Insert(*record, [](const auto&) { return true; }).payload;
+  record->unresolved.clear();
+  return nullptr;
+}
+
+// The spec with the values of those arguments that `choose` chooses.
+template <class Predicate>
+UnresolvedSpec TaskTable::Insert(const TaskRecord& record, Predicate choose) {
+  UnresolvedSpec spec;
+  std::string& resolved = spec.payload;
   std::size_t copied = 0;
   Writer writer(&resolved);
-  for (const auto& [offset, entry] : record->unresolved) {
-    resolved.append(record->payload, copied, offset - copied);
-    copied = offset + sizeof(ArgHeader);
+  for (const auto& arg : record.unresolved) {
+    const auto& [offset, entry] = arg;
+    resolved.append(record.payload, copied, offset - copied);
+    copied = offset;
+    if (!choose(arg)) {
+      spec.unresolved.emplace_back(resolved.size(), entry);
+      continue;
+    }
+    copied += sizeof(ArgHeader);
     ArgHeader header;
     if (entry->kind == WireValue::kStored) {
       header.kind = ArgHeader::kStored;
@@ -116,10 +147,8 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
       resolved.append(value.bytes);
     }
   }
-  resolved.append(record->payload, copied);
-  record->payload = std::move(resolved);
-  record->unresolved.clear();
-  return nullptr;
+  resolved.append(record.payload, copied);
+  return spec;
 }
 
 void TaskTable::BeginAttempt(TaskRecord* record, ProcessId process, LeaseId lease) {
@@ -152,6 +181,7 @@ void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
   const WireValue* error = !values.empty() && values[0].is_error ? &values[0] : nullptr;
   Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error);
   if (record->stream != nullptr) record->stream->End(error);
+  if (record->outcome == DoneHeader::kOk) lineage_.Keep(record, values);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
     ownership_->SetValue(record->returns[i], i < values.size()
                                                  ? std::move(values[i])
@@ -172,6 +202,34 @@ void TaskTable::FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed) {
   WireValue error = ownership_->ValueOf(failed);
   if (error.kind == WireValue::kSystemError) error = ErrorOfDependant(record->options->name, error.bytes, failed->id);
   FinishWithError(record, error);
+}
+
+// A stored argument that cannot be made again may lie elsewhere now. Its reader finds out.
+TaskRecord* TaskTable::MakeAgain(ObjectEntry* lost) {
+  const std::shared_ptr<Lineage> lineage = lost->rare->lineage;
+  if (std::exchange(lineage->under_way, true)) return nullptr;
+  if (lineage->retries_left > 0) --lineage->retries_left;
+  TaskRecord* record = NewRecord(lineage->id, lineage->options);
+  record->lineage = lineage;
+  record->parent = lineage->parent;
+  record->retries_left = lineage->retries_left;
+  record->payload = lineage->spec.payload;
+  record->unresolved = lineage->spec.unresolved;
+  std::memcpy(record->payload.data() + offsetof(TaskHeader, slot), &record->slot, sizeof record->slot);
+  for (std::uint32_t i = 1; i <= lineage->options->num_returns; ++i) {
+    ObjectEntry* entry = lineage->returns[i - 1];
+    entry == nullptr ? void(entry = ownership_->NewOwned(ReturnObjectId(lineage->id, i))) : ownership_->Hold(entry);
+    record->returns.push_back(entry);
+  }
+  for (ObjectEntry* entry : lineage->parents) {
+    record->holds.push_back(entry);
+    ownership_->Recall(entry);
+  }
+  return record;
+}
+
+void TaskTable::CancelLineage(const ObjectEntry& result) {
+  if (result.origin == ObjectEntry::kTask) result.rare->lineage->cancelled = true;
 }
 
 // A task that was cancelled while it ran has done what it was asked: no error. What becomes of a constructor the head
@@ -204,6 +262,8 @@ std::vector<TaskInfo> TaskTable::Report() const {
     info.error = ended.error;
     info.started_ns = ended.ran.started_ns;
     info.ended_ns = ended.ran.ended_ns;
+    info.args_us = ended.ran.args_us;
+    info.results_us = ended.ran.results_us;
   }
   const std::size_t limit = report.size() + kMostReported;
   for (const TaskRecord* record : records_) {
@@ -217,6 +277,7 @@ std::vector<TaskInfo> TaskTable::Report() const {
 void TaskTable::Free(TaskRecord* record) {
   if (record->stream != nullptr) record->returns[0]->seen = true;  // its error is an item of the stream
   if (record->missing > 0) --waiting_;
+  if (record->lineage != nullptr) record->lineage->under_way = false;
   records_[record->slot] = nullptr;
   free_slots_.push_back(record->slot);
   --live_;

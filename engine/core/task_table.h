@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/core/lineage.h"
 #include "engine/core/ownership.h"
 #include "engine/core/stream.h"
 #include "engine/core/task_history.h"
@@ -61,16 +62,18 @@ struct TaskRecord {
   std::int32_t retries_left = 0;
   std::uint32_t raised = 0;  // attempts that ended in an exception and were tried again
   bool cancelled = false;
-  DoneHeader::Outcome outcome = DoneHeader::kOk;                 // as its worker has reported
-  RunTime ran;                                                   // likewise
-  ProcessId process;                                             // to which it was pushed last
-  TaskId parent;                                                 // task that submitted it, for recursive cancel
-  std::string payload;                                           // TaskHeader, name, args, keywords
-  std::vector<ObjectEntry*> returns;                             // held
-  std::vector<ObjectEntry*> holds;                               // everything the arguments mention, held
+  DoneHeader::Outcome outcome = DoneHeader::kOk;  // as its worker has reported
+  RunTime ran;                                    // likewise
+  ProcessId process;                              // to which it was pushed last
+  TaskId parent;                                  // task that submitted it, for recursive cancel
+  std::string payload;                            // TaskHeader, name, args, keywords
+  UnresolvedSpec remade;              // the same, but for arguments that can be made again; empty if there are none
+  std::vector<ObjectEntry*> returns;  // held
+  std::vector<ObjectEntry*> holds;    // everything the arguments mention, held
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
   std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
   std::shared_ptr<Stream> stream;                                // kStreaming
+  std::shared_ptr<Lineage> lineage;                              // it makes something again
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
   ActorId actor_id;                  // of a method
@@ -80,7 +83,7 @@ struct TaskRecord {
 
 class TaskTable {
  public:
-  explicit TaskTable(Ownership* ownership) : ownership_(ownership) {}
+  explicit TaskTable(Ownership* ownership) : ownership_(ownership), lineage_(ownership) {}
 
   // A record with fresh return objects (held for the record; the caller adds its own holds).
   TaskRecord* New(const TaskId& id, CallOptions* options);
@@ -101,9 +104,17 @@ class TaskTable {
   void FinishWithError(TaskRecord* record, const WireValue& error);
   void FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed);
 
+  // A stored result of a task that has ended is lost. A record that makes it again, ready to be submitted; null if one
+  // is under way already. REQUIRES: LineageKeeper::WhyNot(*lost) is empty.
+  TaskRecord* MakeAgain(ObjectEntry* lost);
+  // The task that made this result, which has ended: it will not be made again.
+  static void CancelLineage(const ObjectEntry& result);
+  void OnLineageUnneeded(const ObjectEntry& result) { lineage_.Forget(result); }
+
   // True while something waits for a reply that this process must act on by itself.
   bool HasDependants() const { return waiting_ > 0; }
   std::size_t size() const { return live_; }
+  LineageKeeper::Counts lineage() const { return lineage_.Stats(); }
   // The tasks that have not ended, kMostReported at most, and the latest that have. For people.
   static constexpr std::size_t kMostReported = 10000;
   std::vector<TaskInfo> Report() const;
@@ -116,8 +127,12 @@ class TaskTable {
 
  private:
   void Remember(const TaskRecord& record, const WireValue* error);
+  TaskRecord* NewRecord(const TaskId& id, CallOptions* options);
+  void WaitForArgs(TaskRecord* record);
   void OnArgReady(std::uint32_t slot, const TaskId& id);
   ObjectEntry* InsertArgs(TaskRecord* record);
+  template <class Predicate>
+  UnresolvedSpec Insert(const TaskRecord& record, Predicate choose);
   void Free(TaskRecord* record);
 
   Ownership* ownership_;
@@ -126,6 +141,7 @@ class TaskTable {
   std::vector<std::unique_ptr<TaskRecord>> pool_;
   std::vector<TaskRecord*> free_records_;
   TaskHistory history_;
+  LineageKeeper lineage_;
   std::uint32_t next_attempt_ = 0;
   std::size_t live_ = 0;
   std::size_t waiting_ = 0;

@@ -51,11 +51,13 @@ void AddOffer(const Offer& offer, std::vector<std::string>* argv) {
 }
 
 void AddOptions(const Options& options, std::vector<std::string>* argv) {
-  for (const char* name : {"resources", "labels", "node-name", "join"}) {
+  for (const char* name : {"resources", "labels", "node-name", "join", "spill-limit"}) {
     if (options.Given(name)) argv->push_back(fmt::format("--{}={}", name, options.Text(name)));
   }
-  if (options.Given("log-dir"))
-    argv->push_back("--log-dir=" + std::filesystem::absolute(options.Text("log-dir")).string());
+  for (const char* name : {"log-dir", "spill-directory"}) {
+    if (options.Given(name))
+      argv->push_back(fmt::format("--{}={}", name, std::filesystem::absolute(options.Text(name)).string()));
+  }
 }
 
 }  // namespace

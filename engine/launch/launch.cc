@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <random>
 
+#include "engine/base/spill_directory.h"
 #include "engine/wire/control_socket.h"
 
 namespace ray_engine {
@@ -42,6 +43,10 @@ absl::Status MakeLogFolder(const Options& options) {
   if (!error && access(path.c_str(), W_OK | X_OK) != 0) error = std::error_code(errno, std::generic_category());
   if (!error) return absl::OkStatus();
   return absl::PermissionDeniedError(fmt::format("--log-dir: cannot write into {}: {}", path, error.message()));
+}
+
+absl::Status CheckSpilling(const Options& options) {
+  return options.Given("spill-directory") ? CheckSpillDirectory(options.Text("spill-directory")) : absl::OkStatus();
 }
 
 // The address that --join names: that of the one running session for "auto".
@@ -120,6 +125,7 @@ absl::StatusOr<Launch> PrepareLaunch(Command command, Environment environment, R
   launch.installation = *std::move(installation);
   if (absl::Status status = PlanNode(&launch); !status.ok()) return status;
   if (absl::Status status = MakeLogFolder(launch.command.options); !status.ok()) return status;
+  if (absl::Status status = CheckSpilling(launch.command.options); !status.ok()) return status;
   return launch;
 }
 

@@ -3,11 +3,32 @@
 #include <fmt/format.h>
 
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "engine/base/version.h"
 
 namespace ray_engine {
+namespace {
+
+bool IsOfOurVersion(const Hello& hello) {
+  if (hello.build != BuildId()) return false;
+  return hello.kind != Hello::kDriver || (hello.ray == RayVersion() && hello.python == PythonVersion());
+}
+
+std::string VersionMismatch(const Hello& hello) {
+  const auto describe = [](std::string_view build, std::string_view ray, std::string_view python) {
+    std::string text = fmt::format("ray-engine {}", build);
+    if (!ray.empty()) text += fmt::format(" (Ray {}, Python {})", ray, python);
+    return text;
+  };
+  return fmt::format(
+      "version mismatch: this session runs {}, but the process that wants to join is {}; start both from the same "
+      "installation, with the same Python",
+      describe(BuildId(), RayVersion(), PythonVersion()), describe(hello.build, hello.ray, hello.python));
+}
+
+}  // namespace
 
 Gate::~Gate() {
   if (listener_.fd() >= 0) loop_->Unwatch(listener_.fd());
@@ -37,8 +58,8 @@ void Gate::HandleHello(std::uint64_t id, ControlPacket& packet) {
   if (guests_by_id_[id].admitted) return;
   Hello hello;
   if (!packet.As(&hello)) return Refuse(id, "the first packet must be a Hello of this build");
-  const std::string reason = ReasonToRefuse(hello);
-  if (!reason.empty()) return Refuse(id, reason);
+  if (!shut_.empty()) return Refuse(id, shut_);
+  if (!IsOfOurVersion(hello)) return Refuse(id, VersionMismatch(hello), true);
   ControlChannel* channel = guests_by_id_[id].channel.get();
   if (hello.kind == Hello::kDriver) {
     guests_.driver(channel->Release());
@@ -53,16 +74,9 @@ void Gate::HandleHello(std::uint64_t id, ControlPacket& packet) {
   }
 }
 
-std::string Gate::ReasonToRefuse(const Hello& hello) const {
-  if (!shut_.empty()) return shut_;
-  if (hello.build == BuildId()) return "";
-  return fmt::format("this session runs ray-engine {}, but the process that wants to join is {}", BuildId(),
-                     hello.build);
-}
-
-void Gate::Refuse(std::uint64_t id, const std::string& reason) {
+void Gate::Refuse(std::uint64_t id, const std::string& reason, bool is_other_version) {
   ControlChannel* channel = guests_by_id_[id].channel.get();
-  channel->Send(Refused{reason, !shut_.empty()});
+  channel->Send(Refused{reason, !shut_.empty(), is_other_version});
   channel->Close();
   Drop(id);
 }

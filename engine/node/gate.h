@@ -1,7 +1,8 @@
 // Gate: the engine's socket, where drivers, other ranks' forkservers and nodes come in.
 //
-// The first packet on a connection is a Hello. It must name the same build as this engine; otherwise, or if the guest
-// cannot be taken, it is answered by Refused with the reason. Connections of other users never get this far.
+// The first packet on a connection is a Hello. It must name the same build as this engine, and a driver's the same
+// versions of Ray and Python; otherwise, or if the guest cannot be taken, it is answered by Refused with the reason.
+// Connections of other users never get this far.
 //
 // Owns the listening socket and the connections that have no other owner. Loop-bound.
 
@@ -47,8 +48,7 @@ class Gate {
   };
   void Accept();
   void HandleHello(std::uint64_t id, ControlPacket& packet);
-  std::string ReasonToRefuse(const Hello& hello) const;
-  void Refuse(std::uint64_t id, const std::string& reason);
+  void Refuse(std::uint64_t id, const std::string& reason, bool is_other_version = false);
   void AdmitNode(std::uint64_t id, const Hello& hello);
   void Gone(std::uint64_t id);
   void Drop(std::uint64_t id);

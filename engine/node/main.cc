@@ -13,7 +13,7 @@
 #include "engine/base/version.h"
 #include "engine/node/node_engine.h"
 #include "engine/transport/ucx_fabric.h"
-#include "objectstore/hdf5_version.h"
+#include "objectstore/spill_thread.h"
 
 namespace ray_engine {
 namespace {
@@ -25,6 +25,14 @@ void SetUpLog() {
   logger->set_pattern("%n: %v");
   logger->set_level(spdlog::level::warn);
   spdlog::set_default_logger(logger);
+}
+
+absl::StatusOr<std::unique_ptr<SpillDisk>> MakeDisk(const NodeConfig& config, const Segment& segment) {
+  SpillThread::Settings settings;
+  settings.directory = config.spill_directory;
+  settings.file_name = fmt::format("ray-engine-spill-{}-{}", config.session, config.info.id.Hex().substr(0, 8));
+  settings.limit = config.spill_limit.value_or(SpillFile::kNoLimit);
+  return SpillThread::Create(settings, segment.fd(), segment.size());
 }
 
 int Main(const std::vector<std::string>& arguments) {
@@ -45,7 +53,9 @@ int Main(const std::vector<std::string>& arguments) {
   const NodeConfig config = ConfigOf(options);
   UcxFabricOptions fabric;
   fabric.virtual_nodes = config.virtual_nodes || !config.fabric;  // nodes that join later are on this machine
-  NodeEngine engine(config, [fabric](FabricHandler* handler) { return MakeUcxFabric(fabric, handler); });
+  NodeEngine engine(
+      config, [fabric](FabricHandler* handler) { return MakeUcxFabric(fabric, handler); },
+      [&config](const Segment& segment) { return MakeDisk(config, segment); });
   if (const absl::Status status = engine.Start(); !status.ok()) {
     spdlog::critical("the node engine cannot start: {}", std::string(status.message()));
     return kCannotStart;

@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "engine/base/accelerators.h"
+#include "engine/base/spill_directory.h"
 #include "engine/wire/control_socket.h"
 
 namespace ray_engine {
@@ -104,6 +105,9 @@ NodeConfig ConfigOf(const Options& options) {
   config.accelerator_environment = VariablesOf(Environment::OfThisProcess());
   config.info = InfoOf(options, config.head);
   config.store_bytes = config.info.store_bytes;
+  config.spill_directory = options.Given("spill-directory") ? options.Text("spill-directory")
+                                                            : DefaultSpillDirectory(Environment::OfThisProcess());
+  if (options.Given("spill-limit")) config.spill_limit = options.Bytes("spill-limit");
   config.socket = options.Text("socket");
   if (config.socket.empty())
     config.socket = EngineSocketName(config.session, config.head ? "0" : config.info.id.Hex().substr(0, 16));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,8 @@ struct NodeConfig {
   std::string session, socket, join, log_dir;
   double forkserver_cpus = 1;
   std::uint64_t store_bytes = 0;
+  std::string spill_directory;
+  std::optional<std::uint64_t> spill_limit;                                  // bytes; 0: nothing is spilled
   std::vector<std::pair<std::string, std::string>> accelerator_environment;  // the variables that say which it sees
   NodeInfo info;  // as the head will know this node; its index comes later
 };

@@ -29,9 +29,9 @@ struct NodeEngine::Services {
         jobs(&engine->router_),
         workers(&engine->loop_, &engine->router_, &processes, &jobs, &engine->config_),
         output(&engine->router_, &processes, &engine->config_),
-        objects(&engine->loop_, &engine->router_, &*engine->store_segment_),
+        objects(&engine->loop_, &engine->router_, &*engine->store_segment_, std::move(engine->disk_)),
         drivers(&engine->loop_, &engine->router_, &processes),
-        state(&engine->router_, &processes, &engine->config_) {
+        state(&engine->router_, &processes, &objects, &engine->config_) {
     engine->router_.On<FlushNode>([this, router = &engine->router_](ProcessId, const FlushNode& flush) {
       workers.FlushOutput([router, flush] { router->Send(kHead, NodeFlushed{flush.round}); });
     });
@@ -50,8 +50,8 @@ struct NodeEngine::Services {
   std::optional<Membership> membership;
 };
 
-NodeEngine::NodeEngine(NodeConfig config, FabricLink::Factory factory)
-    : config_(std::move(config)), fabric_(&loop_, std::move(factory)) {}
+NodeEngine::NodeEngine(NodeConfig config, FabricLink::Factory factory, DiskFactory disk_factory)
+    : config_(std::move(config)), fabric_(&loop_, std::move(factory)), disk_factory_(std::move(disk_factory)) {}
 
 NodeEngine::~NodeEngine() = default;
 
@@ -64,6 +64,11 @@ absl::Status NodeEngine::Start() {
   absl::StatusOr<Segment> segment = Segment::Create(config_.store_bytes);
   if (!segment.ok()) return segment.status();
   store_segment_ = *std::move(segment);
+  if (config_.spill_limit != 0) {
+    absl::StatusOr<std::unique_ptr<SpillDisk>> disk = disk_factory_(*store_segment_);
+    if (!disk.ok()) return disk.status();
+    disk_ = *std::move(disk);
+  }
   if (config_.fabric || !config_.join.empty()) {
     if (absl::Status status = fabric_.Open(); !status.ok()) return status;
   }
@@ -140,6 +145,7 @@ void NodeEngine::OnIntroduced(const Introduce& introduce) {
   fabric_.Connect(&router_, &all.objects,
                   [this](std::uint32_t node, const std::string& reason) { OnNodeLost(node, reason); });
   if (!fabric_.Address().empty()) fabric_.Introduce(introduce.index, introduce.secret);
+  all.objects.NameBy([&all](ProcessId process) { return all.processes.NameOf(process); });
   all.workers.OnOutput([&all](const Output& output) { all.output.OnOutput(output); });
   all.processes.OnEnded([this, &all](const Process& process, const std::string&) {
     all.objects.OnClientGone(all.processes.IdOf(process.serial));

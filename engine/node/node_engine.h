@@ -11,6 +11,7 @@
 #include <absl/status/status.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,7 +43,10 @@ class NodeEngine : public FrameWays {
   static constexpr int kNodeLost = 70;   // a node of the launcher is lost
   static constexpr int kAbandoned = 71;  // the supervisor or the head is gone
 
-  NodeEngine(NodeConfig config, FabricLink::Factory factory);
+  // Makes the disk that the store in this segment spills to.
+  using DiskFactory = std::function<absl::StatusOr<std::unique_ptr<SpillDisk>>(const Segment&)>;
+
+  NodeEngine(NodeConfig config, FabricLink::Factory factory, DiskFactory disk_factory);
   ~NodeEngine() override;
 
   absl::Status Start();
@@ -84,6 +88,8 @@ class NodeEngine : public FrameWays {
   FabricLink fabric_;
   std::unique_ptr<ProcessLinks> links_;
   std::optional<Segment> store_segment_;
+  DiskFactory disk_factory_;
+  std::unique_ptr<SpillDisk> disk_;  // until the store service takes it
   std::optional<Gate> gate_;
   std::unique_ptr<ControlChannel> control_, head_;  // head_: of a node that has joined by socket
   std::unique_ptr<Services> services_;

@@ -12,8 +12,8 @@ WorkerInfo::Exit ExitOf(const Process& process) {
 
 }  // namespace
 
-NodeState::NodeState(Router* router, Processes* processes, const NodeConfig* config)
-    : router_(router), processes_(processes), config_(config) {
+NodeState::NodeState(Router* router, Processes* processes, const StoreService* store, const NodeConfig* config)
+    : router_(router), processes_(processes), store_(store), config_(config) {
   router_->On<StateCollect>([this](ProcessId, const StateCollect& collect) { HandleCollect(collect); });
   router_->On<StateReport>(
       [this](ProcessId from, const StateReport& report) { reports_.OnAnswer(report.round, from, report.rows); });
@@ -22,10 +22,23 @@ NodeState::NodeState(Router* router, Processes* processes, const NodeConfig* con
 }
 
 void NodeState::HandleCollect(const StateCollect& collect) {
-  if (collect.kind != StateKind::kWorkers) return AskProcesses(collect);
   StateCollected collected{collect.round, {}};
-  collected.rows.workers = Workers();
+  if (collect.kind == StateKind::kWorkers) {
+    collected.rows.workers = Workers();
+  } else if (collect.kind == StateKind::kStores) {
+    collected.rows.stores.push_back(DescribeStore());
+  } else if (collect.kind == StateKind::kSpilled) {
+    collected.rows.spilled = store_->Spilled();
+  } else {
+    return AskProcesses(collect);
+  }
   router_->Send(kHead, collected, true);
+}
+
+StoreInfo NodeState::DescribeStore() const {
+  StoreInfo info = store_->Describe();
+  info.node = config_->info.id;
+  return info;
 }
 
 void NodeState::AskProcesses(const StateCollect& collect) {

@@ -87,6 +87,12 @@ bool Processes::Lives(ProcessId process) {
   return process.IsEngine() || table_.Find(process.serial) != nullptr;
 }
 
+std::string Processes::NameOf(ProcessId id) {
+  const Process* process = id.node == router_->self().node ? table_.Find(id.serial) : nullptr;
+  if (process == nullptr) return ToString(id);
+  return fmt::format("{} {} (pid {})", process->name, ToString(id), process->pid);
+}
+
 std::string Processes::CauseOf(ProcessId process) const {
   const auto lost = lost_nodes_.find(process.node);
   if (lost != lost_nodes_.end()) return lost->second;

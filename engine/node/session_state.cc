@@ -26,6 +26,8 @@ void SessionState::HandleRequest(ProcessId from, const StateRequest& request) {
     case StateKind::kWorkers:
     case StateKind::kTasks:
     case StateKind::kReferences:
+    case StateKind::kStores:
+    case StateKind::kSpilled:
       return Collect(from, request);
   }
   router_->Send(from, reply, true);

@@ -23,57 +23,94 @@ std::string Size(std::uint64_t bytes) { return BytesText(static_cast<double>(byt
 
 }  // namespace
 
-StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segment)
+StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segment, std::unique_ptr<SpillDisk> disk)
     : loop_(loop),
       router_(router),
       segment_(segment),
       store_(segment->size()),
       pulls_(&store_, router->self()),
-      server_(&store_, router->self()) {
+      server_(&store_, router->self()),
+      disk_(std::move(disk)),
+      spilling_(&store_, router->self(), disk_ != nullptr) {
+  pulls_.UseLine();
+  if (disk_ != nullptr) loop_->Watch(disk_->EventFd(), [this](std::uint32_t) { OnSpillDone(); });
   router_->On<StoreCreate>([this](ProcessId from, const StoreCreate& create) { HandleCreate(from, create); });
   router_->On<StoreSeal>([this](ProcessId from, const StoreSeal& seal) { HandleSeal(from, seal); });
   router_->On<StorePin>([this](ProcessId from, const StorePin& pin) { HandlePin(from, pin); });
   router_->On<StoreUnpin>([this](ProcessId from, const StoreUnpin& unpin) { HandleUnpin(from, unpin); });
+  router_->On<StoreKeep>([this](ProcessId, const StoreKeep& keep) { store_.MakePrimary(keep.object); });
   router_->On<StoreFree>([this](ProcessId, const StoreFree& free) { HandleFree(free); });
-  router_->On<PullRequest>([this](ProcessId from, const PullRequest& request) {
-    Perform(server_.OnPullRequest(from.node, request.object));
+  router_->On<PullRequest>(
+      [this](ProcessId from, const PullRequest& request) { HandlePullRequest(from.node, request); });
+  router_->On<PullElsewhere>([this](ProcessId from, const PullElsewhere& answer) {
+    Perform(pulls_.OnElsewhere(from.node, answer.object, answer.node));
+  });
+  router_->On<PullCancel>([this](ProcessId from, const PullCancel& cancel) {
+    server_.OnPullCancel(from.node, cancel.object);
+    MemoryFreed();
   });
   router_->On<PullFailed>([this](ProcessId from, const PullFailed& failed) {
     Perform(pulls_.OnPullFailed(from.node, failed.object, failed.error));
+    MemoryFreed();
   });
 }
 
 void StoreService::HandleCreate(ProcessId from, const StoreCreate& create) {
-  if (waiting_.empty() && TryCreate(from, create)) return;
-  if (!store_.CouldHold(create.size)) {
-    TryCreate(from, create);
-    return;
-  }
-  waiting_.push_back({from, create, EventLoop::Clock::now() + kCreatePatience});
+  MemoryLine::Request request;
+  request.kind = MemoryLine::Kind::kCreate;
+  request.object = create.object;
+  request.size = create.size;
+  request.client = from;
+  request.owner = create.owner;
+  request.token = create.token;
+  if (!store_.CouldHold(create.size)) return (void)TryCreate(request);
+  if (line_.empty() && pulls_.queued() == 0 && TryRequest(request)) return;
+  line_.Add(request, NowMilliseconds());
+  line_.Serve();
   ScheduleTick();
 }
 
-bool StoreService::TryCreate(ProcessId client, const StoreCreate& create) {
-  const absl::StatusOr<std::uint64_t> offset = CreateIn(client, create);
+bool StoreService::TryRequest(const MemoryLine::Request& request) {
+  SpillActions actions;
+  const bool served =
+      request.kind == MemoryLine::Kind::kCreate ? TryCreate(request) : spilling_.TryRestore(request.object, &actions);
+  Perform(actions);
+  if (served) Perform(spilling_.KeepReserve());
+  return served;
+}
+
+bool StoreService::TryPull() {
+  PullActions actions;
+  const bool served = pulls_.TryNext(&actions);
+  Perform(actions);
+  if (served) Perform(spilling_.KeepReserve());
+  return served;
+}
+
+// False: there is no room now. Otherwise the client has its answer.
+bool StoreService::TryCreate(const MemoryLine::Request& create) {
+  const absl::StatusOr<std::uint64_t> offset = CreateIn(create);
   if (absl::IsResourceExhausted(offset.status()) && store_.CouldHold(create.size)) return false;
   StoreCreated answer;
   answer.token = create.token;
   if (offset.ok()) {
     answer.offset = *offset;
   } else {
+    answer.problem = StoreProblem::kFull;
     answer.error = std::string(offset.status().message());
   }
-  router_->Send(client, answer, true);
+  router_->Send(create.client, answer, true);
   return true;
 }
 
-absl::StatusOr<std::uint64_t> StoreService::CreateIn(ProcessId client, const StoreCreate& create) {
-  absl::StatusOr<std::uint64_t> offset = store_.Create(create.object, create.size, client);
+absl::StatusOr<std::uint64_t> StoreService::CreateIn(const MemoryLine::Request& create) {
+  absl::StatusOr<std::uint64_t> offset = absl::AlreadyExistsError("the object is on disk");
+  if (!spilling_.Away(create.object)) offset = store_.Create(create.object, create.size, create.client);
   if (offset.ok()) WatchOwner(create.object, create.owner);
   if (!absl::IsAlreadyExists(offset.status()) && !absl::IsFailedPrecondition(offset.status())) return offset;
   const ObjectId duplicate = ObjectId::Random();
-  offset = store_.Create(duplicate, create.size, client);
-  if (offset.ok()) duplicates_[{client, create.object}] = duplicate;
+  offset = store_.Create(duplicate, create.size, create.client);
+  if (offset.ok()) duplicates_[{create.client, create.object}] = duplicate;
   return offset;
 }
 
@@ -104,12 +141,35 @@ void StoreService::ServeEarlyPins(const ObjectId& object) {
 }
 
 void StoreService::HandlePin(ProcessId from, const StorePin& pin) {
+  if (spilling_.Away(pin.object)) return WantBack(pin.object, from, pin.token);
   if (store_.BeingWritten(pin.object) && pin.node == router_->self().node) {
     early_pins_[pin.object].emplace_back(from, pin);
     return;
   }
-  Perform(pulls_.OnWant(pin.object, pin.owner, pin.node, pin.size, from, pin.token));
+  if (const std::string lost = spilling_.WhyLost(pin.object); !lost.empty() && !store_.Contains(pin.object))
+    return NotPinned(from, pin.token, pin.object, lost, false);
+  Perform(pulls_.OnWant(pin.object, pin.owner, pin.node, pin.size, from, pin.token, line_.NewArrival()));
+  if (pulls_.queued() > 0) line_.Serve();
   if (pulls_.pulls() > 0) ScheduleTick();
+}
+
+void StoreService::HandlePullRequest(std::uint32_t node, const PullRequest& request) {
+  const ObjectId& object = request.object;
+  if (spilling_.Away(object)) return WantBack(object, ProcessId{node, 0}, 0);
+  const std::string lost = spilling_.WhyLost(object);
+  if (!lost.empty() && !store_.Contains(object)) return NotPinned(ProcessId{node, 0}, 0, object, lost, false);
+  Perform(server_.OnPullRequest(node, object, request.from, request.direct));
+}
+
+void StoreService::WantBack(const ObjectId& object, ProcessId client, std::uint64_t token) {
+  if (!spilling_.OnWant(object, client, token)) return;
+  MemoryLine::Request request;
+  request.kind = MemoryLine::Kind::kRestore;
+  request.object = object;
+  request.size = spilling_.SizeOf(object);
+  line_.Add(request, NowMilliseconds());
+  line_.Serve();
+  ScheduleTick();
 }
 
 void StoreService::HandleUnpin(ProcessId from, const StoreUnpin& unpin) {
@@ -120,38 +180,82 @@ void StoreService::HandleUnpin(ProcessId from, const StoreUnpin& unpin) {
 void StoreService::HandleFree(const StoreFree& free) {
   for (const ObjectId& object : free.objects) {
     owned_.Remove(object);
-    store_.Free(object);
+    FreeObject(object);
   }
   MemoryFreed();
 }
 
-void StoreService::MemoryFreed() {
-  ServeWaiting();
-  if (pulls_.pulls() > 0) Perform(pulls_.OnMemoryFreed());
+void StoreService::FreeObject(const ObjectId& object) {
+  store_.Free(object);
+  Perform(spilling_.OnFree(object));
 }
 
-void StoreService::ServeWaiting() {
-  while (!waiting_.empty() && TryCreate(waiting_.front().client, waiting_.front().create)) waiting_.pop_front();
+void StoreService::MemoryFreed() {
+  if (!line_.empty() || pulls_.queued() > 0) line_.Serve();
+}
+
+void StoreService::OnSpillDone() {
+  for (const SpillDone& done : disk_->TakeDone()) {
+    const std::uint64_t now = NowMilliseconds();
+    if (done.status.ok()) line_.OnProgress(now);
+    Perform(spilling_.OnDone(done, now));
+    if (done.job.kind == SpillJob::kRead) ServeEarlyPins(done.job.object);
+  }
+  WarnOnce();
+  MemoryFreed();
+}
+
+void StoreService::WarnOnce() {
+  if (warned_ || spilling_.trouble() != SpillManager::Trouble::kUnusable) return;
+  warned_ = true;
+  spdlog::warn("node {}: the object store is full and cannot spill: {}; --spill-directory names another folder",
+               router_->self().node, spilling_.trouble_text());
 }
 
 void StoreService::Perform(const PullActions& actions) {
-  for (const auto& request : actions.requests) router_->Send(ProcessId{request.node, 0}, PullRequest{request.object});
-  for (const auto& pinned : actions.pinned) {
-    router_->Send(pinned.client, StorePinned{pinned.token, pinned.location.offset, pinned.location.size, ""}, true);
+  for (const auto& request : actions.requests) {
+    router_->Send(ProcessId{request.node, 0}, PullRequest{request.object, request.from, request.direct});
   }
+  for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
+  for (const auto& pinned : actions.pinned) Pinned(pinned.client, pinned.token, pinned.location);
   for (const auto& failed : actions.failed)
-    router_->Send(failed.client, StorePinned{failed.token, 0, 0, failed.error}, true);
+    NotPinned(failed.client, failed.token, failed.object, failed.error, failed.full);
   for (const auto& added : actions.added) {
     WatchOwner(added.object, added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});
   }
+  for (const ObjectId& object : actions.aborted) Perform(server_.OnAborted(object));
 }
 
 void StoreService::Perform(const ServeActions& actions) {
+  for (const auto& elsewhere : actions.elsewheres) {
+    router_->Send(ProcessId{elsewhere.node, 0}, PullElsewhere{elsewhere.object, elsewhere.next});
+  }
   for (const auto& refusal : actions.refusals) {
     router_->Send(ProcessId{refusal.node, 0}, PullFailed{refusal.object, refusal.error});
   }
   for (const auto& chunk : actions.chunks) SendChunk(chunk);
+}
+
+void StoreService::Perform(const SpillActions& actions) {
+  if (!actions.jobs.empty()) disk_->Submit(actions.jobs);
+  for (const auto& pinned : actions.pinned) Pinned(pinned.client, pinned.token, pinned.location);
+  for (const auto& failed : actions.failed)
+    NotPinned(failed.client, failed.token, failed.object, failed.error, failed.full);
+  for (const auto& here : actions.here) Perform(server_.OnPullRequest(here.client.node, here.object, 0, false));
+}
+
+void StoreService::Pinned(ProcessId client, std::uint64_t token, const Store::Location& location) {
+  router_->Send(client, StorePinned{token, location.offset, location.size, StoreProblem::kNone, ""}, true);
+}
+
+void StoreService::NotPinned(ProcessId client, std::uint64_t token, const ObjectId& object, const std::string& error,
+                             bool full) {
+  if (client.IsEngine()) {
+    router_->Send(client, PullFailed{object, error});
+  } else {
+    router_->Send(client, StorePinned{token, 0, 0, full ? WhyFull() : StoreProblem::kLost, error}, true);
+  }
 }
 
 void StoreService::SendChunk(const ServeActions::Chunk& chunk) {
@@ -169,18 +273,20 @@ char* StoreService::OnBulk(std::uint32_t node, const BulkChunk& chunk) {
 
 void StoreService::OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {
   Perform(pulls_.OnChunkDone(node, chunk, status));
-  ServeWaiting();
+  Perform(server_.OnMoreWritten(chunk.object));
+  MemoryFreed();
 }
 
 void StoreService::OnNodeLost(std::uint32_t node, const std::string& reason) {
   server_.OnNodeLost(node);
+  spilling_.OnClientGone(ProcessId{node, 0});
   Perform(pulls_.OnNodeLost(node, reason));
   MemoryFreed();
 }
 
 void StoreService::OnClientGone(ProcessId client) {
-  const auto gone = [client](const Waiting& waiting) { return waiting.client == client; };
-  waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), gone), waiting_.end());
+  line_.OnClientGone(client);
+  spilling_.OnClientGone(client);
   duplicates_.erase(duplicates_.lower_bound({client, ObjectId::FromBinary(std::string(ObjectId::kSize, '\0'))}),
                     duplicates_.upper_bound({client, ObjectId()}));
   store_.OnClientGone(client);
@@ -192,7 +298,7 @@ void StoreService::OnClientGone(ProcessId client) {
 }
 
 void StoreService::OnOwnerGone(ProcessId owner) {
-  for (const ObjectId& object : owned_.Take(owner)) store_.Free(object);
+  for (const ObjectId& object : owned_.Take(owner)) FreeObject(object);
   MemoryFreed();
 }
 
@@ -204,19 +310,88 @@ void StoreService::ScheduleTick() {
 
 void StoreService::Tick() {
   tick_scheduled_ = false;
-  Perform(pulls_.OnTick(NowMilliseconds()));
-  while (!waiting_.empty() && waiting_.front().until < EventLoop::Clock::now()) {
-    const Waiting late = std::move(waiting_.front());
-    waiting_.pop_front();
-    const StoreStats stats = store_.Stats();
-    const std::string error = fmt::format(
-        "the local object store is full of objects that are still in scope and cannot be evicted: {} asked for, {} of "
-        "{} in use",
-        Size(late.create.size), Size(stats.primary_bytes), Size(segment_->size()));
-    router_->Send(late.client, StoreCreated{late.create.token, 0, error}, true);
-    ServeWaiting();
+  const std::uint64_t now = NowMilliseconds();
+  spilling_.OnTick(now);
+  Perform(pulls_.OnTick(now, MoreIsComing()));
+  for (const MemoryLine::Request& late : line_.TakeLate(now)) Refuse(late);
+  MemoryFreed();
+  if (!line_.empty() || pulls_.pulls() > 0) ScheduleTick();
+}
+
+void StoreService::Refuse(const MemoryLine::Request& request) {
+  const std::string error = FullText(request.size);
+  if (request.kind == MemoryLine::Kind::kRestore)
+    Perform(spilling_.GiveUpRestore(request.object, error));
+  else
+    router_->Send(request.client, StoreCreated{request.token, 0, WhyFull(), error}, true);
+}
+
+StoreProblem StoreService::WhyFull() const {
+  return spilling_.trouble() == SpillManager::Trouble::kDiskFull ? StoreProblem::kOutOfDisk : StoreProblem::kFull;
+}
+
+std::string StoreService::FullText(std::uint64_t size) const {
+  const StoreStats stats = store_.Stats();
+  std::string text = fmt::format(
+      "the local object store is full of objects that are still in scope and cannot be evicted: {} asked for, {} of {} "
+      "in use",
+      Size(size), Size(stats.memory.used), Size(segment_->size()));
+  text += HoldersText();
+  if (WhyFull() == StoreProblem::kOutOfDisk) {
+    text += fmt::format(
+        "; {} lie on disk, and no more can be spilled: {}. Make room there, or name another folder or limit with "
+        "--spill-directory and --spill-limit",
+        Size(spilling_.Stats().on_disk_bytes), spilling_.trouble_text());
+  } else if (spilling_.trouble() == SpillManager::Trouble::kUnusable) {
+    text += "; " + spilling_.trouble_text();
   }
-  if (!waiting_.empty() || pulls_.pulls() > 0) ScheduleTick();
+  return text;
+}
+
+std::string StoreService::HoldersText() const {
+  constexpr std::size_t kNamed = 5;
+  const auto holders = store_.Holders();
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kNamed, holders.size()); ++i) {
+    const auto& [process, bytes] = holders[i];
+    text += fmt::format("{} {} by {}", i == 0 ? "; pinned:" : ",", Size(bytes),
+                        process == router_->self() ? "the engine"
+                        : name_                    ? name_(process)
+                                                   : ToString(process));
+  }
+  return holders.size() > kNamed ? fmt::format("{} and {} more", text, holders.size() - kNamed) : text;
+}
+
+StoreInfo StoreService::Describe() const {
+  const StoreStats store = store_.Stats();
+  const SpillStats spill = spilling_.Stats();
+  StoreInfo info;
+  info.size = store.memory.size;
+  info.used = store.memory.used;
+  info.primary = store.primary_bytes;
+  info.secondary = store.secondary_bytes;
+  info.pinned = store.pinned_bytes;
+  info.objects = store.objects;
+  info.spilled = spill.spilled_bytes;
+  info.spilled_objects = spill.spilled_objects;
+  info.restored = spill.restored_bytes;
+  info.restored_objects = spill.restored_objects;
+  info.on_disk = spill.on_disk_bytes;
+  info.on_disk_objects = spill.on_disk_objects;
+  info.spill_ns = spill.spill_ns;
+  info.restore_ns = spill.restore_ns;
+  info.file = disk_ == nullptr ? 0 : disk_->Stats().extent;
+  info.directory = disk_ == nullptr ? "" : disk_->Directory();
+  info.creates_queued = line_.Count(MemoryLine::Kind::kCreate);
+  info.fetches_queued = line_.Count(MemoryLine::Kind::kRestore) + pulls_.queued();
+  info.problem = spilling_.trouble() == SpillManager::Trouble::kNone ? "" : spilling_.trouble_text();
+  return info;
+}
+
+std::vector<SpilledInfo> StoreService::Spilled() const {
+  std::vector<SpilledInfo> spilled;
+  for (const ObjectId& object : spilling_.AwayObjects()) spilled.push_back({object, router_->self().node});
+  return spilled;
 }
 
 }  // namespace ray_engine

@@ -1,21 +1,21 @@
 // StoreService: the node's object store as processes and other engines see it.
 //
-// Turns messages into calls of the store, the pull manager and the pull server, and their actions into messages and
-// bulk chunks. A create that finds no room waits, in order, until something is freed, kCreatePatience at most. An
-// object that is here already and is written again (by a second attempt of its task) is written beside the first and
-// thrown away. Objects whose owner is gone are freed.
+// Turns messages into calls of the store, the pull manager, the pull server and the spill manager, and their actions
+// into messages, bulk chunks and jobs for the disk. Whoever finds no room stands in the memory line. An object that is
+// here already and is written again (by a second attempt of its task) is written beside the first and thrown away.
+// Objects whose owner is gone are freed.
 //
-// Owns the segment. Loop-bound.
+// Owns the disk. Loop-bound.
 
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/status/statusor.h>
 
-#include <chrono>
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -24,21 +24,25 @@
 #include "engine/node/owned_objects.h"
 #include "engine/node/router.h"
 #include "engine/transport/fabric.h"
+#include "objectstore/memory_line.h"
 #include "objectstore/pull_manager.h"
 #include "objectstore/pull_server.h"
 #include "objectstore/segment.h"
+#include "objectstore/spill_job.h"
+#include "objectstore/spill_manager.h"
 #include "objectstore/store.h"
 
 namespace ray_engine {
 
-class StoreService {
+class StoreService : private MemoryLine::Giver {
  public:
-  static constexpr std::chrono::seconds kCreatePatience{5};
-
-  // Registers its messages at the router, whose self() must be known. The pointers must outlive this.
-  StoreService(EventLoop* loop, Router* router, const Segment* segment);
+  // Registers its messages at the router, whose self() must be known. The pointers must outlive this. Without a disk
+  // nothing is spilled.
+  StoreService(EventLoop* loop, Router* router, const Segment* segment, std::unique_ptr<SpillDisk> disk);
 
   void SetFabric(Fabric* fabric) { fabric_ = fabric; }
+  // How messages to people name a process.
+  void NameBy(std::function<std::string(ProcessId)> name) { name_ = std::move(name); }
 
   // From the fabric.
   char* OnBulk(std::uint32_t node, const BulkChunk& chunk);
@@ -50,15 +54,11 @@ class StoreService {
   // A process that this engine watches is dead: what it owned is freed.
   void OnOwnerGone(ProcessId owner);
 
-  StoreStats Stats() const { return store_.Stats(); }
+  StoreInfo Describe() const;
+  // The objects that lie on disk alone.
+  std::vector<SpilledInfo> Spilled() const;
 
  private:
-  struct Waiting {
-    ProcessId client;
-    StoreCreate create;
-    EventLoop::Clock::time_point until;
-  };
-
   void HandleCreate(ProcessId from, const StoreCreate& create);
   void HandleSeal(ProcessId from, const StoreSeal& seal);
   void HandlePin(ProcessId from, const StorePin& pin);
@@ -66,14 +66,32 @@ class StoreService {
   void HandleUnpin(ProcessId from, const StoreUnpin& unpin);
   void HandleFree(const StoreFree& free);
 
-  // False: there is no room now. Otherwise the client has its answer.
-  bool TryCreate(ProcessId client, const StoreCreate& create);
-  absl::StatusOr<std::uint64_t> CreateIn(ProcessId client, const StoreCreate& create);
+  void HandlePullRequest(std::uint32_t node, const PullRequest& request);
+  // Queues the object to be restored; for an engine, to be sent there then.
+  void WantBack(const ObjectId& object, ProcessId client, std::uint64_t token);
+  void FreeObject(const ObjectId& object);
+
+  bool TryRequest(const MemoryLine::Request& request) override;
+  bool TryPull() override;
+  std::optional<PullManager::Request> NextPull() override { return pulls_.Next(); }
+  void Relieve(std::uint64_t size) override { Perform(spilling_.Relieve(size)); }
+  bool MoreIsComing() override { return spilling_.Writing() || store_.being_written() > 0; }
+
+  bool TryCreate(const MemoryLine::Request& create);
+  absl::StatusOr<std::uint64_t> CreateIn(const MemoryLine::Request& create);
+  void Refuse(const MemoryLine::Request& request);
+  StoreProblem WhyFull() const;
+  std::string FullText(std::uint64_t size) const;
+  std::string HoldersText() const;
   void WatchOwner(const ObjectId& object, ProcessId owner);
   void MemoryFreed();
-  void ServeWaiting();
+  void OnSpillDone();
+  void WarnOnce();
   void Perform(const PullActions& actions);
   void Perform(const ServeActions& actions);
+  void Perform(const SpillActions& actions);
+  void Pinned(ProcessId client, std::uint64_t token, const Store::Location& location);
+  void NotPinned(ProcessId client, std::uint64_t token, const ObjectId& object, const std::string& error, bool full);
   void SendChunk(const ServeActions::Chunk& chunk);
   void ScheduleTick();
   void Tick();
@@ -85,8 +103,12 @@ class StoreService {
   Store store_;
   PullManager pulls_;
   PullServer server_;
+  std::unique_ptr<SpillDisk> disk_;  // may be none
+  SpillManager spilling_;
+  MemoryLine line_{this};
   OwnedObjects owned_;
-  std::deque<Waiting> waiting_;
+  std::function<std::string(ProcessId)> name_;
+  bool warned_ = false;
   std::map<std::pair<ProcessId, ObjectId>, ObjectId> duplicates_;  // (writer, object) -> what it writes instead
   bool tick_scheduled_ = false;
   absl::flat_hash_map<ObjectId, std::vector<std::pair<ProcessId, StorePin>>> early_pins_;  // of objects not sealed yet

@@ -42,16 +42,23 @@ void WorkerPool::ForkAhead(const WorkerKey& key, Group* group, Actions* actions)
 WorkerPool::Actions WorkerPool::OnStartLease(const StartLease& lease) {
   Actions actions;
   Group& group = groups_[KeyOf(lease)];
-  if (group.idle.empty()) {
+  const auto suits = [&](std::uint32_t serial) { return Suits(workers_[serial], lease); };
+  const auto idle = std::find_if(group.idle.rbegin(), group.idle.rend(), suits);
+  if (idle == group.idle.rend()) {
     group.waiting.push_back(lease);
     ForkWhereNeeded(&actions);
     return actions;
   }
-  const std::uint32_t serial = group.idle.back();
-  group.idle.pop_back();
+  const std::uint32_t serial = *idle;
+  group.idle.erase(std::next(idle).base());
   --idle_;
   GiveLease(lease, serial, &actions);
   return actions;
+}
+
+// The head takes leases for actors alone.
+bool WorkerPool::Suits(const Worker& worker, const StartLease& lease) {
+  return !worker.has_run || lease.client != kHead;
 }
 
 void WorkerPool::GiveLease(const StartLease& lease, std::uint32_t serial, Actions* actions) {
@@ -73,6 +80,7 @@ WorkerPool::Actions WorkerPool::OnLeaseReturn(LeaseId lease, bool retire, Time n
   Worker& worker = workers_[serial];
   if (!retire || worker.key.units.empty()) EndLease(&worker, &actions);
   if (!retire) {
+    worker.has_run = true;
     MakeIdle(serial, &worker, now, &actions);
     return actions;
   }
@@ -140,9 +148,11 @@ WorkerPool::Actions WorkerPool::OnWorkerReady(std::uint32_t serial, Time now) {
 void WorkerPool::MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions) {
   Group& group = groups_[worker->key];
   worker->idle_since = now;
-  if (!group.waiting.empty()) {
-    const StartLease lease = group.waiting.front();
-    group.waiting.pop_front();
+  const auto waiting = std::find_if(group.waiting.begin(), group.waiting.end(),
+                                    [worker](const StartLease& lease) { return Suits(*worker, lease); });
+  if (waiting != group.waiting.end()) {
+    const StartLease lease = *waiting;
+    group.waiting.erase(waiting);
     GiveLease(lease, serial, actions);
     return;
   }

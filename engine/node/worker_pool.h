@@ -116,6 +116,7 @@ class WorkerPool {
     WorkerKey key;
     std::uint32_t forkserver = 0;
     bool retired = false;
+    bool has_run = false;  // tasks; what it owns outlives them, so no actor gets it, with whose end it would end
     LeaseId lease{};
     Time idle_since{};  // or since it was retired, or has said that it stays
   };
@@ -131,6 +132,7 @@ class WorkerPool {
     std::uint32_t workers = 0;
   };
 
+  static bool Suits(const Worker& worker, const StartLease& lease);
   void ForkWhereNeeded(Actions* actions);
   void ForkAhead(const WorkerKey& key, Group* group, Actions* actions);
   void ForkFor(const WorkerKey& key, Group* group, Actions* actions);

@@ -51,9 +51,10 @@ struct Hello {  // first packet on a connection to the engine's abstract socket
   enum Kind : std::uint8_t { kDriver = 0, kForkserver = 1, kNode = 2 };
   Kind kind = kDriver;
   std::string build;           // must equal the engine's BuildId()
+  std::string ray, python;     // kDriver: versions that must be those of the session; "2.60.0", "3.11"
   std::string fabric_address;  // kNode
   double num_cpus = 0;         // kForkserver: what this rank adds; its socket travels beside the packet
-  RAY_ENGINE_CONTROL(Hello, kind, build, fabric_address, num_cpus)
+  RAY_ENGINE_CONTROL(Hello, kind, build, ray, python, fabric_address, num_cpus)
 };
 struct Welcome {  // engine -> process; fds beside it: link segment, store segment, engine eventfd
   std::string build, session;
@@ -70,7 +71,8 @@ struct Welcome {  // engine -> process; fds beside it: link segment, store segme
 struct Refused {
   std::string reason;
   bool session_ends = false;  // nothing is wrong: the guest came too late
-  RAY_ENGINE_CONTROL(Refused, reason, session_ends)
+  bool is_other_version = false;
+  RAY_ENGINE_CONTROL(Refused, reason, session_ends, is_other_version)
 };
 
 // ---- engine <-> forkserver -----------------------------------------------------------------------------------------

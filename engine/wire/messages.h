@@ -33,8 +33,8 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
   /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue) X(StreamItem)                 \
       X(StreamConsumed)                                                                                               \
   /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
-  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreFree)       \
-      X(CopyAdded) X(PullRequest) X(PullData) X(PullFailed)                                                           \
+  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreKeep)       \
+      X(StoreFree) X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                            \
   /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
@@ -144,7 +144,12 @@ struct StreamConsumed {  // owner -> worker: so many items have been read, or wi
 
 // ---- objects and ownership -----------------------------------------------------------------------------------------
 
-struct ValueRequest { ObjectId object; RAY_ENGINE_MESSAGE(ValueRequest, object) };  // borrower -> owner: tell me when it is there
+struct ValueRequest {  // borrower -> owner: tell me when it is there
+  ObjectId object;
+  std::uint32_t lost_at = kNoNode;  // where it was said to be stored and cannot be had
+  std::string reason;               // why
+  RAY_ENGINE_MESSAGE(ValueRequest, object, lost_at, reason)
+};
 struct ValueReply {
   ObjectId object;
   WireValue value;
@@ -172,10 +177,12 @@ struct StoreCreate {  // process -> engine: room for an object of `owner`; freed
   std::uint64_t size = 0;
   RAY_ENGINE_MESSAGE(StoreCreate, token, object, owner, size)
 };
-struct StoreCreated {  // offset into the store segment; empty error = granted
+enum class StoreProblem : std::uint8_t { kNone = 0, kLost = 1, kFull = 2, kOutOfDisk = 3 };
+struct StoreCreated {  // offset into the store segment; kNone = granted
   std::uint64_t token = 0, offset = 0;
+  StoreProblem problem{};
   std::string error;
-  RAY_ENGINE_MESSAGE(StoreCreated, token, offset, error)
+  RAY_ENGINE_MESSAGE(StoreCreated, token, offset, problem, error)
 };
 struct StoreSeal { ObjectId object; RAY_ENGINE_MESSAGE(StoreSeal, object) };
 struct StorePin {  // process -> engine: bring it here if need be, hold it, tell me where it lies
@@ -188,13 +195,22 @@ struct StorePin {  // process -> engine: bring it here if need be, hold it, tell
 };
 struct StorePinned {
   std::uint64_t token = 0, offset = 0, size = 0;
+  StoreProblem problem{};
   std::string error;
-  RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, error)
+  RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, problem, error)
 };
 struct StoreUnpin { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreUnpin, objects) };
+struct StoreKeep { ObjectId object; RAY_ENGINE_MESSAGE(StoreKeep, object) };  // owner -> engine: your copy is the primary one from now on
 struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy; borrower -> owner, for free()
 struct CopyAdded { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(CopyAdded, object, node) };  // engine -> owner
-struct PullRequest { ObjectId object; RAY_ENGINE_MESSAGE(PullRequest, object) };              // engine -> engine
+struct PullRequest {  // engine -> engine: send me the object from this offset on
+  ObjectId object;
+  std::uint64_t from = 0;
+  bool direct = false;  // you yourself, however many you are sending it to
+  RAY_ENGINE_MESSAGE(PullRequest, object, from, direct)
+};
+struct PullElsewhere { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(PullElsewhere, object, node) };  // answer: that node is getting it, ask there
+struct PullCancel { ObjectId object; RAY_ENGINE_MESSAGE(PullCancel, object) };                // the one that asked no longer wants it
 struct PullFailed { ObjectId object; std::string error; RAY_ENGINE_MESSAGE(PullFailed, object, error) };
 
 // ---- leases --------------------------------------------------------------------------------------------------------
@@ -468,8 +484,11 @@ struct TaskInfo {
   ProcessId owner, process;  // process: where it runs or ran
   std::string error;         // kFailed, if the engine says why
   std::int64_t started_ns = 0, ended_ns = 0;  // since 1970; 0: not yet, or not known
+  std::uint32_t args_us = 0, results_us = 0;  // parts of that, as of RunTime (task_spec.h)
   template <class A>
-  void Fields(A& a) { a(task, parent, job, actor, name, state, attempt, owner, process, error, started_ns, ended_ns); }
+  void Fields(A& a) {
+    a(task, parent, job, actor, name, state, attempt, owner, process, error, started_ns, ended_ns, args_us, results_us);
+  }
 };
 struct ReferenceInfo {  // what one process holds of one object
   ObjectId object;
@@ -491,7 +510,24 @@ struct DemandInfo {  // leases of one kind that somebody waits for, to run tasks
   template <class A>
   void Fields(A& a) { a(resources, count, need, refusals); }
 };
-enum class StateKind : std::uint8_t { kActors = 0, kJobs = 1, kWorkers = 2, kTasks = 3, kReferences = 4, kDemands = 5 };
+struct StoreInfo {  // what a node's store holds and has spilled; bytes where nothing else is said
+  NodeId node;
+  std::uint64_t size = 0, used = 0, primary = 0, secondary = 0, pinned = 0, objects = 0;
+  std::uint64_t spilled = 0, spilled_objects = 0, restored = 0, restored_objects = 0;  // since the start
+  std::uint64_t on_disk = 0, on_disk_objects = 0, file = 0;
+  std::uint64_t spill_ns = 0, restore_ns = 0;                 // time of the spill thread
+  std::uint64_t creates_queued = 0, fetches_queued = 0;       // requests that wait for memory
+  std::string directory, problem;                             // where it spills; why it cannot
+  template <class A>
+  void Fields(A& a) {
+    a(node, size, used, primary, secondary, pinned, objects, spilled, spilled_objects, restored, restored_objects, on_disk,
+      on_disk_objects, file, spill_ns, restore_ns, creates_queued, fetches_queued, directory, problem);
+  }
+};
+struct SpilledInfo { ObjectId object; std::uint32_t node = 0; template <class A> void Fields(A& a) { a(object, node); } };
+enum class StateKind : std::uint8_t {
+  kActors = 0, kJobs = 1, kWorkers = 2, kTasks = 3, kReferences = 4, kDemands = 5, kStores = 6, kSpilled = 7
+};
 struct StateRows {  // of one kind
   std::vector<ActorInfo> actors;
   std::vector<JobSummary> jobs;
@@ -499,10 +535,12 @@ struct StateRows {  // of one kind
   std::vector<TaskInfo> tasks;
   std::vector<ReferenceInfo> references;
   std::vector<DemandInfo> demands;
+  std::vector<StoreInfo> stores;
+  std::vector<SpilledInfo> spilled;
   template <class A>
-  void Fields(A& a) { a(actors, jobs, workers, tasks, references, demands); }
+  void Fields(A& a) { a(actors, jobs, workers, tasks, references, demands, stores, spilled); }
 
-  // Adds what was collected elsewhere: workers, tasks, references.
+  // Adds what was collected elsewhere: all but actors and jobs.
   void Append(StateRows more) {
     const auto append = [](auto* all, auto& some) {
       all->insert(all->end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
@@ -510,6 +548,8 @@ struct StateRows {  // of one kind
     append(&workers, more.workers);
     append(&tasks, more.tasks);
     append(&references, more.references);
+    append(&stores, more.stores);
+    append(&spilled, more.spilled);
   }
 };
 struct StateRequest { std::uint64_t token = 0; StateKind kind{}; RAY_ENGINE_MESSAGE(StateRequest, token, kind) };    // -> head

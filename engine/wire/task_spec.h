@@ -60,9 +60,11 @@ struct ArgHeader {
 };
 static_assert(sizeof(ArgHeader) == 16);
 
-// When the user's code ran, in nanoseconds since 1970 by the clock of its node; 0: it has not.
+// When a task ran, in nanoseconds since 1970 by the clock of its node; 0: it has not. Of that: how long it took until
+// its arguments were there, and from the return of its function until its results were; 0: too short to be looked at.
 struct RunTime {
   std::int64_t started_ns = 0, ended_ns = 0;
+  std::uint32_t args_us = 0, results_us = 0;
 };
 
 struct DoneHeader {
@@ -74,7 +76,7 @@ struct DoneHeader {
   Outcome outcome = kOk;
   std::uint8_t reserved[5] = {};
 };
-static_assert(sizeof(DoneHeader) == 32);
+static_assert(sizeof(DoneHeader) == 40);
 
 // Appends plain memory to a payload.
 template <class T>

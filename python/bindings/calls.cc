@@ -104,7 +104,7 @@ void AppendEncoded(EncodedValue encoded, CallArgs* args) {
       const nb::gil_scoped_release release;
       entry = runtime.Put(std::move(encoded.pieces));
     }
-    if (!entry.ok()) RaiseSystemError("ObjectStoreFullError", MessageOf(entry.status()));
+    if (!entry.ok()) RaiseSystemError(StoreErrorName(entry.status()), MessageOf(entry.status()));
     return AppendRef(*entry, args);
   }
   header.ref_count = static_cast<std::uint32_t>(encoded.pieces.contained.size());

@@ -102,15 +102,17 @@ WaitResult WaitForPins(PinRequest* request, std::int64_t deadline) {
   }
 }
 
-void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
+// False: some have been lost, and may be ready again later, or errors.
+bool Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
   std::vector<ObjectEntry*> stored;
   for (ObjectEntry* entry : entries) {
     if (entry->kind == WireValue::kStored) stored.push_back(entry);
   }
   pins->assign(entries.size(), nullptr);
-  if (stored.empty()) return;
+  if (stored.empty()) return true;
   PinRequest request(std::move(stored));
   const WaitResult result = WaitForPins(&request, deadline);
+  if (request.lost) return false;
   if (result == WaitResult::kTimeout)
     RaiseSystemError("GetTimeoutError", "Get timed out: the object is still being fetched.");
   if (result == WaitResult::kDisconnected) RaiseEnded();
@@ -119,9 +121,12 @@ void Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
     (*pins)[i] = std::move(request.pins[next++]);
     if ((*pins)[i] != nullptr) continue;
     RaiseIfFreed(entries[i]);
+    if (request.problem == StoreProblem::kFull) RaiseSystemError("ObjectStoreFullError", request.error);
+    if (request.problem == StoreProblem::kOutOfDisk) RaiseSystemError("OutOfDiskError", request.error);
     RaiseSystemError(TheRuntime().OwnerIsGone(entries[i]) ? "OwnerDiedError" : "ObjectLostError", request.error,
                      entries[i]->id.Binary());
   }
+  return true;
 }
 
 nb::object ValueOf(ObjectEntry* entry, const std::shared_ptr<Pin>& pin) {
@@ -179,13 +184,12 @@ std::optional<PinRequest> PinHinted(const std::vector<ObjectEntry*>& entries, st
 nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
   const std::vector<ObjectEntry*> entries{ref.Entry()};
   std::optional<PinRequest> early;
-  if (!TheRuntime().IsReady(entries[0])) {
-    early = PinHinted(entries, deadline);
-    WaitAll(entries, deadline);
-  }
-  RaiseIfFreed(entries[0]);
+  if (!TheRuntime().IsReady(entries[0])) early = PinHinted(entries, deadline);
   std::vector<std::shared_ptr<Pin>> pins;
-  if (!entries[0]->is_error) Pins(entries, deadline, &pins);
+  do {
+    if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
+    RaiseIfFreed(entries[0]);
+  } while (!entries[0]->is_error && !Pins(entries, deadline, &pins));
   return ValueOf(entries[0], pins.empty() ? nullptr : pins[0]);
 }
 
@@ -203,10 +207,11 @@ nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   const nb::object keep = nb::borrow(refs);
   const std::vector<ObjectEntry*> entries = EntriesOf(refs, "object_refs");
   const std::optional<PinRequest> early = PinHinted(entries, deadline);
-  WaitAll(entries, deadline);
-  RaiseFirstError(entries);
   std::vector<std::shared_ptr<Pin>> pins;
-  Pins(entries, deadline, &pins);
+  do {
+    WaitAll(entries, deadline);
+    RaiseFirstError(entries);
+  } while (!Pins(entries, deadline, &pins));
   nb::object values = nb::steal(PyList_New(static_cast<Py_ssize_t>(entries.size())));
   for (std::size_t i = 0; i < entries.size(); ++i) {
     PyList_SET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i), ValueOf(entries[i], pins[i]).release().ptr());
@@ -229,7 +234,7 @@ ObjectRef Put(nb::handle value) {
     const nb::gil_scoped_release release;
     entry = runtime.Put(std::move(encoded.pieces));
   }
-  if (!entry.ok()) RaiseSystemError("ObjectStoreFullError", MessageOf(entry.status()));
+  if (!entry.ok()) RaiseSystemError(StoreErrorName(entry.status()), MessageOf(entry.status()));
   return {current_session, *entry};
 }
 
@@ -311,9 +316,9 @@ class Waitables {
 };
 
 // Which of the ready objects may be called ready: the first `count`, and with `fetch` only those that are on this node,
-// which are waited for.
-std::vector<bool> ChooseReady(const std::vector<ObjectEntry*>& entries, std::size_t count, bool fetch,
-                              std::int64_t deadline) {
+// which are waited for. Nothing if one of them was lost: it may be ready again later, or an error.
+std::optional<std::vector<bool>> ChooseReady(const std::vector<ObjectEntry*>& entries, std::size_t count, bool fetch,
+                                             std::int64_t deadline) {
   std::vector<bool> chosen(entries.size());
   std::vector<std::size_t> elsewhere;
   std::size_t found = 0;
@@ -329,6 +334,7 @@ std::vector<bool> ChooseReady(const std::vector<ObjectEntry*>& entries, std::siz
   PinRequest request(std::move(wanted));
   const bool all =
       WaitForPins(&request, deadline) == WaitResult::kReady;  // what could not be fetched too: get() raises
+  if (request.lost) return std::nullopt;
   for (std::size_t i = 0; i < elsewhere.size(); ++i) chosen[elsewhere[i]] = all || request.pins[i] != nullptr;
   return chosen;
 }
@@ -340,14 +346,17 @@ nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool fe
   CheckWait(refs, entries, wanted, timeout);
   const auto num_returns = static_cast<std::size_t>(wanted);
   const std::int64_t deadline = Deadline(timeout);
-  if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
-  const std::vector<bool> chosen = ChooseReady(entries, num_returns, fetch_local, deadline);
+  std::optional<std::vector<bool>> chosen;
+  while (!chosen) {
+    if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
+    chosen = ChooseReady(entries, num_returns, fetch_local, deadline);
+  }
   const nb::list list = nb::borrow<nb::list>(refs);
   nb::list ready, rest;
   std::size_t entry = 0;
   for (std::size_t i = 0; i < nb::len(list); ++i) {
     const bool known = entry < entries.size() && waitables.PlaceOf(entry) == i;
-    (known && chosen[entry++] ? ready : rest).append(list[i]);
+    (known && (*chosen)[entry++] ? ready : rest).append(list[i]);
   }
   return nb::make_tuple(ready, rest);
 }

@@ -105,12 +105,14 @@ void ReportError(const std::string& kind, nb::str text) {
   runtime.Post(kHead, ErrorReport(runtime.job(), kind.c_str(), text.c_str()));
 }
 
-absl::StatusOr<UniqueFd> OpenSocket(int fd, const std::string& address) {
+absl::StatusOr<UniqueFd> OpenSocket(int fd, const std::string& address, const std::string& ray_version) {
   if (fd >= 0) return UniqueFd(fd);
   absl::StatusOr<ControlSocket> socket = ControlSocket::Connect(address);
   if (!socket.ok()) return socket.status();
   Hello hello;
   hello.build = BuildId();
+  hello.ray = ray_version;
+  hello.python = PythonVersion();
   const absl::Status sent = socket->Send(hello);
   if (!sent.ok()) return sent;
   return socket->TakeFd();
@@ -128,18 +130,21 @@ nb::dict Describe(const Welcome& welcome) {
   return info;
 }
 
-nb::dict Connect(int fd, const std::string& address, const std::string& role, const nb::dict& given) {
+// A session of another version is a RuntimeError; what else is in the way a ConnectionError.
+nb::dict Connect(int fd, const std::string& address, const std::string& role, const nb::dict& given,
+                 const std::string& ray_version) {
   SetHooks(given);
   absl::StatusOr<std::unique_ptr<Runtime>> runtime = absl::UnknownError("");
   {
     const nb::gil_scoped_release release;
-    absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address);
+    absl::StatusOr<UniqueFd> socket = OpenSocket(fd, address, ray_version);
     runtime = socket.ok() ? Runtime::Join(*std::move(socket), role == "worker",
                                           {PrintDriverLine, cancel_method, start_system_thread, TellUnseenError})
                           : socket.status();
   }
   if (!runtime.ok()) {
-    PyErr_SetString(PyExc_ConnectionError, std::string(runtime.status().message()).c_str());
+    PyErr_SetString(absl::IsFailedPrecondition(runtime.status()) ? PyExc_RuntimeError : PyExc_ConnectionError,
+                    std::string(runtime.status().message()).c_str());
     throw nb::python_error();
   }
   current_session = new Session{*std::move(runtime)};
@@ -153,11 +158,14 @@ void Disconnect() {
   runtime->Close();
 }
 
-// Waits until what workers have printed so far has been printed here, at most for `seconds`.
+// Waits until what workers have printed so far has been printed here, at most for `seconds`; up to half of that for
+// actors that are being created, as they print what goes wrong there.
 void FlushOutput(double seconds) {
   Runtime& runtime = TheRuntime();
   const nb::gil_scoped_release release;
-  const std::int64_t deadline = NowNs() + static_cast<std::int64_t>(seconds * 1e9);
+  const auto patience = static_cast<std::int64_t>(seconds * 1e9);
+  const std::int64_t deadline = NowNs() + patience;
+  runtime.WaitForCreations(deadline - patience / 2);
   if (!runtime.Call<OutputFlushed>(kHead, ::ray_engine::FlushOutput{}, deadline).ok()) return;
   runtime.WaitForUpcalls(deadline);
 }
@@ -167,9 +175,10 @@ void FlushOutput(double seconds) {
 void BindSession(nb::module_& module) {
   module.attr("__version__") = std::string(Version());
   module.attr("__commit__") = std::string(Commit());
+  module.attr("ray_version") = std::string(RayVersion());
   module.def("build_id", [] { return std::string(BuildId()); });
   module.def("connect", &Connect, nb::arg("fd") = -1, nb::arg("address") = "", nb::arg("role") = "driver",
-             nb::arg("hooks"));
+             nb::arg("hooks"), nb::arg("ray_version") = std::string(RayVersion()));
   module.def("set_auto_init", [](nb::callable init) { auto_init = init.release().ptr(); });
   module.def("report_error", &ReportError, nb::arg("kind"), nb::arg("text"));
   module.def("flush_output", &FlushOutput, nb::arg("seconds"));

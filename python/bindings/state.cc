@@ -77,6 +77,8 @@ nb::dict Row(const TaskInfo& task) {
   row["error_message"] = nb::bytes(task.error.data(), task.error.size());
   row["started_ns"] = task.started_ns;
   row["ended_ns"] = task.ended_ns;
+  row["args_us"] = task.args_us;
+  row["results_us"] = task.results_us;
   return row;
 }
 
@@ -105,6 +107,34 @@ nb::dict Row(const DemandInfo& demand) {
   return row;
 }
 
+nb::dict Row(const StoreInfo& store) {
+  nb::dict row;
+  row["node_id"] = store.node.Hex();
+  row["size"] = store.size;
+  row["used"] = store.used;
+  row["primary"] = store.primary;
+  row["secondary"] = store.secondary;
+  row["pinned"] = store.pinned;
+  row["objects"] = store.objects;
+  row["spilled"] = store.spilled;
+  row["spilled_objects"] = store.spilled_objects;
+  row["restored"] = store.restored;
+  row["restored_objects"] = store.restored_objects;
+  row["on_disk"] = store.on_disk;
+  row["on_disk_objects"] = store.on_disk_objects;
+  row["file_size"] = store.file;
+  row["spill_s"] = static_cast<double>(store.spill_ns) / 1e9;
+  row["restore_s"] = static_cast<double>(store.restore_ns) / 1e9;
+  row["creates_queued"] = store.creates_queued;
+  row["fetches_queued"] = store.fetches_queued;
+  row["directory"] = store.directory;
+  row["problem"] = store.problem;
+  return row;
+}
+
+// (object in hex, index of the node that has it on disk alone)
+nb::tuple Row(const SpilledInfo& spilled) { return nb::make_tuple(spilled.object.Hex(), spilled.node); }
+
 template <class Rows>
 nb::list ToList(const Rows& rows) {
   nb::list list;
@@ -120,6 +150,8 @@ void BindState(nb::module_& module) {
   module.def("worker_rows", [] { return ToList(Ask(StateKind::kWorkers).workers); });
   module.def("demand_rows", [] { return ToList(Ask(StateKind::kDemands).demands); });
   module.def("reference_rows", [] { return ToList(Ask(StateKind::kReferences).references); });
+  module.def("store_rows", [] { return ToList(Ask(StateKind::kStores).stores); });
+  module.def("spilled_rows", [] { return ToList(Ask(StateKind::kSpilled).spilled); });
   module.def("own_references", [] { return ToList(TheRuntime().References()); });
   module.def("own_tasks", [] { return ToList(TheRuntime().Tasks()); });
   module.def("task_rows", [] { return ToList(Ask(StateKind::kTasks).tasks); });

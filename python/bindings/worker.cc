@@ -116,6 +116,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
       ShowTitle();
       if (!IsMethod()) SetCapture();
       DecodeArgs();
+      if (!received_.empty() || task_->payload.size() > kSmallBytes) task_->called_at = Nanoseconds(NowNs());
+      if (IsCreation()) CheckGroups(task_->actor->spec);
       if (IsCreation() && task_->actor->spec.is_async) StartLoop();
       if (async_loop != nullptr && IsMethod()) return HandOver();
       const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
@@ -206,12 +208,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const std::size_t positional = view_.args.size() - view_.keywords.size();
     arguments_ = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional)));
     if (!view_.keywords.empty()) keywords_ = nb::dict();
+    const nb::object stored = StoredArgs();
+    std::size_t next_stored = 0;
     auto ref = received_.begin();
     for (std::size_t i = 0; i < view_.args.size(); ++i) {
       const ArgView& arg = view_.args[i];
       const std::vector<ObjectEntry*> refs(ref, ref + static_cast<std::ptrdiff_t>(arg.refs.size()));
       ref += static_cast<std::ptrdiff_t>(arg.refs.size());
-      nb::object value = arg.kind == ArgHeader::kStored ? Stored(refs[0]) : DecodeValue(arg.bytes, nullptr, refs);
+      nb::object value =
+          arg.kind == ArgHeader::kStored ? nb::object(stored[next_stored++]) : DecodeValue(arg.bytes, nullptr, refs);
       if (i < positional) {
         PyTuple_SET_ITEM(arguments_.ptr(), static_cast<Py_ssize_t>(i), value.release().ptr());
       } else {
@@ -221,10 +226,20 @@ class Execution : public std::enable_shared_from_this<Execution> {
     }
   }
 
-  // A stored argument comes the way get() brings a value.
-  nb::object Stored(ObjectEntry* entry) {
-    runtime_.Hold(entry);
-    return nb::module_::import_("ray_engine._core").attr("get")(ObjectRef(current_session, entry));
+  // Stored arguments come the way get() brings values, all at once: a task that has some and waits for memory for the
+  // others would be in the way of another such task.
+  nb::object StoredArgs() {
+    nb::list refs;
+    auto ref = received_.begin();
+    for (const ArgView& arg : view_.args) {
+      if (arg.kind == ArgHeader::kStored) {
+        runtime_.Hold(*ref);
+        refs.append(ObjectRef(current_session, *ref));
+      }
+      ref += static_cast<std::ptrdiff_t>(arg.refs.size());
+    }
+    if (nb::len(refs) == 0) return nb::none();
+    return nb::module_::import_("ray_engine._core").attr("get")(refs);
   }
 
   // ---- items -------------------------------------------------------------------------------------------------------
@@ -267,6 +282,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       if (async_loop == nullptr) StartThreads();
       return Created("");
     }
+    if (!IsSmall(result.ptr())) task_->returned_at = Nanoseconds(NowNs());
     std::vector<EncodedValue> encoded;
     EncodeResults(result, &encoded);
     EndInterrupts();
@@ -294,7 +310,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   void FailWith(const std::string& error) {
-    if (IsCreation()) return Created(error);
+    if (IsCreation()) {
+      nb::module_::import_("ray_engine._private.errors")
+          .attr("tell_failed_creation")(nb::bytes(error.data(), error.size()));
+      return Created(error);
+    }
     FinishAll(DoneHeader::kUserError, "P" + error);
   }
   // The caller sees where it was interrupted.
@@ -417,6 +437,14 @@ class Execution : public std::enable_shared_from_this<Execution> {
       start(spec.concurrency_groups[i].second, static_cast<int>(i + 1));
     }
   }
+  static void CheckGroups(const ActorSpec& spec) {
+    for (const auto& [name, count] : spec.concurrency_groups) {
+      if (count > 0) continue;
+      PyErr_Format(PyExc_ValueError, "max_concurrency must be greater than 0, but the concurrency group '%s' has 0.",
+                   name.c_str());
+      throw nb::python_error();
+    }
+  }
   static nb::list Groups(const ActorSpec& spec) {
     nb::list counts;
     for (const auto& [name, count] : spec.concurrency_groups) counts.append(count);
@@ -424,6 +452,13 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   // ---- results and errors ------------------------------------------------------------------------------------------
+
+  // Does encoding it take no time to speak of?
+  static bool IsSmall(PyObject* result) {
+    if (PyBytes_CheckExact(result)) return PyBytes_GET_SIZE(result) <= kSmallBytes;
+    if (PyUnicode_CheckExact(result)) return PyUnicode_GET_LENGTH(result) <= kSmallBytes;
+    return result == Py_None || PyLong_CheckExact(result) || PyFloat_CheckExact(result) || PyBool_Check(result);
+  }
 
   void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
     const std::uint32_t count = task_->header.num_returns;
@@ -467,6 +502,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   static constexpr std::uint32_t kMaxThreads = 256;
+  static constexpr int kSmallBytes = 1024;  // of arguments or a result: not worth looking at the clock for
 
   ExecTask* task_;
   Runtime& runtime_;

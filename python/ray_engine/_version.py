@@ -2,6 +2,6 @@
 
 from ray_engine import _core
 
-__version__ = "2.60.0"
+__version__ = _core.ray_version
 __engine_version__ = _core.__version__
 __commit__ = _core.__commit__

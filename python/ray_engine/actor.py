@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ray_engine.dag import ClassNode
 
 _SYSTEM_GROUP = "_ray_system"  # the concurrency group that every actor has
+_ActorClassMethodMetadata = ClassDescription  # as Ray's programs call it
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -178,7 +178,16 @@ _IGNORED = (
 
 def _settings(node_args) -> dict:
     settings = {**_DEFAULTS, **{name: value for name, value in node_args.items() if name not in _IGNORED}}
-    unknown = set(settings) - {*_DEFAULTS, "resources", "labels", "memory", "node_name", "log_dir"}
+    unknown = set(settings) - {
+        *_DEFAULTS,
+        "resources",
+        "labels",
+        "memory",
+        "node_name",
+        "log_dir",
+        "spill_directory",
+        "spill_limit",
+    }
     if unknown:
         raise TypeError(f"add_node() got unexpected arguments: {', '.join(sorted(unknown))}")
     lifecycle.check_node(settings)

@@ -248,11 +248,17 @@ class RaySystemError(RayError):
 
 
 class AuthenticationError(RayError):
-    """A process that may not join tried to."""
+    """A token was missing or wrong. ray-engine asks for none, so nothing here raises it; programs of Ray's may."""
 
     def __init__(self, message: str):
         super().__init__(message)
         self.message = message
+
+    def __str__(self):
+        return (
+            f"{self.message}. (The sessions of ray-engine are open to processes of the same user and ask for no token; "
+            "what tokens are to Ray: https://docs.ray.io/en/latest/ray-security/token-auth.html)"
+        )
 
 
 class UserCodeException(RayError):
@@ -357,7 +363,8 @@ class ObjectReconstructionFailedError(ObjectLostError):
 
     def __str__(self):
         name = self.reason.name if self.reason else "UNKNOWN"
-        return f"{self._base_str()}\n\n[{name}] {self.reason_message}"
+        lost = f"\n\n{self.detail}" if self.detail else ""
+        return f"{self._base_str()}{lost}\n\n[{name}] {self.reason_message}"
 
 
 def _reason_text(reason) -> str:

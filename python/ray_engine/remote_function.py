@@ -41,6 +41,8 @@ class RemoteFunction(Generic[P, R]):
                 "You can wrap the async function with `asyncio.run(f())`."
             )
         rules.check_task(task_options, in_options=False, is_generator=is_generator(function))
+        if task_options.get("num_gpus") and task_options.get("max_calls") is None:
+            task_options = {**task_options, "max_calls": 1}  # device memory is free only when its process has ended
         self._set(function, task_options)
 
     def _set(self, function: Callable[P, R], task_options: dict[str, Any]):
@@ -79,6 +81,7 @@ class RemoteFunction(Generic[P, R]):
         function = self._function
         name = f"{function.__module__}.{function.__qualname__}"
         function_id = definitions.export("function", function, f"the function {name}")
+        task_options = {**task_options, "max_calls": self._default_options.get("max_calls")}
         request = requests.task(task_options, is_generator=is_generator(function), what=function.__qualname__)
         if self._signature is None:
             self._signature = Signature.of(function)
@@ -155,6 +158,17 @@ class RemoteFunction(Generic[P, R]):
         self._set(state["function"], state["options"])
 
 
+def _connecting_first(owner: RemoteFunction, task_options):
+    """owner.options(**task_options).remote as long as there is no session."""
+    from ray_engine._private import lifecycle
+
+    def remote(*args, **kwargs):
+        lifecycle.ensure_connected()
+        return owner.options(**task_options).remote(*args, **kwargs)
+
+    return remote
+
+
 class _WithOptions(Generic[Caller]):
     """What f.options(...) returns. Its `remote` is the C++ caller, like that of the function."""
 
@@ -169,9 +183,8 @@ class _WithOptions(Generic[Caller]):
         def __getattr__(self, name):
             if name != "remote":
                 raise AttributeError(f"'RemoteFunction' object has no attribute '{name}'")
-            from ray_engine._private import lifecycle
-
-            lifecycle.ensure_connected()
+            if not session.connected:
+                return _connecting_first(self._owner, self._options)
             self.remote = self._owner._caller(self._options)
             session.forget_at_end(self)
             return self.remote

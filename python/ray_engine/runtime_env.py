@@ -1,4 +1,4 @@
-"""RuntimeEnv: a runtime_env as an object. It is a dictionary; only the field env_vars has an effect here."""
+"""RuntimeEnv: a runtime_env as an object. It is a dictionary."""
 
 from typing import Any
 
@@ -17,26 +17,33 @@ class RuntimeEnvConfig(dict):
 
 
 class RuntimeEnv(dict):
-    """`env_vars`: variables that tasks and actors find in os.environ. Fields that are None are left out.
+    """What a job, task or actor finds in its environment. Fields that are None are left out.
 
-    Raises TypeError for variables that are not strings, ValueError for those that cannot be.
+    - env_vars: variables in os.environ.
+    - pip: packages as pip's requirements ("numpy>=2"), the path of a file of them, or {"packages": either}. They must
+      be installed: nothing is when a program runs. If one is not, .remote() and init() raise RuntimeEnvSetupError.
+
+    Raises TypeError for variables and packages that are not strings, ValueError for those that cannot be.
     """
 
     def __init__(
         self,
         *,
         env_vars: dict[str, str] | None = None,
+        pip: list[str] | str | dict[str, Any] | None = None,
         config: RuntimeEnvConfig | dict[str, Any] | None = None,
         **fields: Any,
     ):
         super().__init__()
-        for name, value in {"env_vars": env_vars, "config": config, **fields}.items():
+        for name, value in {"env_vars": env_vars, "pip": pip, "config": config, **fields}.items():
             if value is not None:
                 self[name] = value
 
     def __setitem__(self, name, value):
         if name == "env_vars":
             environment.check_variables(value)
+        if name == "pip":
+            environment.problem({"pip": value})
         super().__setitem__(name, value)
 
     def set(self, name: str, value: Any) -> None:

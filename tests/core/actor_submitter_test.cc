@@ -253,7 +253,9 @@ TEST_F(ActorSubmitterTest, FailedCallsAreRetriedIfTheyAskForIt) {
 }
 
 TEST_F(ActorSubmitterTest, AnActorEndsWithItsLastHandle) {
+  EXPECT_FALSE(actors_.IsCreating());
   ObjectEntry* handle = Create();
+  EXPECT_TRUE(actors_.IsCreating());
   EXPECT_EQ(sender_.Take<ActorCreate>(kHead).spec.actor, actor_);
   ExpectWatch();
   ownership_.Hold(handle);
@@ -261,7 +263,20 @@ TEST_F(ActorSubmitterTest, AnActorEndsWithItsLastHandle) {
   EXPECT_TRUE(sender_.Nothing(kHead));
   ownership_.Drop(handle);
   EXPECT_EQ(sender_.Take<ActorOutOfScope>(kHead).actor, actor_);
+  EXPECT_FALSE(actors_.IsCreating());
   Update(ActorState::kDead);
+}
+
+TEST_F(ActorSubmitterTest, AnActorIsBeingCreatedUntilTheHeadSaysWhatBecameOfIt) {
+  ObjectEntry* handle = Create();
+  sender_.Take<ActorCreate>(kHead);
+  ExpectWatch();
+  Update(ActorState::kPending);
+  EXPECT_TRUE(actors_.IsCreating());
+  Update(ActorState::kDead);
+  EXPECT_FALSE(actors_.IsCreating());
+  ownership_.Drop(handle);
+  sender_.Take<ActorOutOfScope>(kHead);
 }
 
 TEST_F(ActorSubmitterTest, AnActorIsCreatedWhenTheArgumentsOfItsConstructorAreThere) {

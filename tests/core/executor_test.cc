@@ -83,6 +83,20 @@ TEST_F(ExecutorTest, AnAsyncActorHandsCallsOfTheSystemGroupOverWithTheOthers) {
   EXPECT_EQ(NumberOf(*Start()), 2u);
 }
 
+TEST_F(ExecutorTest, WhatWasNotedOfATaskIsNotThereForTheNext) {
+  Push(1);
+  ExecTask* task = Start();
+  task->called_at = task->returned_at = now_;
+  task->leaving = true;
+  executor_.Finished(task);
+  Push(2);
+  task = Start();
+  EXPECT_EQ(task->called_at.count(), 0);
+  EXPECT_EQ(task->returned_at.count(), 0);
+  EXPECT_FALSE(task->leaving);
+  executor_.Finished(task);
+}
+
 TEST_F(ExecutorTest, AThreadOfAConcurrencyGroupTakesTheFirstOfItsOwn) {
   for (std::uint64_t i = 1; i <= 4; ++i) executor_.OnPushTask(kOwner, Spec(i, TaskKind::kActorMethod, i % 2));
   EXPECT_FALSE(executor_.HasWork(2));

@@ -34,6 +34,7 @@ class SimHead {
   void Meddle();
 
   bool Stored(std::uint32_t node, const ObjectId& object) const { return store_.count({node, object}) != 0; }
+  void Lose(std::uint32_t node, const ObjectId& object) { store_.erase({node, object}); }
   void Store(std::uint32_t node, const ObjectId& object, ProcessId owner) { store_[{node, object}] = owner; }
 
   bool IsDead(const ActorId& actor) const {

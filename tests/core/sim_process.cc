@@ -127,6 +127,13 @@ void SimProcess::OnObjectReady(ObjectEntry* entry) {
   if (entry->owner == id_) ++world_->TruthOf(entry->id).times_ready;
 }
 
+std::optional<WireValue> SimProcess::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
+  const std::string_view why_not = LineageKeeper::WhyNot(*entry);
+  if (!why_not.empty()) return SystemError("ObjectReconstructionFailedError", std::string(why_not) + "\n" + reason);
+  if (TaskRecord* record = tasks_.MakeAgain(entry)) submitter_.Submit(record, world_->now());
+  return std::nullopt;
+}
+
 void SimProcess::Tick() {
   submitter_.Tick(world_->now());
   executor_.GiveBackIfOverrun(world_->now());
@@ -220,8 +227,19 @@ void SimProcess::TellBlocked() {
   }
 }
 
+// A reader finds that a stored value is not where it should be. True if it is to wait for it once more.
+bool SimProcess::FindLost(ObjectEntry* entry) {
+  if (!world_->options().losses || entry->kind != WireValue::kStored || entry->is_error) return false;
+  if (world_->WantsMore() && world_->random().Chance(30)) world_->head().Lose(entry->node, entry->id);
+  if (world_->head().Stored(entry->node, entry->id)) return false;
+  world_->NoteLoss();
+  ownership_.Lose(entry, entry->node, "it has vanished");
+  return !entry->ready;
+}
+
 void SimProcess::Resume(Program* program) {
   ObjectEntry* entry = program->waits_for;
+  if (FindLost(entry)) return;
   program->waits_for = nullptr;
   if (std::exchange(program->told_blocked, false)) sender_.SendToHead(Unblocked{executor_.LeaseOf(*program->task)});
   CheckValue(*entry, program->wait_needs);

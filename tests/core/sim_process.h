@@ -71,6 +71,8 @@ class SimProcess : private Ownership::Listener {
   void CancelRecord(TaskRecord* record);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override { actors_.OnHandleFreed(object); }
+  std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override;
+  void OnLineageUnneeded(const ObjectEntry& result) override { tasks_.OnLineageUnneeded(result); }
 
   // Programs.
   void StartTasks();
@@ -81,6 +83,7 @@ class SimProcess : private Ownership::Listener {
   DoneHeader DoneOf(const Program& program);
   WireValue MakeResult(DoneHeader::Outcome outcome, const ObjectId& object, Program* program,
                        std::vector<ObjectEntry*>* contained);
+  bool FindLost(ObjectEntry* entry);
   void Resume(Program* program);
   void Keep(Program* program, ObjectEntry* entry, Mask needs);
   void DropOne(Program* program);

@@ -174,6 +174,7 @@ void SimProcess::CreateActor(Program* program) {
   truth.is_put = truth.is_handle = true;
   truth.needs = needs;
   ObjectEntry* handle = ownership_.NewOwned(handle_id);
+  handle->origin = ObjectEntry::kHandle;
   ownership_.SetLocalValue(handle, WireValue{}, {});
   TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), &constructor_);
   world_->AddActor(handle_id, spec.actor, record->holds);
@@ -242,7 +243,8 @@ void SimProcess::CheckValue(const ObjectEntry& entry, Mask needs) {
   if (truth.contained.count(contained) == 0) problem("it contains other references than it was made with");
   if (entry.kind == WireValue::kInline && entry.bytes != BytesOf(entry.id)) problem("a wrong value");
   const bool at_risk = ((needs | world_->BitOf(entry.owner)) & world_->dead()) != 0;
-  if (entry.kind == WireValue::kStored && !at_risk && !world_->head().Stored(entry.node, entry.id)) {
+  if (entry.kind == WireValue::kStored && !at_risk && !world_->options().losses &&
+      !world_->head().Stored(entry.node, entry.id)) {
     problem("it was freed while somebody holds it");
   }
 }
@@ -254,7 +256,9 @@ bool SimProcess::Excused(const ObjectEntry& entry, const Truth& truth, Mask need
   const std::string kind = KindOf(entry);
   if (kind == "TaskCancelledError") return options.cancels;
   if (kind == "WorkerCrashedError" || kind == "ActorUnavailableError") return options.crashes;
-  if (kind == "ActorDiedError") return options.crashes || somebody_died;
+  if (kind == "ActorDiedError") return options.crashes || options.losses || somebody_died;
+  // What is made again may find that its arguments are gone.
+  if (options.losses && (kind == "ObjectReconstructionFailedError" || kind == "ObjectLostError")) return true;
   return (kind == "OwnerDiedError" || kind == "ObjectLostError") && somebody_died;
 }
 

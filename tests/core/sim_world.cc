@@ -4,6 +4,7 @@
 #include <iostream>
 #include <utility>
 
+#include "engine/core/lineage.h"
 #include "tests/core/sim_process.h"
 #include "tests/support/recording_sender.h"
 
@@ -222,8 +223,8 @@ void SimWorld::CheckEnd() {
 // Every object of a living process became ready once.
 void SimWorld::CheckTruths() {
   for (const auto& [object, truth] : truths_) {
-    const bool once =
-        truth.times_ready == 1 || (truth.times_ready > 1 && dead_ != 0);  // a freed one may come back as lost
+    const bool once = truth.times_ready == 1 ||
+                      (truth.times_ready > 1 && (dead_ != 0 || losses_ != 0));  // a freed one may come back as lost
     if (!Lives(truth.owner) || truth.owner.IsNil() || once) continue;
     Problem("object " + object.Hex() + " became ready " + std::to_string(truth.times_ready) + " times");
   }
@@ -254,6 +255,10 @@ void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<Proce
       add(child->owner, Find(child->owner, child->id));
     };
     for (const ObjectEntry* child : entry->contained) keep(child);
+    if (entry->rare != nullptr && entry->rare->lineage != nullptr) {
+      for (const ObjectEntry* child : entry->rare->lineage->holds) keep(child);
+      for (const ObjectEntry* child : entry->rare->lineage->parents) keep(child);
+    }
     const auto actor = actor_by_handle_.find(entry->id);
     if (actor == actor_by_handle_.end() || entry->owner != process) continue;
     for (const ObjectId& arg : actor->second.second) keep(Find(process, arg));

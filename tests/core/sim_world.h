@@ -35,6 +35,7 @@ struct SimOptions {
   bool cancels = false;
   bool meddling = false;  // leases are reclaimed, idle workers end
   bool crashes = false;
+  bool losses = false;  // stored values vanish from their nodes
   bool prints = false;  // each frame, as it arrives
 };
 
@@ -64,6 +65,7 @@ class SimWorld {
   // Frames delivered and program steps taken; equal for equal seeds.
   std::uint64_t events() const { return events_; }
   std::uint64_t trace() const { return trace_; }
+  std::uint64_t losses() const { return losses_; }
 
   const SimOptions& options() const { return options_; }
   Random& random() { return random_; }
@@ -80,6 +82,7 @@ class SimWorld {
   bool Lives(ProcessId process) const { return process.IsEngine() || processes_.count(process) != 0; }
   Mask BitOf(ProcessId process) const { return Mask{1} << (process.serial % 64); }
   Mask dead() const { return dead_; }
+  void NoteLoss() { ++losses_; }
   void MarkDead(ProcessId process) { dead_ |= BitOf(process); }
   ProcessId NewWorker() { return NewProcess(false); }
   void Kill(ProcessId process, const std::string& cause);
@@ -132,6 +135,7 @@ class SimWorld {
   std::uint64_t trace_ = 0;
   std::uint64_t proven_hints_ = 0;
   Mask dead_ = 0;
+  std::uint64_t losses_ = 0;
   std::string problem_;
 };
 

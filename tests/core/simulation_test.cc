@@ -53,10 +53,14 @@ TEST(SimulationTest, Crashes) {
   RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->crashes = true; });
 }
 
+TEST(SimulationTest, StoredValuesThatVanish) {
+  RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->losses = true; });
+}
+
 TEST(SimulationTest, EverythingAtOnce) {
   RunSeeds([](SimOptions* options) {
     options->actors = options->keep_state = options->failures = options->cancels = true;
-    options->meddling = options->crashes = true;
+    options->meddling = options->crashes = options->losses = true;
   });
 }
 

@@ -221,7 +221,7 @@ TEST_F(TaskTableTest, ReportsWhenATaskHasRun) {
   DoneHeader done, read;
   done.slot = record->slot;
   done.attempt = record->attempt;
-  done.ran = {1'000, 6'000'000'000};
+  done.ran = {1'000, 6'000'000'000, 7, 8};
   std::vector<WireValue> values;
   ASSERT_EQ(tasks_.ReadDone(DonePayload(done, {InlineValue("")}), &read, &values), record);
   tasks_.Finish(record, std::move(values));
@@ -229,6 +229,8 @@ TEST_F(TaskTableTest, ReportsWhenATaskHasRun) {
   ASSERT_EQ(report.size(), 1u);
   EXPECT_EQ(report[0].started_ns, 1'000);
   EXPECT_EQ(report[0].ended_ns, 6'000'000'000);
+  EXPECT_EQ(report[0].args_us, 7u);
+  EXPECT_EQ(report[0].results_us, 8u);
 }
 
 TEST_F(TaskTableTest, RemembersOnlyTheLatest) {

@@ -184,6 +184,21 @@ TEST_F(EngineTest, RefusesAProcessOfAnotherBuild) {
   ASSERT_TRUE(answer.ok() && answer->As(&refused));
   EXPECT_THAT(refused.reason, HasSubstr("0.0.1+older"));
   EXPECT_THAT(refused.reason, HasSubstr(std::string(BuildId())));
+  EXPECT_TRUE(refused.is_other_version);
+}
+
+TEST_F(EngineTest, RefusesADriverOfAnotherRayOrPython) {
+  for (std::string Hello::*version : {&Hello::ray, &Hello::python}) {
+    Hello hello = DriverHello();
+    hello.*version = "1.2.3";
+    ControlSocket socket = Connect(hello);
+    absl::StatusOr<ControlPacket> answer = socket.WaitReceive(kLimit);
+    Refused refused;
+    ASSERT_TRUE(answer.ok() && answer->As(&refused));
+    EXPECT_TRUE(refused.is_other_version);
+    EXPECT_THAT(refused.reason, HasSubstr("1.2.3"));
+    EXPECT_THAT(refused.reason, HasSubstr(std::string(DriverHello().*version)));
+  }
 }
 
 TEST_F(EngineTest, ForkserverOfAnotherRankTakesItsShareOfTheWorkers) {

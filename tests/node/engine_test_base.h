@@ -61,6 +61,8 @@ class EngineTest : public testing::Test {
   static Hello DriverHello() {
     Hello hello;
     hello.build = std::string(BuildId());
+    hello.ray = std::string(RayVersion());
+    hello.python = std::string(PythonVersion());
     return hello;
   }
 

@@ -57,6 +57,18 @@ class WorkerPoolTest : public testing::Test {
   WorkerPool pool_{limits_, [this](const WorkerKey&) { return ++last_serial_; }};
 };
 
+// An actor ends with its process, and what tasks have put there would be lost with it.
+TEST_F(WorkerPoolTest, AnActorGetsNoWorkerThatHasRunTasks) {
+  StartLease actor = Lease(2);
+  actor.client = kHead;
+  const std::uint32_t used = Leased(1);
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(0));
+  const auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(actor));
+  EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnStartLease(Lease(3))).serial, used);
+  EXPECT_TRUE(Only<WorkerPool::Grant>(pool_.OnLeaseReturn(LeaseId{3}, false, milliseconds(0))).empty());
+  EXPECT_EQ(The<WorkerPool::Grant>(pool_.OnWorkerReady(fork.serial, milliseconds(1))).serial, fork.serial);
+}
+
 TEST_F(WorkerPoolTest, ForksAWorkerForALeaseAndGrantsItWhenReady) {
   const auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(Lease(1)));
   EXPECT_EQ(fork.forkserver, 1u);

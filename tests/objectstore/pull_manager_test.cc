@@ -130,26 +130,75 @@ TEST_F(PullManagerTest, MemoryIsKeptWhileAChunkIsStillArriving) {
   EXPECT_THAT(lost.failed[0].error, HasSubstr("node 7"));
   EXPECT_EQ(store_.Stats().memory.used, kSize);
   EXPECT_FALSE(Begin('a', 1, kSize));
-  EXPECT_TRUE(End('a', 0, kSize, absl::UnavailableError("cut")).empty());
+  EXPECT_EQ(End('a', 0, kSize, absl::UnavailableError("cut")).aborted.size(), 1u);
   EXPECT_EQ(store_.Stats().memory.used, 0u);
 }
 
-TEST_F(PullManagerTest, NothingIsAwaitedFromANodeThatIsLostAlready) {
-  ASSERT_TRUE(pulls_.OnNodeLost(7, "gone").empty());
-  const PullActions actions = Want('a', kPullChunk);
+TEST_F(PullManagerTest, LostNodesAreNotAsked) {
+  pulls_.OnNodeLost(7, "gone");
+  const PullActions actions = Want('a', 100);
   ASSERT_EQ(actions.failed.size(), 1u);
   EXPECT_THAT(actions.failed[0].error, HasSubstr("node 7"));
-  EXPECT_TRUE(actions.requests.empty());
   EXPECT_EQ(pulls_.pulls(), 0u);
 }
 
-TEST_F(PullManagerTest, NorWhileItsOldPullDrains) {
-  Want('a', kPullChunk);
-  ASSERT_TRUE(Begin('a', 0, kPullChunk));
-  pulls_.OnNodeLost(7, "gone");
-  EXPECT_EQ(Want('a', kPullChunk, kBob, 2).failed.size(), 1u);
-  EXPECT_TRUE(End('a', 0, kPullChunk, absl::UnavailableError("cut")).empty());
-  EXPECT_EQ(pulls_.pulls(), 0u);
+TEST_F(PullManagerTest, NodeThatIsGettingTheObjectIsAskedInstead) {
+  Want('a', 2 * kPullChunk);
+  EXPECT_TRUE(pulls_.OnElsewhere(9, Object('a'), 8).empty());  // it was not asked
+  const PullActions actions = pulls_.OnElsewhere(7, Object('a'), 8);
+  ASSERT_EQ(actions.requests.size(), 1u);
+  EXPECT_EQ(actions.requests[0].node, 8u);
+  EXPECT_TRUE(actions.requests[0].direct);
+  EXPECT_FALSE(Begin('a', 0, 2 * kPullChunk, 7));
+  EXPECT_TRUE(Begin('a', 0, 2 * kPullChunk, 8));
+  End('a', 0, 2 * kPullChunk);
+  EXPECT_EQ(store_.Written(Object('a')), kPullChunk);
+}
+
+TEST_F(PullManagerTest, HolderIsAskedDirectlyIfTheOtherNodeIsLostOrIsThisOne) {
+  pulls_.OnNodeLost(8, "gone");
+  for (const std::uint32_t next : {8u, kSelf.node}) {
+    Want('a', 2 * kPullChunk);
+    const PullActions actions = pulls_.OnElsewhere(7, Object('a'), next);
+    ASSERT_EQ(actions.requests.size(), 1u);
+    EXPECT_EQ(actions.requests[0].node, 7u);
+    EXPECT_TRUE(actions.requests[0].direct);
+  }
+}
+
+TEST_F(PullManagerTest, RestComesFromTheHolderWhenTheOtherNodeFails) {
+  constexpr std::uint64_t kSize = 3 * kPullChunk;
+  Want('a', kSize);
+  pulls_.OnElsewhere(7, Object('a'), 8);
+  ASSERT_TRUE(Begin('a', 0, kSize, 8));
+  ASSERT_TRUE(Begin('a', 1, kSize, 8));
+  End('a', 0, kSize);
+  EXPECT_TRUE(pulls_.OnPullFailed(8, Object('a'), "given up").requests.empty());  // a chunk is arriving still
+  EXPECT_FALSE(Begin('a', 2, kSize, 8));
+  const PullActions actions = End('a', 1, kSize, absl::UnavailableError("cut"));
+  ASSERT_EQ(actions.requests.size(), 1u);
+  EXPECT_EQ(actions.requests[0].node, 7u);
+  EXPECT_EQ(actions.requests[0].from, kPullChunk);
+  EXPECT_TRUE(actions.requests[0].direct);
+  for (const std::uint64_t index : {1, 2}) ASSERT_TRUE(Begin('a', index, kSize));
+  EXPECT_TRUE(End('a', 1, kSize).pinned.empty());
+  EXPECT_EQ(End('a', 2, kSize).pinned.size(), 1u);
+}
+
+TEST_F(PullManagerTest, NothingIsLeftToAskWhenTheHolderIsLostAndThenTheOtherNode) {
+  Want('a', 2 * kPullChunk);
+  pulls_.OnElsewhere(7, Object('a'), 8);
+  EXPECT_TRUE(pulls_.OnNodeLost(7, "gone").failed.empty());  // the other one may have all of it
+  const PullActions actions = pulls_.OnNodeLost(8, "gone too");
+  ASSERT_EQ(actions.failed.size(), 1u);
+  EXPECT_THAT(actions.failed[0].error, HasSubstr("node 7"));
+}
+
+TEST_F(PullManagerTest, SourceIsToldWhenNobodyWaitsAnyMore) {
+  Want('a', 2 * kPullChunk);
+  const PullActions actions = pulls_.OnCancel(kAlice, 1);
+  ASSERT_EQ(actions.cancels.size(), 1u);
+  EXPECT_EQ(actions.cancels[0].node, 7u);
 }
 
 TEST_F(PullManagerTest, ObjectWantedAgainWhileItsOldPullDrainsIsPulledFromTheNewSource) {

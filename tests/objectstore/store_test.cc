@@ -175,5 +175,39 @@ TEST_F(StoreTest, SecondaryCopyBecomesPrimaryWhenItIsCreatedHere) {
   EXPECT_EQ(store_.Stats().secondary_bytes, 0u);
 }
 
+TEST_F(StoreTest, OnlyItsWriterPinsAnObjectThatIsNotWhole) {
+  ASSERT_TRUE(store_.Create(Object('a'), 100, kWriter).ok());
+  EXPECT_FALSE(store_.PinWhileWriting(Object('a'), kReader).ok());
+  EXPECT_EQ(store_.Written(Object('a')), 0u);
+  store_.SetWritten(Object('a'), 60);
+  ASSERT_TRUE(store_.PinWhileWriting(Object('a'), kWriter).ok());
+  EXPECT_EQ(store_.Written(Object('a')), 60u);
+  ASSERT_TRUE(store_.Seal(Object('a'), kWriter).ok());
+  EXPECT_EQ(store_.Written(Object('a')), 100u);
+  EXPECT_EQ(store_.Stats().pinned_objects, 1u);
+  store_.Unpin(Object('a'), kWriter);
+  EXPECT_TRUE(store_.Contains(Object('a')));
+}
+
+TEST_F(StoreTest, MemoryOfAnAbortedObjectStaysUntilItsWritersPinsAreGone) {
+  ASSERT_TRUE(store_.Create(Object('a'), kMiB, kWriter).ok());
+  ASSERT_TRUE(store_.PinWhileWriting(Object('a'), kWriter).ok());
+  store_.Abort(Object('a'), kWriter);
+  EXPECT_EQ(Used(), kMiB);
+  EXPECT_FALSE(store_.PinWhileWriting(Object('a'), kWriter).ok());
+  EXPECT_FALSE(store_.Seal(Object('a'), kWriter).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_.Create(Object('a'), kMiB, kOther).status()));
+  store_.Unpin(Object('a'), kWriter);
+  EXPECT_EQ(Used(), 0u);
+  EXPECT_TRUE(store_.Create(Object('a'), kMiB, kOther).ok());
+}
+
+TEST_F(StoreTest, DeadWritersPinsOfWhatItWroteGoWithIt) {
+  ASSERT_TRUE(store_.Create(Object('a'), kMiB, kWriter).ok());
+  ASSERT_TRUE(store_.PinWhileWriting(Object('a'), kWriter).ok());
+  store_.OnClientGone(kWriter);
+  EXPECT_EQ(Used(), 0u);
+}
+
 }  // namespace
 }  // namespace ray_engine

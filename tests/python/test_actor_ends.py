@@ -256,3 +256,25 @@ def test_a_last_act_without_end_is_cut_off(start, tmp_path):
     del actor
     wait_for((tmp_path / "begun").exists)
     gone(pid)
+
+
+def test_what_a_task_has_put_outlives_actors(start):
+    """An actor gets no process that owns values of tasks: with its end they would be lost."""
+    start(num_cpus=1)
+
+    @ray.remote
+    def put():
+        return [ray.put(b"kept" * 100_000)]
+
+    @ray.remote
+    class Short:
+        def ping(self):
+            return os.getpid()
+
+    (ref,) = ray.get(put.remote())
+    for _ in range(3):
+        short = Short.remote()
+        pid = ray.get(short.ping.remote())
+        del short
+        gone(pid)
+    assert ray.get(ref)[:4] == b"kept"

@@ -220,6 +220,28 @@ def stalled(nodes):
     engine.resume()
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["at_once", "in_turn"])
+def test_one_large_object_reaches_all_nodes(nodes, together):
+    names = [f"n{number}" for number in range(4)]
+    nodes({"num_cpus": 1}, *({"num_cpus": 1, "resources": {name: 1}} for name in names))
+    array = np.random.default_rng(7).integers(0, 256, 100 << 20, dtype=np.uint8)
+
+    @ray.remote(num_cpus=0)
+    class Reader:
+        def same(self, refs):
+            return bool(np.array_equal(ray.get(refs[0])[:: 1 << 10], array_sample))
+
+    array_sample = array[:: 1 << 10]
+    readers = [Reader.options(resources={name: 0.1}).remote() for name in names]
+    ray.get([reader.__ray_ready__.remote() for reader in readers], timeout=120)
+    ref = ray.put(array)
+    if together:
+        assert all(ray.get([reader.same.remote([ref]) for reader in readers], timeout=120))
+    else:
+        assert all(ray.get(reader.same.remote([ref]), timeout=60) for reader in readers)
+    assert len(ray.experimental.get_object_locations([ref])[ref]["node_ids"]) == 5
+
+
 def test_a_fetch_that_is_given_up_leaves_no_trace(stalled):
     """Ctrl-C and time limits get through while a value is on its way; when it comes after all it takes no room."""
     ref, resume = stalled
@@ -303,7 +325,7 @@ def test_a_place_that_a_reference_tells_may_be_lost(nodes):
             return len(ray.get(self.refs[0]))
 
     cluster = nodes({"num_cpus": 2}, {"num_cpus": 1, "resources": {"there": 1}})
-    make = ray.remote(resources={"there": 1})(lambda: bytes(1 << 20))
+    make = ray.remote(resources={"there": 1}, max_retries=0)(lambda: bytes(1 << 20))
     here = NodeAffinitySchedulingStrategy(cluster.head_node.node_id, soft=False)
     read, lost = make.remote(), make.remote()
     ray.wait([read, lost], num_returns=2, timeout=60, fetch_local=False)

@@ -117,7 +117,7 @@ def test_handles_that_are_passed_on_know_the_groups():
 
 
 def test_wrong_groups():
-    for groups in ({"io": 0}, {"io": "two"}, {3: 1}):
+    for groups in ({"io": -1}, {"io": "two"}, {3: 1}):
         with pytest.raises(ValueError, match="concurrency_groups"):
             ray.remote(concurrency_groups=groups)(Threaded.__ray_metadata__.modified_class).remote()
 
@@ -191,3 +191,22 @@ def test_an_actor_may_define_the_system_group_itself():
     blocked = actor.block.remote()
     beside(actor.block).remote()
     assert ray.get(beside(actor.open).remote(), timeout=60) != ray.get(blocked, timeout=60)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_actor_with_a_group_of_no_size_fails_in_its_creation(is_async):
+    if is_async:
+
+        class Ping:
+            async def ping(self):
+                return 1
+    else:
+
+        class Ping:
+            def ping(self):
+                return 1
+
+    actor = ray.remote(concurrency_groups={"io": 1, "none": 0})(Ping).remote()
+    with pytest.raises(ray.exceptions.ActorDiedError, match="max_concurrency must be greater than 0.*'none'") as info:
+        ray.get(actor.ping.remote())
+    assert info.value.actor_init_failed

@@ -81,7 +81,14 @@ def test_references_to_variables(cluster, get):
         ({"env_vars": {"A=B": "x"}}, ValueError, "cannot be an environment variable"),
         ({"env_vars": {"A": "x\0"}}, ValueError, "cannot be an environment variable"),
         ({"env_vars": {"A": "x" * 300_000}}, ValueError, "characters long"),
-        ({"pip": ["numpy"]}, NotImplementedError, r"runtime_env\['pip'\]"),
+        ({"pip": 3}, TypeError, r"runtime_env\['pip'\] must be of type str or List\[str\]"),
+        ({"pip": ["numpy", 3]}, TypeError, r"runtime_env\['pip'\]"),
+        ({"pip": {"pip_check": True}}, ValueError, "must include field 'packages'"),
+        ({"pip": {"packages": [], "pip_check": 1}}, TypeError, "pip_check"),
+        ({"pip": {"packages": 1}}, ValueError, "packages"),
+        ({"pip": {"packages": [], "pip_install_options": [1]}}, TypeError, "pip_install_options"),
+        ({"pip": {"packages": [], "conda": 1}}, ValueError, "can only have these fields"),
+        ({"pip": "no-such-file.txt"}, ValueError, "no-such-file.txt is not a valid file"),
         ({"working_dir": "."}, NotImplementedError, r"runtime_env\['working_dir'\]"),
     ],
 )
@@ -95,6 +102,31 @@ def test_what_cannot_be_an_environment_is_refused_at_once(cluster, get, environm
 def test_a_job_with_a_wrong_environment_starts_nothing(start):
     with pytest.raises(NotImplementedError, match="conda"):
         start(num_cpus=1, runtime_env={"conda": "x"})
+    assert not ray.is_initialized()
+
+
+def test_packages_that_are_there_change_nothing(cluster):
+    @ray.remote(runtime_env={"pip": ["numpy>=1", "ray[default]"]})
+    def who():
+        return os.getpid()
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    plain = who.options(runtime_env=None, scheduling_strategy=here)
+    assert ray.get(who.options(scheduling_strategy=here).remote()) == ray.get(plain.remote())
+
+
+def test_packages_that_are_missing_are_named_where_they_are_asked_for(cluster):
+    missing = {"pip": ["numpy", "no-such-package==3"]}
+    words = "'no-such-package==3'|pip install"
+    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match=words):
+        ray.remote(runtime_env=missing)(lambda: 1).remote()
+    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match=words):
+        ray.remote(runtime_env=missing)(type("A", (), {})).remote()
+
+
+def test_a_job_without_its_packages_starts_nothing(start):
+    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match="no-such-package"):
+        start(num_cpus=1, runtime_env=RuntimeEnv(pip=["no-such-package"]))
     assert not ray.is_initialized()
 
 

@@ -4,6 +4,7 @@ import gc
 import os
 import queue
 import signal
+import sys
 import time
 
 import pytest
@@ -130,6 +131,79 @@ def test_many_calls_under_way_are_warned_about(listener, gate):
     assert "More than 5000 tasks are pending submission to actor" in next_error(listener, "excess_queueing_warning")
     gate.open()
     ray.get(refs)
+
+
+# ---- lines that workers print ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log(cluster):
+    log = error_channel.LogListener()
+    yield log
+    log.close()
+
+
+def next_line(log):
+    """The next group of lines of this test: what other processes of the job have printed is skipped."""
+    batch = log.poll(LIMIT_S)
+    while not any(line.startswith("heard:") for line in batch["lines"]):
+        batch = log.poll(LIMIT_S)
+    return batch
+
+
+def test_listeners_hear_what_workers_print(log):
+    @ray.remote
+    def speaks(text, to_stderr):
+        print(f"heard: {text}", file=sys.stderr if to_stderr else sys.stdout)
+        return os.getpid()
+
+    for text, to_stderr in (("one", False), ("two", True)):
+        pid = ray.get(speaks.remote(text, to_stderr))
+        batch = next_line(log)
+        assert batch["lines"] == [f"heard: {text}"]
+        assert (batch["name"], batch["pid"], batch["is_err"]) == ("speaks", pid, to_stderr)
+        assert batch["job"] == ray.get_runtime_context().get_job_id() and batch["ip"]
+
+
+def test_a_closed_listener_hears_nothing_more(log):
+    @ray.remote
+    def speaks():
+        print("heard: me")
+
+    closed = error_channel.LogListener()
+    closed.close()
+    ray.get(speaks.remote())
+    next_line(log)
+    assert closed.poll(0) is None
+
+
+def test_an_actor_that_fails_in_its_creation_says_so(log):
+    @ray.remote
+    class Fails:
+        def __init__(self):
+            raise ValueError("heard: not today")
+
+    actor = Fails.remote()
+    batch = log.poll(LIMIT_S)
+    while "Exception raised in creation task" not in batch["lines"][0]:
+        batch = log.poll(LIMIT_S)
+    assert batch["is_err"] and "Fails" in batch["name"]
+    del actor
+
+
+def test_the_end_of_a_driver_waits_for_what_a_failed_creation_says():
+    _, err = run_driver("""
+import ray_engine as ray
+
+@ray.remote
+class Fails:
+    def __init__(self):
+        raise ValueError("not today")
+
+ray.init(num_cpus=1)
+actor = Fails.remote()
+""")
+    assert "Exception raised in creation task" in err and "not today" in err
 
 
 # ---- errors that nobody reads ---------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import threading
 
 import pytest
 import ray_engine as ray
+from ray_engine._private import lifecycle, object_ref
+from ray_engine._private.session import session
 
 from tests.python import leaks
 from tests.python.waiting import wait_for
@@ -299,6 +301,50 @@ def test_addresses_where_nobody_is(start, address):
     with pytest.raises(ConnectionError):
         ray.init(address=address)
     assert not ray.is_initialized()
+
+
+def test_another_version_does_not_join(start):
+    address = start(num_cpus=1).address_info["address"]
+    code = """
+import sys
+import ray_engine as ray
+
+ray.__version__ = "1.13.0"
+try:
+    ray.init(address=sys.argv[1])
+except RuntimeError as error:
+    print(error)
+print(ray.is_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", code, address], capture_output=True, text=True, timeout=120)
+    text, joined = done.stdout.strip().rsplit("\n", 1)
+    assert "Ray 1.13.0" in text and f"Ray {ray.__version__}" in text and joined == "False", done
+    assert text.count("Python {}.{}".format(*sys.version_info)) == 2
+
+
+def _then_interrupt(function):
+    def interrupted(*args, **kwargs):
+        result = function(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    return interrupted
+
+
+def test_an_interrupted_start_leaves_nothing(start, monkeypatch):
+    monkeypatch.setattr(lifecycle, "_start", _then_interrupt(lifecycle._start))
+    with pytest.raises(KeyboardInterrupt):
+        start(num_cpus=1)
+    assert not ray.is_initialized()
+
+
+def test_an_interrupted_shutdown_is_complete(start, monkeypatch):
+    start(num_cpus=1)
+    supervisor = session.supervisor
+    monkeypatch.setattr(object_ref, "forget_pinned", _then_interrupt(object_ref.forget_pinned))
+    with pytest.raises(KeyboardInterrupt):
+        ray.shutdown()
+    assert not ray.is_initialized() and supervisor.exit_code(0) == 0
 
 
 def test_a_second_driver_joins(start):

@@ -49,7 +49,7 @@ def test_an_object_that_is_not_there_yet(cluster, gate):
         return get_local_object_locations(refs)[refs[0]]
 
     ref = wait.remote()
-    nowhere = {"node_ids": [], "object_size": None}
+    nowhere = {"node_ids": [], "object_size": None, "did_spill": False}
     assert get_object_locations([ref])[ref] == nowhere
     assert ray.get(look.remote([ref])) == nowhere
     gate.open()

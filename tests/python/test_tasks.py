@@ -326,6 +326,24 @@ def test_max_calls(start):
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids + many))
 
 
+def test_max_calls_hold_whatever_the_options(start):
+    start(num_cpus=1)
+
+    @ray.remote(max_calls=1)
+    def once():
+        return os.getpid()
+
+    pids = [ray.get(once.options(name=f"call {i}").remote()) for i in range(3)]
+    assert len(set(pids)) == 3
+
+
+def test_a_function_with_options_starts_the_engine_when_it_is_called(start):
+    remote = ray.remote(lambda: 5).options(num_cpus=1).remote
+    assert not ray.is_initialized()
+    assert ray.get(remote()) == 5
+    assert ray.get(remote()) == 5
+
+
 def test_the_exit_code_of_a_worker_is_told(cluster):
     @ray.remote(max_retries=0)
     def leaves():

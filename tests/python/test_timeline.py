@@ -38,6 +38,62 @@ def test_a_task_lasts_from_its_start_to_its_end(cluster):
     assert event["dur"] >= 50_000
 
 
+PARTS = ["task:deserialize_arguments", "task:execute", "task:store_outputs"]
+
+
+def parts_of(name):
+    """The parts of the one task of that name."""
+    (task,) = events_of(name)
+    id = task["args"]["task_id"]
+    parts = {event["cat"]: event for event in ray.timeline() if event["args"]["task_id"] == id}
+    return task, [parts[name] for name in PARTS]
+
+
+def test_the_parts_of_a_task_make_up_the_whole(cluster):
+    class SlowToLoad:
+        def __reduce__(self):
+            return time.sleep, (0.05,)
+
+    class SlowToStore:
+        def __reduce__(self):
+            time.sleep(0.05)
+            return str, ()
+
+    @ray.remote(num_cpus=0)
+    def has_parts(slow, padding):
+        time.sleep(0.05)
+        return SlowToStore()
+
+    ray.get(has_parts.remote(SlowToLoad(), b"x" * 2000))
+    task, parts = parts_of("has_parts")
+    assert all(part["dur"] >= 49_000 for part in parts), parts
+    for one, next in zip(parts, parts[1:], strict=False):
+        assert span(one)[1] == pytest.approx(span(next)[0], abs=1)
+    assert parts[0]["ts"] == task["ts"] and span(parts[2])[1] == pytest.approx(span(task)[1], abs=1)
+    assert all((part["pid"], part["tid"]) == (task["pid"], task["tid"]) for part in parts)
+    assert {part["args"]["name"] for part in parts} == {"has_parts"}
+
+
+def test_the_wait_for_a_stored_argument_is_a_part(cluster):
+    @ray.remote(num_cpus=0)
+    def reads_stored(value):
+        time.sleep(0.02)
+
+    ray.get(reads_stored.remote(ray.put(b"x" * 500_000)))
+    _, (load, execute, store) = parts_of("reads_stored")
+    assert load["dur"] > 0 and execute["dur"] >= 19_000 and store["dur"] == 0
+
+
+def test_a_small_task_is_all_execution(cluster):
+    @ray.remote(num_cpus=0)
+    def adds_one(x):
+        return x + 1
+
+    ray.get(adds_one.remote(1))
+    task, (load, execute, store) = parts_of("adds_one")
+    assert (load["dur"], store["dur"]) == (0, 0) and execute["dur"] == pytest.approx(task["dur"], abs=1)
+
+
 def test_tasks_of_one_worker_do_not_overlap(cluster):
     @ray.remote(num_cpus=0)
     class InTurn:

@@ -2,7 +2,7 @@
 
 import pytest
 import ray_engine as ray
-from ray_engine._private import requests
+from ray_engine._private import options, requests
 from ray_engine.util.placement_group import PlacementGroup
 from ray_engine.util.scheduling_strategies import (
     Exists,
@@ -105,6 +105,33 @@ def test_async_functions_are_refused():
 
     with pytest.raises(ValueError, match="'async def' should not be used for remote tasks"):
         ray.remote(g)
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", [options.TASK, options.ACTOR], ids=["task", "actor"])
+def test_every_option_takes_its_default_and_refuses_what_is_of_no_use(table):
+    for name, option in table.items():
+        option.validate(name, option.default_value)
+        with pytest.raises(TypeError, match=f"keyword '{name}'"):
+            option.validate(name, object())
+
+
+def test_all_defaults_can_be_given():
+    task = {name: option.default_value for name, option in options.TASK.items()}
+    actor = {name: option.default_value for name, option in options.ACTOR.items()}
+    ray.remote(**task)(f)
+    ray.remote(**actor)(A)
+    del task["max_calls"], actor["concurrency_groups"]
+    ray.remote(f).options(**task)
+    ray.remote(A).options(**actor)
+
+
+def test_functions_with_gpus_are_called_once_per_worker():
+    assert ray.remote(num_gpus=2)(f)._default_options == {"num_gpus": 2, "max_calls": 1}
+    assert ray.remote(num_gpus=2, max_calls=0)(f)._default_options == {"num_gpus": 2, "max_calls": 0}
+    assert ray.remote(num_gpus=0)(f)._default_options == {"num_gpus": 0}
 
 
 # ---- what the engine is asked for -----------------------------------------------------------------------------------
@@ -214,7 +241,7 @@ def test_environment_variables():
 
 def test_options_that_are_not_there_yet_are_refused_by_name():
     with pytest.raises(NotImplementedError, match="runtime_env"):
-        requests.task({"runtime_env": {"pip": ["x"]}}, is_generator=False)
+        requests.task({"runtime_env": {"conda": ["x"]}}, is_generator=False)
 
 
 def test_fallbacks_are_passed_on_in_order():

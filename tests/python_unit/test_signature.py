@@ -109,3 +109,9 @@ def test_descriptions_are_loaded_once():
     description, settings = actor_description.load(blob)
     assert description.class_name == "Sample" and settings == {"max_task_retries": 2}
     assert actor_description.load(bytes(bytearray(blob)))[0] is description
+
+
+def test_who_described_a_class_does_not_load_its_description():
+    description = actor_description.describe(Sample)
+    blob = actor_description.pickled(description, {"max_task_retries": 3})
+    assert actor_description.load(bytes(bytearray(blob)))[0] is description

@@ -6,6 +6,7 @@
 #   LAB_DIR=DIR lab.sh down          stop what `up` started; /etc/hosts, munged and the network are as they were before
 #   LAB_DIR=DIR lab.sh on nK CMD..   run a command inside node nK
 #   LAB_DIR=DIR lab.sh kill nK       let the whole node die at once
+#   LAB_DIR=DIR lab.sh rate MBIT     let every node send and receive so many Mbit/s, no more; 0 ends that
 #
 # Between up and down: export SLURM_CONF=$LAB_DIR/slurm.conf, then sinfo, srun, sbatch as usual. DIR must be seen by all
 # nodes, so it cannot lie in /tmp or /dev/shm. Needs root, and the packages slurm-wlm, munge, iproute2 and util-linux.
@@ -190,6 +191,23 @@ down() {
   rm -rf "${DIR:?}"/{state,log,nodes,networks,controller,slurm.conf,slurmctld.pid,hosts,hosts.before,munged.pid,made-*}
 }
 
+# ---- links ----------------------------------------------------------------------------------------------------------
+
+shape() {  # shape MBIT DEVICE [PREFIX..]: what leaves by the device; PREFIX.. runs tc where the device is
+  local mbit=$1 device=$2
+  shift 2
+  "$@" tc qdisc del dev "$device" root 2>/dev/null || true
+  [ "$mbit" -eq 0 ] || "$@" tc qdisc add dev "$device" root tbf rate "${mbit}mbit" burst 256kb latency 50ms
+}
+
+rate() {
+  local node
+  for node in $(ls "$DIR/networks"); do
+    shape "$1" "lab-$node"
+    shape "$1" eth0 ip netns exec "$node"
+  done
+}
+
 # ---- inside ---------------------------------------------------------------------------------------------------------
 
 on() {  # on NODE CMD..
@@ -204,6 +222,7 @@ case ${1:-} in
   up) up "${2:-4}" ;;
   down) down ;;
   on) shift; on "$@" ;;
+  rate) rate "$2" ;;
   kill) kill -9 "$(cat "$DIR/nodes/$2")" ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 """Descriptions of actor classes: what a handle must know of a class to check and send calls.
 
 A description travels inside every handle, so it holds no code and no defaults, only names, kinds and numbers. It is
-pickled once per class, and a process unpickles it once.
+pickled once per class; a process unpickles it once, the one that has made it never.
 
 Immutable.
 """
@@ -9,6 +9,7 @@ Immutable.
 import inspect
 import types
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ray_engine._private.serialization import dumps_plain
 from ray_engine._private.signature import Signature, is_generator
@@ -45,6 +46,9 @@ class ClassDescription:
     module: str
     is_async: bool
     methods: dict = field(repr=False)
+
+    # What this process knows, by its pickle, with the settings that are pickled beside it.
+    _cache: ClassVar[dict[bytes, tuple["ClassDescription", dict]]] = {}
 
     @property
     def full_name(self) -> str:
@@ -94,19 +98,19 @@ def _is_async(method) -> bool:
 
 # ---- travelling -----------------------------------------------------------------------------------------------------
 
-_loaded: dict[bytes, tuple[ClassDescription, dict]] = {}  # pickle -> description
-
 
 def pickled(description: ClassDescription, settings: dict) -> bytes:
     """The description and what was said of this actor when it was made (`settings`)."""
-    return dumps_plain((description, settings))
+    blob = dumps_plain((description, settings))
+    ClassDescription._cache.setdefault(blob, (description, settings))
+    return blob
 
 
 def load(blob: bytes) -> tuple[ClassDescription, dict]:
     """The (description, settings) that pickled() made; the same objects for the same bytes."""
-    known = _loaded.get(blob)
+    known = ClassDescription._cache.get(blob)
     if known is None:
         import cloudpickle
 
-        known = _loaded[blob] = cloudpickle.loads(blob)
+        known = ClassDescription._cache[blob] = cloudpickle.loads(blob)
     return known

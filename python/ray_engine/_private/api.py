@@ -61,7 +61,7 @@ def remote(*args: Any, **kwargs: Any) -> Any:
     - scheduling_strategy: "DEFAULT", "SPREAD", or one of ray.util.scheduling_strategies. label_selector
       ({label: value}) and fallback_strategy (other selectors, in order): on which nodes.
     - name: of a task what is shown; of an actor what get_actor() finds.
-    - runtime_env: {"env_vars": {...}}, environment variables.
+    - runtime_env: {"env_vars": {...}}, environment variables; {"pip": [...]}, packages that must be installed.
     - placement_group, placement_group_bundle_index, placement_group_capture_child_tasks: deprecated for
       PlacementGroupSchedulingStrategy.
 

@@ -68,7 +68,9 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     Returns the list of events; with a `filename` writes it there as JSON, and returns None. A task that runs, or ended
     among the last 1,000 of the process that submitted it, is one event: "name", "cat" ("task::NAME"), "ts" (start) and
     "dur" in microseconds since 1970 by the clock of its node, "pid" (the node's address), "tid" ("worker:ID"), and ids
-    in "args". Raises RaySystemError where the process is in no session.
+    in "args". One that has ended is followed by its parts, whose "cat" is "task:deserialize_arguments" (until all of
+    them were there), "task:execute" and "task:store_outputs"; a part too short to be measured has no length. Raises
+    RaySystemError where the process is in no session.
     """
     from ray_engine._private import trace
 

@@ -1,4 +1,5 @@
-"""runtime_env: what a program may say about the environment its tasks run in. Here: environment variables.
+"""runtime_env: what a program may say about the environment its tasks run in. Here: environment variables, and packages
+that must be there (requirements.py).
 
 A child's variables are those of its parent (the job, the task, the actor) with its own over them. Workers are shared
 only inside one environment. `${NAME}` in a value stands for what the variable is at the node, nothing if it is not set;
@@ -15,11 +16,34 @@ _TYPE = "runtime_env['env_vars'] must be of type Dict[str, str]"
 def problem(runtime_env):
     """For the table of options: raises if this cannot be a runtime_env."""
     _variables(runtime_env)
+    _packages(runtime_env)
 
 
 def merged(runtime_env):
-    """The variables that a child with this runtime_env runs with, or None if there are none."""
+    """The variables that a child with this runtime_env runs with, or None if there are none.
+
+    Raises RuntimeEnvSetupError where packages that it asks for are not installed.
+    """
+    check_installed(runtime_env)
     return {**session.environment, **_variables(runtime_env)} or None
+
+
+def check_installed(runtime_env):
+    """Raises RuntimeEnvSetupError unless the packages that it asks for are installed."""
+    wanted = _packages(runtime_env)
+    if wanted:
+        from ray_engine._private import requirements
+
+        requirements.check(wanted)
+
+
+def _packages(runtime_env) -> tuple[str, ...]:
+    pip = None if runtime_env is None else runtime_env.get("pip")
+    if pip is None:
+        return ()
+    from ray_engine._private import requirements
+
+    return requirements.packages(pip)
 
 
 def _variables(runtime_env) -> dict:
@@ -28,7 +52,7 @@ def _variables(runtime_env) -> dict:
     if not isinstance(runtime_env, dict):
         raise TypeError(f"runtime_env must be dict or RuntimeEnv, but got: {type(runtime_env)}")
     for name, value in runtime_env.items():
-        if value and name not in ("env_vars", "config"):
+        if value and name not in ("env_vars", "pip", "config"):
             raise unavailable.option(f"runtime_env[{name!r}]", value)
     variables = runtime_env.get("env_vars") or {}
     check_variables(variables)

@@ -3,6 +3,7 @@
 The C++ side calls these as hooks; make_error() never fails.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from ray_engine._private.ids import ActorID, TaskID
 from ray_engine._private.serialization import dumps_plain
 from ray_engine._private.session import session
 
+logger = logging.getLogger("ray")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -25,6 +27,15 @@ def make_error(error: BaseException, function_name: str, tb=None) -> bytes:
     except Exception:
         text = f"{type(error).__name__}: {_safe_str(error)}"
         return _encode(exceptions.RayTaskError(function_name, text, exceptions.RayError(text), ip=_own_address()))
+
+
+def tell_failed_creation(encoded: bytes):
+    """In an actor whose constructor raised this, as make_error() encoded it: prints it, as perhaps nobody calls it."""
+    try:
+        error = cloudpickle.loads(encoded)
+        logger.error("Exception raised in creation task: %s", exceptions.ActorDiedError.from_task_error(error))
+    except Exception:  # its text could not be made; callers get it anyway
+        logger.error("Exception raised in creation task")
 
 
 def raise_task_error(value):
@@ -78,7 +89,16 @@ def _dependant_failed(function_name, encoded):
     return exceptions.RayTaskError(function_name, text, cause, ip=_own_address()).as_instanceof_cause()
 
 
+def _not_made_again(text, object_id):
+    """`text`: the name of a ReconstructionFailure, and in the next line how the object was lost."""
+    reason, _, detail = text.partition("\n")
+    error = exceptions.ObjectReconstructionFailedError(object_id.hex(), exceptions.ReconstructionFailure[reason])
+    error.detail = detail
+    return error
+
+
 _BUILDERS = {
+    "ObjectReconstructionFailedError": _not_made_again,
     "RayTaskError": _dependant_failed,
     "ActorDiedError": _actor_died,
     "ActorUnavailableError": lambda text, detail: exceptions.ActorUnavailableError(text, detail or None),

@@ -1,4 +1,4 @@
-"""free(): values that a program gives up while it still holds references to them."""
+"""free(): values that a program gives up though it holds references to them. memory_summary(): what stores hold."""
 
 from __future__ import annotations
 
@@ -27,3 +27,42 @@ def free(object_refs: _core.ObjectRef[Any] | list[_core.ObjectRef[Any]], local_o
     session.check_connected()
     for ref in object_refs:
         _core.free(ref)
+
+
+def memory_summary(address: str | None = None, stats_only: bool = False, **options: Any) -> str:
+    """What the object stores of all nodes hold, have spilled and have brought back, a line each (sizes in MiB).
+
+    The tables of Ray's `ray memory` are not part of it: `ray.util.state.list_objects()` has their rows. So the
+    arguments change nothing. Raises RuntimeError where the process is not connected.
+    """
+    session.check_connected()
+    stores = _core.store_rows()
+    total = {
+        name: sum(row[name] for row in stores) for name, value in stores[0].items() if isinstance(value, (int, float))
+    }
+    lines = [
+        "--- Object stores of all nodes ---",
+        f"Plasma memory usage {_mib(total['used'])} MiB, {total['objects']} objects, "
+        f"{round(100 * total['used'] / total['size'], 2)}% full, {_mib(total['pinned'])} MiB pinned",
+    ]
+    for what, seconds in ("spilled", total["spill_s"]), ("restored", total["restore_s"]):
+        if total[what]:
+            rate = total[what] / max(seconds, 1e-9)
+            lines.append(
+                f"{what.capitalize()} {_mib(total[what])} MiB, {total[f'{what}_objects']} objects, {_mib(rate)} MiB/s"
+            )
+    if total["spilled"]:
+        lines.append(
+            f"On disk {_mib(total['on_disk'])} MiB, {total['on_disk_objects']} objects, "
+            f"in files of {_mib(total['file_size'])} MiB"
+        )
+    if total["creates_queued"]:
+        lines.append(f"{total['creates_queued']} new objects wait for memory")
+    if total["fetches_queued"]:
+        lines.append(f"{total['fetches_queued']} fetches queued, waiting for memory")
+    lines += [f"Node {row['node_id']}: {row['problem']}" for row in stores if row["problem"]]
+    return "\n".join(lines) + "\n"
+
+
+def _mib(size: float) -> int:
+    return int(size) >> 20

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ray_engine import _core
 from ray_engine._private import allotment, environment, job, labels, launcher, object_ref
 from ray_engine._private import options as rules
+from ray_engine._private.interrupts import DeferSigint
 from ray_engine._private.session import session
 from ray_engine.exceptions import RaySystemError
 
@@ -38,7 +39,7 @@ _END_PATIENCE_S = 5.0  # for an engine that has hung up
 _WITHOUT_EFFECT = frozenset({
     "_enable_object_reconstruction", "_plasma_directory", "_node_ip_address", "_driver_object_store_memory",
     "_redis_username", "_redis_password", "_temp_dir", "_metrics_export_port", "_tracing_startup_hook",
-    "_skip_env_hook", "object_spilling_directory", "_object_spilling_directory",
+    "_skip_env_hook",
 })  # fmt: skip
 
 
@@ -76,14 +77,17 @@ def init(
       one. None: that of the launcher, or of RAY_ENGINE_ADDRESS or RAY_ADDRESS; else starts one.
     - num_cpus, num_gpus, resources ({name: amount}), object_store_memory (bytes), labels: of the node that is started;
       by default what the machine has. A session that runs has its own.
+    - object_spilling_directory: node-local folder for what the object store has no room for (see --spill-directory).
     - namespace: where names of actors are looked up and made; one of its own if None.
-    - runtime_env: {"env_vars": {...}} for all tasks and actors. job_config: a JobConfig with these two.
+    - runtime_env: {"env_vars": {...}, "pip": [...]} for all tasks and actors; see runtime_env.RuntimeEnv.
+    - job_config: a JobConfig with these two.
     - log_to_driver: whether what tasks print appears here (yes).
     - ignore_reinit_error: does nothing, rather than raise, where the process is connected.
 
-    The others have no effect. Raises RuntimeError where the process is connected and for arguments that do not exist,
-    TypeError and ValueError for values that cannot be, or do not go with a session that runs, ConnectionError where
-    there is no session or it does not start.
+    The others have no effect. Raises RuntimeError where the process is connected, for arguments that do not exist,
+    and where the session runs other versions of ray-engine, Ray or Python than this process; TypeError and ValueError
+    for values that cannot be, or do not go with a session that runs; RuntimeEnvSetupError where packages of runtime_env
+    are not installed; ConnectionError where there is no session or it does not start.
     """
     node = {
         "num_cpus": num_cpus,
@@ -93,6 +97,8 @@ def init(
         "object_store_memory": object_store_memory,
         "memory": kwargs.pop("_memory", None),
         "node_name": kwargs.pop("_node_name", None),
+        "spill_directory": kwargs.pop("object_spilling_directory", None)
+        or kwargs.pop("_object_spilling_directory", None),
     }
     if not isinstance(address, (str, type(None))):
         raise TypeError(f"address must be a string or None, got {address!r}")
@@ -102,6 +108,7 @@ def init(
         namespace = namespace or job_config.ray_namespace
         runtime_env = runtime_env or job_config.runtime_env
     environment.problem(runtime_env)
+    environment.check_installed(runtime_env)
     with _lock:
         if session.connected:
             if not ignore_reinit_error:
@@ -171,26 +178,25 @@ def _check_accelerators(num_gpus, resources):
 def _connect(address, node, namespace, runtime_env, system_config, log_to_driver):
     fd, name = _place(address)
     supervisor = None
-    if fd is None and name is None:
-        supervisor = _start(node)
-        fd = supervisor.socket.detach()
-    else:
-        _refuse_node_settings(node)
     try:
-        info = _join(fd, name, supervisor)
+        if fd is None and name is None:
+            with DeferSigint.create_if_main_thread():  # what is started has an owner, which stops it
+                supervisor = _start(node)
+                info = _join(supervisor.socket.detach(), None, supervisor)
+        else:
+            _refuse_node_settings(node)
+            info = _join(fd, name, None)
         variables = environment.merged(runtime_env) or {}
         namespace = namespace or str(uuid.uuid4())
         private = job.private_settings({**_head_settings.get(name, {}), **system_config})
         job.apply_private(private)
         settings = job.config(namespace, variables, private)
         job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
+        session.begin("driver", info, job_id=job_id, namespace=namespace, environment=variables, supervisor=supervisor)
+        _watch_end()
     except BaseException:
-        _core.disconnect()
-        if supervisor is not None:
-            supervisor.stop()
+        _leave(supervisor)
         raise
-    session.begin("driver", info, job_id=job_id, namespace=namespace, environment=variables, supervisor=supervisor)
-    _watch_end()
 
 
 # Ray's private settings for the jobs of heads that this process has started, by socket name.
@@ -242,11 +248,19 @@ def _start(node):
 
 
 def _join(fd, name, supervisor):
+    """Connects by a socket or by a session's name. Another version of Ray or Python there is a RuntimeError."""
+    import ray_engine
     from ray_engine._private import hooks
 
     try:
-        return _core.connect(fd=-1 if fd is None else fd, address=name or "", role="driver", hooks=hooks.table())
-    except (RuntimeError, OSError) as error:
+        return _core.connect(
+            fd=-1 if fd is None else fd,
+            address=name or "",
+            role="driver",
+            hooks=hooks.table(),
+            ray_version=ray_engine.__version__,
+        )
+    except OSError as error:
         code = supervisor and supervisor.exit_code(_END_PATIENCE_S)
         if code:
             raise ConnectionError(
@@ -290,8 +304,13 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
     with _lock:
         if not session.connected or session.is_worker:
             return
-        supervisor = session.supervisor
         _core.flush_output(_OUTPUT_PATIENCE_S)
+        _leave(session.supervisor)
+
+
+def _leave(supervisor):
+    """Ends the connection, as far as there is one, and the engine that init() has started. Ctrl-C waits until then."""
+    with DeferSigint.create_if_main_thread():
         session.end()
         object_ref.forget_pinned()
         _core.disconnect()

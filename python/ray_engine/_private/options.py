@@ -1,7 +1,7 @@
 """Options: the table of what @ray.remote(...) and .options(...) accept, with Ray's checks and defaults.
 
-An Option says which types its value may have, what else must hold, and what it is when it is not given. Translating
-options into what the engine wants is done in requests.py.
+An Option says which types its value may have, what else must hold, and what it is when it is not given; TASK and ACTOR
+are the tables by name. Translating options into what the engine wants is done in requests.py.
 
 Immutable.
 """
@@ -28,14 +28,19 @@ _NONE = type(None)
 class Option:
     types: Any
     problem: Callable[[Any], str | None] | None = None  # value -> what is wrong with it
-    default: Any = None
+    default_value: Any = None
 
-    def check(self, name, value):
+    def validate(self, keyword: str, value: Any) -> None:
+        """Raises TypeError or ValueError if the option cannot have this value. `keyword`: what it is called there."""
         if not isinstance(value, self.types):
-            raise TypeError(f"The type of keyword '{name}' must be {self.types}, but received type {type(value)}")
+            raise _wrong_type(keyword, self.types, value)
         problem = self.problem and self.problem(value)
         if problem:
             raise ValueError(problem)
+
+
+def _wrong_type(keyword, types, value):
+    return TypeError(f"The type of keyword '{keyword}' must be {types}, but received type {type(value)}")
 
 
 def _count(name, *, infinite, default=None):
@@ -107,10 +112,15 @@ def _strategy_problem(strategy):
     if isinstance(strategy, (str, _NONE)):
         return None if strategy in (None, "DEFAULT", "SPREAD") else f"Invalid scheduling strategy {strategy!r}"
     if not isinstance(strategy, ALL):
-        raise TypeError(
-            f"The type of keyword 'scheduling_strategy' must be a string, None or one of {ALL}, "
-            f"but received type {type(strategy)}"
-        )
+        raise _wrong_type("scheduling_strategy", (str, _NONE, *ALL), strategy)
+    return None
+
+
+def _group_problem(group):
+    from ray_engine.util.placement_group import PlacementGroup
+
+    if not isinstance(group, (str, _NONE, PlacementGroup)):
+        raise _wrong_type("placement_group", (str, _NONE, PlacementGroup), group)
     return None
 
 
@@ -160,13 +170,13 @@ _COMMON = {
     "num_cpus": _amount("num_cpus"),
     "num_gpus": _amount("num_gpus"),
     "object_store_memory": _count("object_store_memory", infinite=False),
-    "placement_group": Option(object, default="default"),
-    "placement_group_bundle_index": Option(int, default=-1),
+    "placement_group": Option(object, _group_problem, "default"),
+    "placement_group_bundle_index": Option(int, default_value=-1),
     "placement_group_capture_child_tasks": Option((bool, _NONE)),
     "resources": Option((dict, _NONE), _resources_problem),
     "runtime_env": Option((dict, _NONE), environment.problem),
     "scheduling_strategy": Option(object, _strategy_problem),
-    "enable_task_events": Option(bool, default=True),
+    "enable_task_events": Option(bool, default_value=True),
     "_labels": Option((dict, _NONE)),
 }
 
@@ -192,7 +202,7 @@ ACTOR = {
     "max_task_retries": _count("max_task_retries", infinite=True, default=0),
     "max_pending_calls": _count("max_pending_calls", infinite=True, default=-1),
     "namespace": Option((str, _NONE)),
-    "get_if_exists": Option(bool, default=False),
+    "get_if_exists": Option(bool, default_value=False),
     "allow_out_of_order_execution": Option((bool, _NONE)),
     "_actor_generator_backpressure_num_objects": _count("_actor_generator_backpressure_num_objects", infinite=True),
 }
@@ -212,7 +222,7 @@ def _check(given, table, what):
     for name, value in given.items():
         if name not in table:
             raise ValueError(f"Invalid option keyword {name} for {what}. Valid ones are {list(table)}.")
-        table[name].check(name, value)
+        table[name].validate(name, value)
     if (
         given.get("placement_group", "default") not in ("default", None)
         and given.get("scheduling_strategy") is not None
@@ -239,7 +249,7 @@ def check_actor(given: dict, *, in_options: bool):
         raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
     if given.get("get_if_exists") and not given.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
-    if "object_store_memory" in given:
+    if given.get("object_store_memory") is not None:
         warnings.warn(
             "Setting 'object_store_memory' for actors is deprecated: it reserves nothing.",
             DeprecationWarning,

@@ -22,6 +22,7 @@ def driver_line(is_stderr: bool, prefix: str, text: str, kind: str = ""):
         from ray_engine.experimental import tqdm_ray
 
         lines = [line for line in lines if not tqdm_ray.draw_line(line)]
+    error_channel.deliver_lines(is_stderr, prefix, lines)
     stream = sys.stderr if is_stderr else sys.stdout
     if stream is None or not lines:
         return

@@ -17,7 +17,7 @@ _RESERVED = ("CPU", "GPU", "memory", "object_store_memory", "bundle")
 
 def task(given: dict, *, is_generator: bool, what: str = "the task") -> dict:
     """The options of a TaskCaller, but for what the function's signature adds. `what`: its name in error messages."""
-    options = {name: given.get(name, option.default) for name, option in TASK.items()}
+    options = {name: given.get(name, option.default_value) for name, option in TASK.items()}
     _refuse(options)
     where, resources = placement.place(what, options, _resources(options))
     request = {
@@ -37,7 +37,7 @@ def task(given: dict, *, is_generator: bool, what: str = "the task") -> dict:
 
 def actor(given: dict, *, is_async: bool, what: str = "the actor") -> dict:
     """The options of create_actor, but for those about the class. `what`: its name in error messages."""
-    options = {name: given.get(name, option.default) for name, option in ACTOR.items()}
+    options = {name: given.get(name, option.default_value) for name, option in ACTOR.items()}
     _refuse(options)
     concurrency = options["max_concurrency"]
     if concurrency is None:
@@ -63,17 +63,19 @@ def actor(given: dict, *, is_async: bool, what: str = "the actor") -> dict:
 
 
 def concurrency_groups(given) -> list:
-    """[(name, how many calls at a time)]; their places in this list, from 1, are what calls name them by."""
+    """[(name, how many calls at a time)]; their places in this list, from 1, are what calls name them by.
+
+    A group of no size passes: its actor fails when it is created.
+    """
     groups = (
         list(given.items())
         if isinstance(given, dict)
         else [(item["name"], item["max_concurrency"]) for item in given or ()]
     )
     for name, count in groups:
-        if not isinstance(name, str) or not isinstance(count, int) or count < 1:
+        if not isinstance(name, str) or not isinstance(count, int) or count < 0:
             raise ValueError(
-                f"concurrency_groups maps names to numbers of calls; max_concurrency must be greater than 0, got "
-                f"{name!r}: {count!r}"
+                f"concurrency_groups maps names to numbers of calls, none of which is negative, got {name!r}: {count!r}"
             )
     if len(groups) >= _core.SYSTEM_GROUP:
         raise ValueError(f"an actor may have {_core.SYSTEM_GROUP - 1} concurrency groups at the most")

@@ -1,8 +1,5 @@
-"""`ray._private.internal_api`: what the stores hold, as the state API tells it."""
+"""`ray._private.internal_api`: what the stores hold."""
 
-from ray.util.state import list_objects
+from ray_engine._private.internal_api import free, memory_summary
 
-
-def memory_summary(address=None, stats_only=False, **kwargs):
-    sizes = {row.object_id: row.object_size for row in list_objects(limit=10_000) if row.is_stored}
-    return f"Plasma memory usage {sum(sizes.values()) >> 20} MiB, {len(sizes)} objects\n"
+__all__ = ["free", "memory_summary"]

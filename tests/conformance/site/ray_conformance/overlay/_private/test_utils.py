@@ -19,7 +19,6 @@ from ray._common.test_utils import (  # noqa: F401  (tests import them from eith
     run_string_as_driver,
     wait_for_condition,
 )
-from ray_conformance.stubs import Missing
 
 # ---- processes -------------------------------------------------------------------------------------------------------
 
@@ -228,13 +227,18 @@ class _ErrorSubscriber:
 
 
 class _LogSubscriber:
-    """Logs are not published as Ray does it: polling says so, holding one is fine."""
+    """`GcsLogSubscriber`: the lines that workers of the job write."""
 
     def __init__(self):
-        self.poll = Missing("ray._raylet.GcsLogSubscriber.poll")
+        from ray_engine._private.error_channel import LogListener
+
+        self._listener = LogListener()
+
+    def poll(self, timeout=None):
+        return self._listener.poll(timeout)
 
     def close(self):
-        self.poll = None
+        self._listener.close()
 
 
 def init_error_pubsub():
@@ -256,7 +260,19 @@ def get_error_message(subscriber, num=1e6, error_type=None, timeout=20):
 
 
 def get_log_batch(subscriber, num, timeout=20, job_id=None, matcher=None):
-    return subscriber.poll(timeout=timeout)
+    """At most `num` groups of lines that are written within `timeout` seconds."""
+    end, batches = time.monotonic() + timeout, []
+    while len(batches) < num:
+        batch = subscriber.poll(timeout=end - time.monotonic())
+        if batch is None:
+            break
+        if job_id in (None, batch["job"]) and (matcher is None or matcher(batch)):
+            batches.append(batch)
+    return batches
+
+
+def get_log_message(subscriber, num=1e6, timeout=20, job_id=None, matcher=None):
+    return [batch["lines"] for batch in get_log_batch(subscriber, num, timeout, job_id, matcher)]
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------

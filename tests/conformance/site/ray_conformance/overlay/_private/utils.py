@@ -3,6 +3,8 @@
 import os
 import sys
 
+from ray_engine._private.interrupts import DeferSigint  # noqa: F401
+
 
 def get_num_cpus():
     return len(os.sched_getaffinity(0))

@@ -1,0 +1,331 @@
+#include "objectstore/spill_file.h"
+
+#include <absl/strings/str_cat.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/resources.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr std::uint64_t kStep = 256 << 10;  // is still in the cache when it is summed up, then written
+
+std::uint64_t Pages(std::uint64_t size) {
+  return (std::max<std::uint64_t>(size, 1) + SpillFile::kPage - 1) / SpillFile::kPage * SpillFile::kPage;
+}
+
+// Transfers all of it, or sets errno; a file that ends early is EIO.
+template <class Call, class Byte>
+bool All(Call call, int fd, Byte* data, std::uint64_t size, std::uint64_t offset) {
+  while (size > 0) {
+    const ssize_t done = call(fd, data, size, static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done == 0) errno = EIO;
+    if (done <= 0) return false;
+    data += done;
+    size -= static_cast<std::uint64_t>(done);
+    offset += static_cast<std::uint64_t>(done);
+  }
+  return true;
+}
+
+herr_t KeepFirst(unsigned, const H5E_error2_t* error, void* text) {
+  auto* kept = static_cast<std::string*>(text);
+  if (kept->empty() && error->desc != nullptr) *kept = error->desc;
+  return 0;
+}
+
+// What HDF5 says about its last error, innermost first.
+std::string Hdf5Error() {
+  std::string text;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, &KeepFirst, &text);
+  return text;
+}
+
+class Handle {
+ public:
+  using Close = herr_t (*)(hid_t);
+  Handle(hid_t id, Close close) : id_(id), close_(close) {}
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  hid_t get() const { return id_; }
+
+ private:
+  hid_t id_;
+  Close close_;
+};
+
+hid_t FileAccess() {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  H5Pset_alignment(access, SpillFile::kPage, SpillFile::kPage);
+#if H5_VERSION_GE(1, 10, 7)
+  H5Pset_file_locking(access, false, true);  // shared file systems may not have locks, and nobody else opens the file
+#endif
+  return access;
+}
+
+hid_t Unfilled() {
+  const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_layout(creation, H5D_CONTIGUOUS);
+  H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
+  return creation;
+}
+
+}  // namespace
+
+std::string Hdf5Version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+struct SpillFile::Row {
+  std::uint8_t id[ObjectId::kSize] = {};
+  std::uint32_t live = 0;
+  std::uint64_t offset = 0, size = 0, checksum = 0;
+};
+
+struct SpillFile::Handles {
+  Handle access{FileAccess(), &H5Pclose}, unfilled{Unfilled(), &H5Pclose};
+  hid_t file = -1, data = -1, index = -1, row = -1;
+
+  ~Handles() {
+    if (row >= 0) H5Tclose(row);
+    if (data >= 0) H5Gclose(data);
+    if (index >= 0) H5Gclose(index);
+    if (file >= 0) H5Fclose(file);
+  }
+
+  hid_t MakeRow() const {
+    const hid_t type = H5Tcreate(H5T_COMPOUND, sizeof(Row));
+    const hsize_t id_size = ObjectId::kSize;
+    const Handle id(H5Tarray_create2(H5T_NATIVE_UINT8, 1, &id_size), &H5Tclose);
+    H5Tinsert(type, "id", offsetof(Row, id), id.get());
+    H5Tinsert(type, "live", offsetof(Row, live), H5T_NATIVE_UINT32);
+    H5Tinsert(type, "offset", offsetof(Row, offset), H5T_NATIVE_UINT64);
+    H5Tinsert(type, "size", offsetof(Row, size), H5T_NATIVE_UINT64);
+    H5Tinsert(type, "checksum", offsetof(Row, checksum), H5T_NATIVE_UINT64);
+    return type;
+  }
+
+  bool Open(const char* path) {
+    file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
+    if (file < 0) return false;
+    data = H5Gcreate2(file, "data", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    index = H5Gcreate2(file, "index", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    row = MakeRow();
+    return data >= 0 && index >= 0 && row >= 0;
+  }
+
+  // Its place in the file.
+  absl::StatusOr<std::uint64_t> AddDataset(hid_t group, std::size_t number, hid_t type, std::uint64_t length) const {
+    const hsize_t dimension = length;
+    const Handle space(H5Screate_simple(1, &dimension, nullptr), &H5Sclose);
+    const Handle dataset(
+        H5Dcreate2(group, std::to_string(number).c_str(), type, space.get(), H5P_DEFAULT, unfilled.get(), H5P_DEFAULT),
+        &H5Dclose);
+    const haddr_t offset = dataset.get() < 0 ? HADDR_UNDEF : H5Dget_offset(dataset.get());
+    if (offset == HADDR_UNDEF) return absl::FailedPreconditionError(Hdf5Error());
+    return offset;
+  }
+};
+
+SpillFile::SpillFile(std::string directory, std::uint64_t limit)
+    : directory_(std::move(directory)), space_(limit / kPage * kPage) {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  handles_ = std::make_unique<Handles>();
+}
+
+SpillFile::~SpillFile() = default;
+
+absl::StatusOr<std::unique_ptr<SpillFile>> SpillFile::Create(const std::string& directory, const std::string& name,
+                                                             std::uint64_t limit) {
+  std::unique_ptr<SpillFile> file(new SpillFile(directory, std::min(limit, kNoLimit)));
+  if (absl::Status opened = file->Open(name); !opened.ok()) return opened;
+  return file;
+}
+
+absl::Status SpillFile::Open(const std::string& name) {
+  const std::string path = absl::StrCat(directory_, "/", name, ".XXXXXX");
+  std::string unique = path;
+  const int made = mkostemp(unique.data(), O_CLOEXEC);
+  if (made < 0) return Problem(errno, "cannot create a file");
+  const bool opened = handles_->Open(unique.c_str());
+  unlink(unique.c_str());
+  close(made);
+  if (!opened) return absl::FailedPreconditionError(absl::StrCat("cannot spill to ", directory_, ": ", Hdf5Error()));
+  void* descriptor = nullptr;
+  if (H5Fget_vfd_handle(handles_->file, handles_->access.get(), &descriptor) < 0)
+    return absl::FailedPreconditionError(Hdf5Error());
+  fd_ = *static_cast<int*>(descriptor);
+  fcntl(fd_, F_SETFD, FD_CLOEXEC);
+  return Flush();
+}
+
+absl::Status SpillFile::Problem(int error, const char* what) const {
+  const std::string text = absl::StrCat("cannot spill to ", directory_, ": ", what, ": ", std::strerror(error));
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  return full ? absl::ResourceExhaustedError(text) : absl::FailedPreconditionError(text);
+}
+
+absl::Status SpillFile::CoverData(std::uint64_t end) {
+  while (data_.size() * kBlock < end) {
+    absl::StatusOr<std::uint64_t> at = handles_->AddDataset(handles_->data, data_.size(), H5T_NATIVE_UINT8, kBlock);
+    if (!at.ok()) return at.status();
+    data_.push_back(*at);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
+  if (!free_slots_.empty()) {
+    const std::uint64_t slot = free_slots_.back();
+    free_slots_.pop_back();
+    return slot;
+  }
+  if (objects_.size() == index_.size() * kRowsPerIndex) {
+    absl::StatusOr<std::uint64_t> at =
+        handles_->AddDataset(handles_->index, index_.size(), handles_->row, kRowsPerIndex);
+    if (!at.ok()) return at.status();
+    const std::string unused(kRowsPerIndex * sizeof(Row), '\0');
+    if (!All(pwrite, fd_, unused.data(), unused.size(), *at)) return Problem(errno, "cannot write");
+    index_.push_back(*at);
+  }
+  objects_.emplace_back();
+  return objects_.size() - 1;
+}
+
+absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data, std::uint64_t size) {
+  const std::optional<std::uint64_t> offset = space_.Allocate(Pages(size));
+  if (!offset)
+    return absl::ResourceExhaustedError(absl::StrCat("the limit of ", BytesText(static_cast<double>(space_.size())),
+                                                     " for what is spilled to ", directory_,
+                                                     " is reached (--spill-limit)"));
+  absl::Status status = CoverData(*offset + Pages(size));
+  absl::StatusOr<std::uint64_t> slot = status.ok() ? NewSlot() : status;
+  if (!slot.ok()) {
+    space_.Free(*offset);
+    return slot.status();
+  }
+  Object& object = objects_[*slot];
+  object = {*offset, size, 0, true};
+  punched_ = false;
+  ++live_;
+  bytes_ += size;
+  status = WriteData(data, object, &object.checksum);
+  if (status.ok()) status = WriteRow(*slot, id);
+  if (status.ok()) return SpillSlot{*slot};
+  Discard(*slot);
+  return status;
+}
+
+// Calls transfer(place in the file, offset in the object, bytes) for pieces of kStep that do not cross blocks.
+template <class Transfer>
+absl::Status SpillFile::ForPieces(const Object& object, Transfer transfer) {
+  for (std::uint64_t at = 0; at < object.size;) {
+    if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) return absl::CancelledError("the engine ends");
+    const std::uint64_t place = object.offset + at;
+    const std::uint64_t size = std::min({kStep, object.size - at, kBlock - place % kBlock});
+    if (absl::Status status = transfer(FileOffset(place), at, size); !status.ok()) return status;
+    at += size;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SpillFile::WriteData(const char* data, const Object& object, std::uint64_t* checksum) {
+  sum_.Reset();
+  absl::Status status = ForPieces(object, [&](std::uint64_t place, std::uint64_t at, std::uint64_t size) {
+    sum_.Add({data + at, size});
+    return All(pwrite, fd_, data + at, size, place) ? absl::OkStatus() : Problem(errno, "cannot write");
+  });
+  *checksum = sum_.Value();
+  return status;
+}
+
+absl::Status SpillFile::ReadData(char* data, const Object& object, std::uint64_t* checksum) {
+  sum_.Reset();
+  absl::Status status = ForPieces(object, [&](std::uint64_t place, std::uint64_t at, std::uint64_t size) {
+    if (!All(pread, fd_, data + at, size, place)) return absl::DataLossError(std::strerror(errno));
+    sum_.Add({data + at, size});
+    return absl::OkStatus();
+  });
+  *checksum = sum_.Value();
+  return status;
+}
+
+std::uint64_t SpillFile::RowOffset(std::uint64_t slot) const {
+  return index_[slot / kRowsPerIndex] + slot % kRowsPerIndex * sizeof(Row);
+}
+
+absl::Status SpillFile::WriteRow(std::uint64_t slot, const ObjectId& id) {
+  const Object& object = objects_[slot];
+  Row row;
+  std::memcpy(row.id, id.data(), sizeof row.id);
+  row.live = 1;
+  row.offset = object.offset;
+  row.size = object.size;
+  row.checksum = object.checksum;
+  if (All(pwrite, fd_, reinterpret_cast<const char*>(&row), sizeof row, RowOffset(slot))) return absl::OkStatus();
+  return Problem(errno, "cannot write");
+}
+
+absl::Status SpillFile::CheckRow(std::uint64_t slot, const ObjectId& id) {
+  const Object& object = objects_[slot];
+  Row row;
+  if (!All(pread, fd_, reinterpret_cast<char*>(&row), sizeof row, RowOffset(slot)))
+    return absl::DataLossError(std::strerror(errno));
+  if (row.live != 1 || std::memcmp(row.id, id.data(), sizeof row.id) != 0)
+    return absl::DataLossError("another object lies there");
+  if (row.offset != object.offset || row.size != object.size || row.checksum != object.checksum)
+    return absl::DataLossError("its entry in the index is damaged");
+  return absl::OkStatus();
+}
+
+absl::Status SpillFile::Read(SpillSlot slot, const ObjectId& id, char* data, std::uint64_t size) {
+  const auto number = static_cast<std::uint64_t>(slot);
+  const Object& object = objects_[number];
+  if (!object.live || object.size != size) return absl::DataLossError("another object lies there");
+  if (absl::Status status = CheckRow(number, id); !status.ok()) return status;
+  std::uint64_t checksum = 0;
+  if (absl::Status status = ReadData(data, object, &checksum); !status.ok()) return status;
+  return checksum == object.checksum ? absl::OkStatus() : absl::DataLossError("its checksum is wrong");
+}
+
+void SpillFile::Free(SpillSlot slot) { Discard(static_cast<std::uint64_t>(slot)); }
+
+void SpillFile::Discard(std::uint64_t slot) {
+  const Row unused;
+  // Best effort: a stale row misleads only who reads a copy of the file.
+  (void)All(pwrite, fd_, reinterpret_cast<const char*>(&unused), sizeof unused, RowOffset(slot));
+  Object& object = objects_[slot];
+  space_.Free(object.offset);
+  bytes_ -= object.size;
+  --live_;
+  object = Object();
+  free_slots_.push_back(slot);
+}
+
+absl::Status SpillFile::Flush() {
+  if (live_ == 0 && !punched_) {
+    punched_ = true;
+    for (const std::uint64_t at : data_)
+      fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(kBlock));
+  }
+  if (H5Fflush(handles_->file, H5F_SCOPE_GLOBAL) >= 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("cannot spill to ", directory_, ": ", Hdf5Error()));
+}
+
+SpillFileStats SpillFile::Stats() const { return {live_, bytes_, space_.Stats().high_water}; }
+
+}  // namespace ray_engine

@@ -1,0 +1,99 @@
+// SpillFile: the HDF5 file on node-local disk that takes what a full object store has no room for.
+//
+// It is unlinked as soon as it exists, so nothing is left behind whatever is killed; a copy of /proc/PID/fd/N opens
+// with h5py or h5dump after a flush:
+//   /data/0, 1, ...   bytes; one address space in blocks of kBlock, where objects lie one after the other
+//   /index/0, 1, ...  rows {id, live, offset, size, checksum}: what lies where; offset counts through all of /data
+// The datasets are contiguous and never filled, so their bytes are written and read at the file's own speed with the
+// descriptor that HDF5 has open. Small objects share a block and large ones span several; space of freed objects is
+// used again. What is read must be what its row says: id, size and XXH3-64 checksum.
+//
+// The .cc is the only user of hdf5.h. Thread-compatible; HDF5 itself wants one thread for all files of a process.
+
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/content_hash.h"
+#include "engine/base/ids.h"
+#include "objectstore/allocator.h"
+#include "objectstore/spill_job.h"
+
+namespace ray_engine {
+
+std::string Hdf5Version();
+
+class SpillFile {
+ public:
+  static constexpr std::uint64_t kBlock = 64 << 20;
+  static constexpr std::uint64_t kPage = 4096;          // objects start at multiples of it
+  static constexpr std::uint64_t kRowsPerIndex = 8192;  // of one index dataset
+  static constexpr std::uint64_t kNoLimit = std::uint64_t{1} << 60;
+
+  // `limit`: most bytes of objects. ResourceExhausted: no room there; FailedPrecondition: the folder cannot be used.
+  static absl::StatusOr<std::unique_ptr<SpillFile>> Create(const std::string& directory, const std::string& name,
+                                                           std::uint64_t limit = kNoLimit);
+  ~SpillFile();
+  SpillFile(const SpillFile&) = delete;
+  SpillFile& operator=(const SpillFile&) = delete;
+
+  // ResourceExhausted: the disk is full or the limit reached; nothing of the object stays. Cancelled: `stop` was set.
+  absl::StatusOr<SpillSlot> Write(const ObjectId& object, const char* data, std::uint64_t size);
+  // DataLoss: what is there is not what was written. `data` then holds anything.
+  absl::Status Read(SpillSlot slot, const ObjectId& object, char* data, std::uint64_t size);
+  // REQUIRES: the slot is in use.
+  void Free(SpillSlot slot);
+  // After it, a copy of the file can be opened. Gives the disk its space back if nothing lies there.
+  absl::Status Flush();
+
+  void StopWhen(const std::atomic<bool>* stop) { stop_ = stop; }
+  SpillFileStats Stats() const;
+  int fd() const { return fd_; }
+  const std::string& directory() const { return directory_; }
+  // Where the bytes of /data from `offset` on lie in the file, for tests that damage them.
+  std::uint64_t FileOffset(std::uint64_t offset) const { return data_[offset / kBlock] + offset % kBlock; }
+
+ private:
+  struct Row;
+  struct Handles;  // HDF5's
+  struct Object {
+    std::uint64_t offset = 0, size = 0, checksum = 0;
+    bool live = false;
+  };
+
+  SpillFile(std::string directory, std::uint64_t limit);
+  absl::Status Open(const std::string& name);
+  absl::Status CoverData(std::uint64_t end);
+  absl::StatusOr<std::uint64_t> NewSlot();
+  absl::Status WriteData(const char* data, const Object& object, std::uint64_t* checksum);
+  absl::Status ReadData(char* data, const Object& object, std::uint64_t* checksum);
+  template <class Transfer>
+  absl::Status ForPieces(const Object& object, Transfer transfer);
+  absl::Status WriteRow(std::uint64_t slot, const ObjectId& object);
+  absl::Status CheckRow(std::uint64_t slot, const ObjectId& object);
+  std::uint64_t RowOffset(std::uint64_t slot) const;
+  absl::Status Problem(int error, const char* what) const;
+  void Discard(std::uint64_t slot);
+
+  std::string directory_;
+  std::unique_ptr<Handles> handles_;
+  int fd_ = -1;  // HDF5's
+  Allocator space_;
+  std::vector<std::uint64_t> data_, index_;  // offsets in the file of the datasets
+  std::vector<Object> objects_;              // by slot
+  std::vector<std::uint64_t> free_slots_;
+  std::uint64_t live_ = 0, bytes_ = 0;
+  bool punched_ = true;  // no space is taken
+  ContentSum sum_;
+  const std::atomic<bool>* stop_ = nullptr;
+};
+
+}  // namespace ray_engine

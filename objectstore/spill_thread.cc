@@ -1,0 +1,155 @@
+#include "objectstore/spill_thread.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+namespace ray_engine {
+namespace {
+
+constexpr auto kTellEvery = std::chrono::microseconds(200);
+constexpr std::uint64_t kLong = 512 << 10;  // bytes that take about as long
+
+// Signals are the loop's business; a file that may not grow further shall be an error, not the end of the engine.
+void BlockSignals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SpillThread>> SpillThread::Create(Settings settings, int segment_fd,
+                                                                 std::uint64_t segment_bytes) {
+  absl::StatusOr<StoreClient> store = StoreClient::Map(fcntl(segment_fd, F_DUPFD_CLOEXEC, 0), segment_bytes);
+  if (!store.ok()) return store.status();
+  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (event.get() < 0) return absl::ErrnoToStatus(errno, "cannot create an eventfd");
+  return std::unique_ptr<SpillThread>(new SpillThread(std::move(settings), *std::move(store), std::move(event)));
+}
+
+SpillThread::SpillThread(Settings settings, StoreClient store, UniqueFd eventfd)
+    : settings_(std::move(settings)), store_(std::move(store)), eventfd_(std::move(eventfd)) {}
+
+SpillThread::~SpillThread() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void SpillThread::Submit(const std::vector<SpillJob>& jobs) {
+  const absl::MutexLock lock(&mutex_);
+  for (const SpillJob& job : jobs)
+    (job.kind == SpillJob::kWrite ? writes_ : job.kind == SpillJob::kRead ? reads_ : frees_).push_back(job);
+  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+}
+
+std::vector<SpillDone> SpillThread::TakeDone() {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(eventfd_.get(), &count, sizeof count);
+  const absl::MutexLock lock(&mutex_);
+  return std::exchange(done_, {});
+}
+
+SpillFileStats SpillThread::Stats() {
+  const absl::MutexLock lock(&mutex_);
+  return stats_;
+}
+
+void SpillThread::Run() {
+  BlockSignals();
+  pthread_setname_np(pthread_self(), "spill");
+  bool flushed = true;
+  while (true) {
+    std::optional<SpillJob> job;
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (flushed) mutex_.Await(absl::Condition(this, &SpillThread::HasWork));
+      if (stop_) break;
+      job = NextJob();
+    }
+    if (job) {
+      if (job->size >= kLong) Notify();
+      Do(*job);
+    } else {
+      Notify();
+      if (file_ != nullptr) (void)file_->Flush();  // what cannot be flushed matters to copies of the file alone
+    }
+    flushed = !job;
+  }
+  file_.reset();  // HDF5 belongs to this thread
+}
+
+std::optional<SpillJob> SpillThread::NextJob() {
+  std::deque<SpillJob>* from = &frees_;
+  if (frees_.empty()) {
+    const bool read = !reads_.empty() && (writes_.empty() || !read_last_);
+    from = read ? &reads_ : &writes_;
+    read_last_ = read;
+  }
+  if (from->empty()) return std::nullopt;
+  SpillJob job = from->front();
+  from->pop_front();
+  return job;
+}
+
+void SpillThread::Do(const SpillJob& job) {
+  SpillDone done{job, absl::OkStatus(), 0};
+  const Clock::time_point start = Clock::now();
+  done.status = Do(&done.job);
+  done.took_ns = static_cast<std::uint64_t>((Clock::now() - start) / std::chrono::nanoseconds(1));
+  Tell(std::move(done));
+}
+
+absl::Status SpillThread::Do(SpillJob* job) {
+  if (absl::Status opened = OpenFile(); !opened.ok()) return opened;
+  if (job->kind == SpillJob::kFree) {
+    file_->Free(job->slot);
+    return absl::OkStatus();
+  }
+  char* place = store_.ForWriting(job->offset, job->size);
+  if (job->kind == SpillJob::kRead) return file_->Read(job->slot, job->object, place, job->size);
+  const absl::StatusOr<SpillSlot> slot = file_->Write(job->object, place, job->size);
+  if (slot.ok()) job->slot = *slot;
+  return slot.status();
+}
+
+absl::Status SpillThread::OpenFile() {
+  if (file_ != nullptr) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<SpillFile>> file =
+      SpillFile::Create(settings_.directory, settings_.file_name, settings_.limit);
+  if (!file.ok()) return file.status();
+  file_ = *std::move(file);
+  file_->StopWhen(&stop_);
+  return absl::OkStatus();
+}
+
+void SpillThread::Tell(SpillDone done) {
+  const SpillFileStats stats = file_ == nullptr ? SpillFileStats() : file_->Stats();
+  {
+    const absl::MutexLock lock(&mutex_);
+    stats_ = stats;
+    if (done.job.kind == SpillJob::kFree) return;
+    done_.push_back(std::move(done));
+  }
+  const Clock::time_point now = Clock::now();
+  if (!untold_since_) untold_since_ = now;
+  if (now - *untold_since_ >= kTellEvery) Notify();
+}
+
+void SpillThread::Notify() {
+  if (!untold_since_) return;
+  untold_since_.reset();
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(eventfd_.get(), &one, sizeof one);
+}
+
+}  // namespace ray_engine

@@ -1,0 +1,211 @@
+#include "engine/core/lineage.h"
+
+#include <optional>
+
+#include "tests/core/core_fixture.h"
+
+namespace ray_engine {
+namespace {
+
+constexpr ProcessId kWorker{2, 7}, kBorrower{3, 4};
+
+WireValue StoredAt(std::uint32_t node) {
+  WireValue value;
+  value.kind = WireValue::kStored;
+  value.node = node;
+  value.size = 200'000;
+  return value;
+}
+
+class LineageTest : public CoreFixture {
+ protected:
+  // As the runtime does it.
+  std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override {
+    why_not_ = std::string(LineageKeeper::WhyNot(*entry));
+    if (!why_not_.empty()) return SystemError("ObjectReconstructionFailedError", reason);
+    again_ = tasks_.MakeAgain(entry);
+    return std::nullopt;
+  }
+  void OnLineageUnneeded(const ObjectEntry& result) override { tasks_.OnLineageUnneeded(result); }
+
+  void Run(TaskRecord* record, std::vector<WireValue> values) {
+    tasks_.BeginAttempt(record, kWorker);
+    tasks_.Finish(record, std::move(values));
+  }
+  void RunAgain(std::vector<WireValue> values) { Run(std::exchange(again_, nullptr), std::move(values)); }
+  void TakeFrees() {
+    for (std::uint32_t node = 0; node < 10; ++node) {
+      while (!sender_.Nothing(ProcessId{node, 0})) sender_.Take<StoreFree>(ProcessId{node, 0});
+    }
+  }
+  void TearDown() override {
+    for (ObjectEntry* entry : std::exchange(results_, {})) ownership_.Drop(entry);
+    TakeFrees();
+    EXPECT_EQ(tasks_.lineage().tasks, 0u);
+    EXPECT_EQ(tasks_.lineage().bytes, 0u);
+    CoreFixture::TearDown();
+  }
+
+  CallOptions options_;
+  TaskRecord* again_ = nullptr;
+  std::string why_not_;
+};
+
+TEST_F(LineageTest, ALostResultIsMadeAgainWithTheSameSpec) {
+  builder_.Value("argument");
+  TaskRecord* record = Build(1, &options_);
+  const std::string payload = record->payload;
+  Run(record, {StoredAt(2)});
+  ObjectEntry* result = Result(1);
+  ownership_.Lose(result, 2, "node 2 is gone");
+  ASSERT_NE(again_, nullptr);
+  EXPECT_FALSE(result->ready);
+  EXPECT_EQ(again_->retries_left, 2);
+  TaskView view;
+  ASSERT_TRUE(ParseTask(again_->payload, &view));
+  EXPECT_EQ(view.args.at(0).bytes, "argument");
+  EXPECT_EQ(view.header.slot, again_->slot);
+  RunAgain({StoredAt(4)});
+  EXPECT_TRUE(result->ready);
+  EXPECT_EQ(result->node, 4u);
+}
+
+TEST_F(LineageTest, SmallResultsNeedNone) {
+  Run(Build(1, &options_), {InlineValue("small")});
+  EXPECT_EQ(tasks_.lineage().tasks, 0u);
+}
+
+TEST_F(LineageTest, WhatTheArgumentsMentionStaysAsLongAsAResult) {
+  ObjectEntry* inner = ownership_.NewOwned(NumberedId<ObjectId>(100));
+  ownership_.SetValue(inner, InlineValue("inner"));
+  builder_.Value("x", {inner});
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Drop(inner);
+  EXPECT_EQ(ownership_.Stats().entries, 2u);
+  ownership_.Drop(std::exchange(results_, {}).front());
+  EXPECT_EQ(ownership_.Stats().entries, 0u);
+}
+
+TEST_F(LineageTest, ResultsLostTogetherAreMadeOnce) {
+  options_.num_returns = 2;
+  Run(Build(1, &options_), {StoredAt(2), StoredAt(2)});
+  ownership_.Lose(Result(1, 1), 2, "gone");
+  TaskRecord* first = std::exchange(again_, nullptr);
+  ASSERT_NE(first, nullptr);
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  EXPECT_EQ(again_, nullptr);
+  Run(first, {StoredAt(5), StoredAt(5)});
+  EXPECT_TRUE(Result(1, 1)->ready && Result(1, 2)->ready);
+}
+
+TEST_F(LineageTest, ResultsThatAreNotLostStayAndTheNewCopyIsFreedWithThem) {
+  options_.num_returns = 2;
+  Run(Build(1, &options_), {StoredAt(2), StoredAt(2)});
+  ownership_.Lose(Result(1, 1), 2, "gone");
+  RunAgain({StoredAt(5), StoredAt(6)});
+  EXPECT_EQ(Result(1, 2)->node, 2u);
+  for (ObjectEntry* entry : std::exchange(results_, {})) ownership_.Drop(entry);
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{6, 0}).objects.at(0), ReturnObjectId(Task(1), 2));
+}
+
+TEST_F(LineageTest, AResultThatNobodyHoldsIsMadeAndFreedAgain) {
+  options_.num_returns = 2;
+  Run(Build(1, &options_), {StoredAt(2), StoredAt(2)});
+  ownership_.Drop(results_.back());
+  results_.pop_back();
+  TakeFrees();
+  ownership_.Lose(Result(1, 1), 2, "gone");
+  RunAgain({StoredAt(5), StoredAt(5)});
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{5, 0}).objects.at(0), ReturnObjectId(Task(1), 2));
+}
+
+TEST_F(LineageTest, AnotherCopyTakesThePlaceOfALostOne) {
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Export(Result(1));
+  ownership_.On(CopyAdded{Result(1)->id, 3});
+  ownership_.Lose(Result(1), 2, "gone");
+  EXPECT_TRUE(Result(1)->ready);
+  EXPECT_EQ(Result(1)->node, 3u);
+  EXPECT_EQ(sender_.Take<StoreKeep>(ProcessId{3, 0}).object, Result(1)->id);
+  ownership_.Lose(Result(1), 2, "gone");  // old news
+  EXPECT_EQ(Result(1)->node, 3u);
+  EXPECT_EQ(again_, nullptr);
+}
+
+TEST_F(LineageTest, ABorrowerThatFindsALossGetsTheNewPlace) {
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Export(Result(1));
+  ownership_.On(kBorrower, BorrowAdd{{Result(1)->id}, kBorrower, 0});
+  ownership_.On(kBorrower, ValueRequest{Result(1)->id, 2, "node 2 is gone"});
+  EXPECT_TRUE(sender_.Nothing(kBorrower));
+  RunAgain({StoredAt(5)});
+  EXPECT_EQ(sender_.Take<ValueReply>(kBorrower).value.node, 5u);
+  ownership_.On(kBorrower, ValueRequest{Result(1)->id, 2, "node 2 is gone"});  // another reader's old news
+  EXPECT_EQ(sender_.Take<ValueReply>(kBorrower).value.node, 5u);
+  ownership_.On(kBorrower, BorrowRemove{{Result(1)->id}, {1}});
+  while (!sender_.Nothing(kEngine)) sender_.Take<Watch>(kEngine);
+}
+
+TEST_F(LineageTest, ReasonsWhyNot) {
+  options_.max_retries = 0;
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Lose(Result(1), 2, "gone");
+  EXPECT_EQ(why_not_, "RETRIES_DISABLED");
+  EXPECT_EQ(KindOf(Result(1)), "ObjectReconstructionFailedError");
+
+  options_.max_retries = 1;
+  Run(Build(2, &options_), {StoredAt(2)});
+  ownership_.Lose(Result(2), 2, "gone");
+  RunAgain({StoredAt(3)});
+  ownership_.Lose(Result(2), 3, "gone");
+  EXPECT_EQ(why_not_, "MAX_ATTEMPTS_EXCEEDED");
+
+  options_.max_retries = -1;
+  Run(Build(3, &options_), {StoredAt(2)});
+  TaskTable::CancelLineage(*Result(3));
+  ownership_.Lose(Result(3), 2, "gone");
+  EXPECT_EQ(why_not_, "TASK_CANCELLED");
+
+  ObjectEntry* put = Pending(100);
+  put->origin = ObjectEntry::kPut;
+  ownership_.SetLocalValue(put, StoredAt(0), {});
+  ownership_.Lose(put, 0, "gone");
+  EXPECT_EQ(why_not_, "PUT");
+}
+
+TEST_F(LineageTest, WhatDoesNotFitIsNotKept) {
+  LineageKeeper keeper(&ownership_, 0);
+  TaskRecord* record = Build(1, &options_);
+  keeper.Keep(record, {StoredAt(2)});
+  EXPECT_EQ(keeper.Stats().tasks, 0u);
+  EXPECT_EQ(LineageKeeper::WhyNot(*Result(1)), "LINEAGE_EVICTED");
+  tasks_.FinishWithError(record, SystemError("RaySystemError", ""));
+}
+
+TEST_F(LineageTest, AnErrorOfTheSecondMakingIsTheResult) {
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Lose(Result(1), 2, "gone");
+  tasks_.FinishWithError(std::exchange(again_, nullptr), SystemError("WorkerCrashedError", "killed"));
+  EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
+}
+
+TEST_F(LineageTest, AnArgumentLostWhileAnotherIsWaitedForIsWaitedForAgain) {
+  Run(Build(1, &options_), {StoredAt(2)});
+  ObjectEntry* late = Pending(100);
+  builder_.Ref(Result(1)).Ref(late);
+  TaskRecord* record = Build(2, &options_);
+  int resolved = 0;
+  tasks_.ResolveArgs(record, [&](TaskRecord*, ObjectEntry*) { ++resolved; });
+  ownership_.Lose(Result(1), 2, "gone");
+  ownership_.SetValue(late, InlineValue("late"));
+  EXPECT_EQ(resolved, 0);
+  RunAgain({StoredAt(5)});
+  EXPECT_EQ(resolved, 1);
+  TaskView view;
+  ASSERT_TRUE(ParseTask(record->payload, &view));
+  EXPECT_EQ(view.args.at(0).node, 5u);
+  tasks_.Finish(record, {InlineValue("")});
+}
+
+}  // namespace
+}  // namespace ray_engine

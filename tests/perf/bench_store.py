@@ -1,0 +1,68 @@
+"""Bytes per second through the store: large puts, and objects that a full store spills to disk and brings back.
+
+Column `limit`, measured in turns of the same run: for puts the same bytes copied between warm arrays, in as many
+processes; for spilling and restoring one thread that sums up and writes, or reads, the same bytes with a plain file
+(tests/perf/bare_file.cc). `ratio` is what ray-engine reaches of it, with `bar` as aim.
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+import tempfile
+
+import programs
+import report
+
+WORKLOAD = pathlib.Path(__file__).parent / "store_workload.py"
+SIZES = {"1mib": 1 << 20, "128kib": 128 << 10}
+BARS = {
+    "put_large": 0.85,
+    "put_large_2": 0.85,
+    "spill_1mib": 0.85,
+    "restore_1mib": 0.85,
+    "spill_128kib": 0.75,
+    "restore_128kib": 0.75,
+}
+GROUPS = [["put_large"], ["put_large_2"], ["spill_1mib", "restore_1mib"], ["spill_128kib", "restore_128kib"]]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--gib", type=float, default=3, help="GiB that are spilled and restored (3)")
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where the files lie; a disk, not memory")
+    own, rest = parser.parse_known_args()
+    sys.argv[1:] = rest
+    return own, report.parse(__doc__ + "\nOwn options: --gib N, --folder DIR.", [])
+
+
+def bare_file(own, label):
+    figures = programs.result(["bare_file", own.folder, SIZES[label], int(own.gib * (1 << 30))], limit=600)
+    return {f"spill_{label}": figures["write"], f"restore_{label}": figures["read"]}
+
+
+def one_round(own, group):
+    """{metric: (ours, limit)} of metrics that are measured together."""
+    ours = programs.result([sys.executable, WORKLOAD, ",".join(group), own.folder, own.gib], limit=600)
+    label = group[0].partition("_")[2]
+    limits = bare_file(own, label) if label in SIZES else {m: ours[f"{m}/limit"] for m in group}
+    return {metric: (ours[metric], limits[metric]) for metric in group}
+
+
+def main():
+    own, args = arguments()
+    only = set(args.only.split(",")) if args.only else set(BARS)
+    rows = []
+    for group in GROUPS:
+        if not only & set(group):
+            continue
+        rounds = [one_round(own, group) for _ in range(args.rounds)]
+        for metric in (m for m in group if m in only):
+            ours, limits = ([figures[metric][i] / 1e6 for figures in rounds] for i in (0, 1))
+            row = report.row(metric, "MB/s", "higher", {"ray_engine": ours, "limit": limits}, bar=BARS[metric])
+            row["ratio"] = statistics.median(a / b for a, b in zip(ours, limits, strict=True))
+            rows.append(row)
+    report.finish(rows, args)
+
+
+main()

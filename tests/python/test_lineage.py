@@ -1,0 +1,199 @@
+"""Results that lay on a node that is gone: they are made again, or the error says why they cannot be."""
+
+import os
+
+import numpy as np
+import pytest
+import ray_engine as ray
+from ray_engine.cluster_utils import Cluster
+from ray_engine.exceptions import ObjectReconstructionFailedError, RayTaskError, ReconstructionFailure
+
+from tests.python import leaks
+from tests.python.waiting import wait_for
+
+SIZE = 1 << 20
+LIMIT = 60
+
+
+@pytest.fixture
+def cluster(start):
+    """A head of one CPU, and `spare`: a function that adds a node of that resource."""
+    machine = leaks.Machine(os.environ[leaks.MARK_NAME])
+    cluster = Cluster()
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+    machine.check()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """note(name): a task says that it runs. times(name): how often it did."""
+    folder = str(tmp_path)
+
+    def note(name):
+        with open(f"{folder}/{name}", "a") as file:
+            file.write("x")
+
+    def times(name):
+        with open(f"{folder}/{name}") as file:
+            return len(file.read())
+
+    return note, times
+
+
+def add_far(cluster):
+    return cluster.add_node(num_cpus=1, resources={"far": 1})
+
+
+def make_far(note, **options):
+    @ray.remote(resources={"far": 0.1}, **options)
+    def make(name, fill=1):
+        note(name)
+        return np.full(SIZE, fill, np.uint8)
+
+    return make
+
+
+def test_a_lost_result_is_made_again(cluster, runs):
+    note, times = runs
+    first = add_far(cluster)
+    ref = make_far(note).remote("one", 7)
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    cluster.remove_node(first)
+    add_far(cluster)
+    array = ray.get(ref, timeout=LIMIT)
+    assert array.sum() == 7 * SIZE and times("one") == 2
+
+
+def test_what_a_lost_result_was_made_from_is_made_again(cluster, runs):
+    note, times = runs
+    first = add_far(cluster)
+
+    @ray.remote(resources={"far": 0.1})
+    def grow(array, name):
+        note(name)
+        return array + np.uint8(1)
+
+    base = make_far(note).remote("base")
+    middle = grow.remote(base, "middle")
+    top = grow.remote(middle, "top")
+    ray.wait([top], fetch_local=False, timeout=LIMIT)
+    del base, middle  # their lineage is kept by that of `top`
+    cluster.remove_node(first)
+    add_far(cluster)
+    assert ray.get(top, timeout=LIMIT).sum() == 3 * SIZE
+    assert [times(name) for name in ("base", "middle", "top")] == [2, 2, 2]
+
+
+def test_a_copy_elsewhere_is_enough(cluster, runs):
+    note, times = runs
+    first = add_far(cluster)
+    ref = make_far(note).remote("one")
+    held = ray.get(ref, timeout=LIMIT)
+    wait_for(lambda: len(ray.experimental.get_object_locations([ref])[ref]["node_ids"]) == 2, "the copy")
+    del held
+    cluster.remove_node(first)
+    assert ray.get(ref, timeout=LIMIT).sum() == SIZE and times("one") == 1
+
+
+def test_a_task_that_needs_a_lost_result(cluster, runs):
+    note, times = runs
+    first = add_far(cluster)
+    ref = make_far(note).remote("one")
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    cluster.remove_node(first)
+    add_far(cluster)
+
+    @ray.remote
+    def total(array):
+        return int(array.sum())
+
+    @ray.remote
+    def total_of(refs):
+        return int(ray.get(refs[0]).sum())
+
+    assert ray.get([total.remote(ref), total_of.remote([ref])], timeout=LIMIT) == [SIZE, SIZE]
+    assert times("one") == 2
+
+
+def test_wait_waits_for_what_is_made_again(cluster, runs):
+    note, times = runs
+    first = add_far(cluster)
+    ref = make_far(note).remote("one")
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    cluster.remove_node(first)
+    assert ray.wait([ref], timeout=0.5) == ([], [ref])  # there is no node for it
+    add_far(cluster)
+    assert ray.wait([ref], timeout=LIMIT) == ([ref], [])
+    assert times("one") == 2
+
+
+def test_only_lost_results_of_a_task_are_replaced(cluster, runs):
+    note, times = runs
+    first = add_far(cluster)
+
+    @ray.remote(resources={"far": 0.1}, num_returns=3)
+    def make():
+        note("three")
+        return np.ones(SIZE, np.uint8), "small", np.ones(SIZE, np.uint8)
+
+    a, small, c = make.remote()
+    assert ray.get(small, timeout=LIMIT) == "small"
+    del c
+    cluster.remove_node(first)
+    add_far(cluster)
+    assert ray.get(a, timeout=LIMIT).sum() == SIZE and ray.get(small) == "small"
+    assert times("three") == 2
+
+
+@pytest.mark.parametrize("reason", ["RETRIES_DISABLED", "TASK_CANCELLED", "MAX_ATTEMPTS_EXCEEDED"])
+def test_why_a_lost_object_cannot_be_made_again(cluster, runs, reason):
+    note, _ = runs
+    node = add_far(cluster)
+    retries = {"RETRIES_DISABLED": 0, "MAX_ATTEMPTS_EXCEEDED": 1}.get(reason, 3)
+    ref = make_far(note, max_retries=retries).remote("one")
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    if reason == "TASK_CANCELLED":
+        ray.cancel(ref)
+    if reason == "MAX_ATTEMPTS_EXCEEDED":
+        cluster.remove_node(node)
+        assert ray.wait([ref], timeout=0.5) == ([], [ref])
+        node = add_far(cluster)
+        assert ray.wait([ref], timeout=LIMIT, fetch_local=False) == ([ref], [])
+    cluster.remove_node(node)
+    add_far(cluster)
+    with pytest.raises(ObjectReconstructionFailedError, match="node") as caught:
+        ray.get(ref, timeout=LIMIT)
+    assert caught.value.reason is ReconstructionFailure[reason]
+
+
+def test_what_was_put_on_a_lost_node_goes_with_its_owner(cluster):
+    node = add_far(cluster)
+
+    @ray.remote(resources={"far": 0.1}, num_cpus=0)
+    class Putter:
+        def put(self):
+            return [ray.put(np.ones(SIZE, np.uint8))]
+
+    (ref,) = ray.get(Putter.remote().put.remote(), timeout=LIMIT)
+    cluster.remove_node(node)
+    with pytest.raises(ray.exceptions.OwnerDiedError):
+        ray.get(ref, timeout=LIMIT)
+
+
+def test_a_task_that_depends_on_what_cannot_be_made_again(cluster, runs):
+    note, _ = runs
+    first = add_far(cluster)
+    ref = make_far(note, max_retries=0).remote("one")
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    cluster.remove_node(first)
+
+    @ray.remote
+    def total(array):
+        return int(array.sum())
+
+    with pytest.raises((RayTaskError, ObjectReconstructionFailedError)):
+        ray.get(total.remote(ref), timeout=LIMIT)
