@@ -203,7 +203,7 @@ TEST_F(LineageTest, AnArgumentLostWhileAnotherIsWaitedForIsWaitedForAgain) {
   EXPECT_EQ(resolved, 1);
   TaskView view;
   ASSERT_TRUE(ParseTask(record->payload, &view));
-  EXPECT_EQ(view.args.at(0).node, 5u);
+  EXPECT_EQ(view.args.at(0).refs.at(0).node, 5u);
   tasks_.Finish(record, {InlineValue("")});
 }
 
