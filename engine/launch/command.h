@@ -5,7 +5,7 @@
 //   ray-engine [options] start                   an engine without a driver
 //   ray-engine [options] node --join=ADDRESS     one more node for a running session of this machine
 //   ray-engine sessions                          the running sessions of this user
-//   ray-engine status | list | summary | timeline ...  questions to a running session
+//   ray-engine status | list | summary | memory | timeline ...  questions to a running session
 //
 // Everything after the script or module, or the word of a question, belongs to it.
 //

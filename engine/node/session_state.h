@@ -1,5 +1,5 @@
-// SessionState: answers what people ask about the actors, jobs, workers, tasks, references, waiting demands and stores of
-// the session. Lives on the head.
+// SessionState: answers what people ask about the actors, jobs, workers, tasks, references, waiting demands and stores
+// of the session. Lives on the head.
 //
 // The head knows actors, jobs and demands itself; the rest is collected from all nodes (engine/node/node_state.h). A
 // node that is lost meanwhile is left out of the answer.

@@ -45,6 +45,16 @@ print("START", status("start").returncode, status("start").stderr)
 """
 
 
+HOLDS = """
+import subprocess
+import ray
+
+ray.init()
+ref = ray.put(bytes(3 << 20))
+print(subprocess.run(["ray", "status"], capture_output=True, text=True).stdout)
+"""
+
+
 def after(word, output):
     return next(line.partition(" ")[2] for line in output.splitlines() if line.startswith(f"{word} "))
 
@@ -82,6 +92,7 @@ def test_an_engine_without_a_program_is_asked(begin, tmp_path):
         assert said.returncode == 0 and " 0.0/2.0 CPU" in said.stdout.splitlines(), said.stderr
     (node,) = json.loads(ask("list", "nodes").stdout)
     assert node["state"] == "ALIVE" and f" 1 node_{node['node_id']}" in ask("status", "-v").stdout.splitlines()
+    assert "Object stores of all nodes" in ask("memory").stdout
     said = ask("timeline", "out.json", cwd=tmp_path)
     assert said.stdout == "wrote out.json\n" and json.loads((tmp_path / "out.json").read_text()) == []
     said = ask("list", "nodes", "--filter", "colour=red")
@@ -91,3 +102,9 @@ def test_an_engine_without_a_program_is_asked(begin, tmp_path):
     wait_for(lambda: ask("sessions").stdout == "no session of this user is running on this machine\n", "its end")
     said = ask("status")
     assert said.returncode == 1 and "ray-engine start" in said.stderr
+
+
+def test_what_the_stores_hold_is_in_use(run, script):
+    job = run("--num-cpus=1", "--object-store-memory=128M", script(HOLDS))
+    assert job.code == 0, job.stderr
+    assert " 3.00MiB/128.00MiB object_store_memory" in job.stdout.splitlines()

@@ -75,7 +75,7 @@ TEST(CommandTest, AQuestionHasTheWordsAfterItToItself) {
   EXPECT_EQ(command->form, Command::kQuestion);
   EXPECT_EQ(command->options.Text("python"), "python3.12");
   EXPECT_THAT(command->program, ElementsAre("list", "actors", "--limit=3", "--help"));
-  for (const char* word : {"status", "summary", "timeline"}) {
+  for (const char* word : {"status", "summary", "memory", "timeline"}) {
     EXPECT_EQ(Parse({word})->form, Command::kQuestion);
   }
 }

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from ray_engine import _core
-from ray_engine._private import cluster_state, lifecycle, status
+from ray_engine._private import cluster_state, internal_api, lifecycle, status
 from ray_engine._version import __version__
 from ray_engine.util import state
 
@@ -34,7 +34,6 @@ _INSTEAD = {
     "start": "a session comes with its program (`mpirun -n 4 ray-engine app.py`); `ray-engine start` begins one "
     "without a program, `ray-engine node --join=auto` adds a node on this machine",
     "stop": "a session ends with its program; one of `ray-engine start` ends by Ctrl-C or SIGTERM",
-    "memory": "`ray-engine list objects` shows who holds what",
     "logs": "what tasks print appears at the driver; --log-dir keeps what the engines say",
     "job": "start the program by `mpirun -n 4 ray-engine app.py`, or where a session runs with RAY_ADDRESS=auto",
     "submit": "start the program by `mpirun -n 4 ray-engine app.py`, or where a session runs with RAY_ADDRESS=auto",
@@ -86,6 +85,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     one.add_argument("--limit", type=int, default=100, help="rows at the most (100)")
     one = command("summary", "how many are in which state, by class or function, as JSON", _summary)
     one.add_argument("kind", choices=sorted(_SUMMARIES))
+    command("memory", "what the object stores hold and have spilled; `list objects` shows who holds what", _memory)
     one = command("timeline", "writes when tasks ran, for chrome://tracing or ui.perfetto.dev", _timeline)
     one.add_argument("file", nargs="?", default="timeline.json")
     return parser
@@ -93,7 +93,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 def _status(options: argparse.Namespace) -> str:
     time = str(datetime.datetime.now())
-    return status.report(_core.cluster(), _core.demand_rows(), _core.groups(), time, options.verbose)
+    nodes = _core.cluster()
+    stored = {row["node_id"]: row["used"] for row in _core.store_rows()}
+    for node in nodes:  # the scheduler does not give this resource out: the stores know what is in use
+        used = stored.get(node["id"].hex(), 0)
+        node["available"]["object_store_memory"] = node["total"].get("object_store_memory", 0) - used
+    return status.report(nodes, _core.demand_rows(), _core.groups(), time, options.verbose)
 
 
 def _list(options: argparse.Namespace) -> str:
@@ -111,6 +116,10 @@ def _filter(text: str) -> tuple[str, Any, str]:
 
 def _summary(options: argparse.Namespace) -> str:
     return _json(_SUMMARIES[options.kind]()["cluster"])
+
+
+def _memory(options: argparse.Namespace) -> str:
+    return internal_api.memory_summary()
 
 
 def _timeline(options: argparse.Namespace) -> str:
