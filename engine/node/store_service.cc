@@ -37,6 +37,10 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
   router_->On<StoreCreate>([this](ProcessId from, const StoreCreate& create) { HandleCreate(from, create); });
   router_->On<StoreSeal>([this](ProcessId from, const StoreSeal& seal) { HandleSeal(from, seal); });
   router_->On<StorePin>([this](ProcessId from, const StorePin& pin) { HandlePin(from, pin); });
+  router_->On<StorePinCancel>([this](ProcessId from, const StorePinCancel& cancel) {
+    Perform(pulls_.OnCancel(from, cancel.token));
+    MemoryFreed();
+  });
   router_->On<StoreUnpin>([this](ProcessId from, const StoreUnpin& unpin) { HandleUnpin(from, unpin); });
   router_->On<StoreKeep>([this](ProcessId, const StoreKeep& keep) { store_.MakePrimary(keep.object); });
   router_->On<StoreFree>([this](ProcessId, const StoreFree& free) { HandleFree(free); });
