@@ -1,6 +1,11 @@
 #include "engine/transport/ucx_worker.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+
+#include <cstdio>
+#include <cstdlib>
 
 #include "engine/transport/fabric_settings.h"
 
@@ -63,6 +68,24 @@ absl::Status UcxWorker::Handle(UcxMessage kind, ucp_am_recv_callback_t callback,
   param.arg = arg;
   param.flags = UCP_AM_FLAG_WHOLE_MSG;
   return UcxStatus(ucp_worker_set_am_recv_handler(worker_, &param), "UCX takes no active message handler");
+}
+
+std::vector<std::string> UcxWorker::Networks() const {
+  char* text = nullptr;
+  std::size_t size = 0;
+  FILE* stream = open_memstream(&text, &size);
+  if (stream == nullptr) return {};
+  ucp_context_print_info(context_, stream);
+  std::fclose(stream);
+  std::vector<std::string> networks;  // from lines "# resource 3 : md 1 dev 2 flags -- tcp/eth0"
+  for (const std::string_view line : absl::StrSplit(std::string_view(text, size), '\n')) {
+    const std::size_t name = line.rfind(' ');
+    if (line.find("resource") == line.npos || name == line.npos) continue;
+    const std::string_view network = line.substr(name + 1);
+    if (!absl::EndsWith(network, "/memory")) networks.emplace_back(network);
+  }
+  std::free(text);
+  return networks;
 }
 
 void UcxWorker::Stop() {

@@ -1,6 +1,7 @@
 """Questions to a running session: `ray-engine status`, `list`, `timeline`; `ray ...` inside a launched program."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -91,3 +92,16 @@ def test_an_engine_without_a_program_is_asked(begin, tmp_path):
     wait_for(lambda: ask("sessions").stdout == "no session of this user is running on this machine\n", "its end")
     said = ask("status")
     assert said.returncode == 1 and "ray-engine start" in said.stderr
+
+
+def test_the_doctor_names_the_networks_between_nodes():
+    told = subprocess.run(["ray-engine", "doctor"], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    lines = dict(line.split(": ", 1) for line in told.stdout.splitlines() if ": " in line)
+    assert "/" in lines["between nodes"] and lines["large objects"] and lines["UCX"]
+
+
+def test_the_doctor_is_told_what_the_user_has_chosen():
+    environment = {**os.environ, "UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"}
+    told = subprocess.run(["ray-engine", "doctor"], capture_output=True, text=True, timeout=60, env=environment)
+    assert "between nodes: tcp/lo\n" in told.stdout and "set for UCX: nothing" in told.stdout
