@@ -184,10 +184,12 @@ std::optional<PinRequest> PinHinted(const std::vector<ObjectEntry*>& entries, st
 nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
   const std::vector<ObjectEntry*> entries{ref.Entry()};
   std::optional<PinRequest> early;
-  if (!TheRuntime().IsReady(entries[0])) early = PinHinted(entries, deadline);
+  bool ready = TheRuntime().IsReady(entries[0]);
+  if (!ready) early = PinHinted(entries, deadline);
   std::vector<std::shared_ptr<Pin>> pins;
   do {
-    if (!TheRuntime().IsReady(entries[0])) WaitAll(entries, deadline);
+    if (!ready) WaitAll(entries, deadline);
+    ready = false;  // what has been lost is waited for again
     RaiseIfFreed(entries[0]);
   } while (!entries[0]->is_error && !Pins(entries, deadline, &pins));
   return ValueOf(entries[0], pins.empty() ? nullptr : pins[0]);

@@ -83,9 +83,11 @@ def test_option_with_an_empty_value(run, script, option):
 
 
 def test_help_after_a_command(run):
-    for words in (("start", "--help"), ("node", "-h"), ("status", "--help")):
+    for words in (("start", "--help"), ("node", "-h"), ("sessions", "--help")):
         job = run(*words)
         assert job.code == 0 and "--num-cpus" in job.stdout
+    job = run("status", "--help")
+    assert job.code == 0 and "--verbose" in job.stdout
     job = run("start", "-V")
     assert job.code == 0 and job.stdout.startswith("ray-engine ")
 

@@ -12,6 +12,7 @@ VERSION = (ROOT / "VERSION").read_text().strip()
 
 PROGRAM = """
 import os
+import subprocess
 import ray_engine as ray
 
 @ray.remote
@@ -21,6 +22,7 @@ def pid_and_square(x):
 ray.init()
 results = ray.get([pid_and_square.remote(x) for x in range(10)])
 assert os.getpid() not in {pid for pid, _ in results}
+assert "ray, version" in subprocess.run(["ray", "--version"], capture_output=True, text=True).stdout
 print("sum", sum(square for _, square in results), "from", os.path.dirname(ray.__file__))
 """
 

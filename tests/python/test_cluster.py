@@ -311,3 +311,27 @@ def test_the_size_up_to_which_values_travel_inside_messages(nodes):
     assert ray.get([short, long]) == [b"x", b"x" * 20]
     stored = {row["object_id"]: row["is_stored"] for row in ray._core.own_references()}
     assert (stored[short.hex()], stored[long.hex()]) == (False, True)
+
+
+def test_a_place_that_a_reference_tells_may_be_lost(nodes):
+    """Whoever was told where it lies asks the owner, once the node is gone."""
+
+    @ray.remote(num_cpus=0)
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+
+        def read(self):
+            return len(ray.get(self.refs[0]))
+
+    cluster = nodes({"num_cpus": 2}, {"num_cpus": 1, "resources": {"there": 1}})
+    make = ray.remote(resources={"there": 1}, max_retries=0)(lambda: bytes(1 << 20))
+    here = NodeAffinitySchedulingStrategy(cluster.head_node.node_id, soft=False)
+    read, lost = make.remote(), make.remote()
+    ray.wait([read, lost], num_returns=2, timeout=60, fetch_local=False)
+    keepers = [Keeper.options(scheduling_strategy=here).remote() for _ in range(2)]
+    ray.get([keeper.keep.remote([ref]) for keeper, ref in zip(keepers, (read, lost), strict=True)], timeout=60)
+    assert ray.get(keepers[0].read.remote(), timeout=60) == 1 << 20
+    cluster.remove_node(cluster.list_all_nodes()[1])
+    with pytest.raises(ray.exceptions.ObjectLostError):
+        ray.get(keepers[1].read.remote(), timeout=60)
