@@ -30,6 +30,7 @@ struct SpillActions {
   struct Pinned {  // tell `client`; the pin is taken already
     ProcessId client;
     std::uint64_t token = 0;
+    ObjectId object;
     Store::Location location;
   };
   struct Failed {

@@ -141,7 +141,7 @@ def test_freed_objects_give_their_space_back(spilling):
         del refs
         wait_for(lambda: store()["on_disk_objects"] == 0, "the space to be free")
     assert store()["spilled"] > 4 * STORE and store()["file_size"] < 3 * STORE
-    assert store()["used"] == 0
+    wait_for(lambda: store()["used"] == 0, "the memory to be free")
 
 
 def test_a_reader_that_is_killed(spilling):
