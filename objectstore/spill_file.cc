@@ -242,6 +242,7 @@ absl::Status SpillFile::ForPieces(const Object& object, Transfer transfer) {
     const std::uint64_t size = std::min({kStep, object.size - at, kBlock - place % kBlock});
     if (absl::Status status = transfer(FileOffset(place), at, size); !status.ok()) return status;
     at += size;
+    if (moved_ != nullptr) moved_->fetch_add(size, std::memory_order_relaxed);
   }
   return absl::OkStatus();
 }

@@ -55,7 +55,11 @@ class SpillFile {
   // After it, a copy of the file can be opened. Gives the disk its space back if nothing lies there.
   absl::Status Flush();
 
-  void StopWhen(const std::atomic<bool>* stop) { stop_ = stop; }
+  // Ends what it does once `stop` is set; adds to `moved` the bytes that it has written or read.
+  void Watch(const std::atomic<bool>* stop, std::atomic<std::uint64_t>* moved) {
+    stop_ = stop;
+    moved_ = moved;
+  }
   SpillFileStats Stats() const;
   int fd() const { return fd_; }
   const std::string& directory() const { return directory_; }
@@ -103,6 +107,7 @@ class SpillFile {
   bool punched_ = true;  // no space is taken
   ContentSum sum_;
   const std::atomic<bool>* stop_ = nullptr;
+  std::atomic<std::uint64_t>* moved_ = nullptr;
 };
 
 }  // namespace ray_engine

@@ -132,7 +132,7 @@ absl::Status SpillThread::OpenFile() {
       SpillFile::Create(settings_.directory, settings_.file_name, settings_.limit);
   if (!file.ok()) return file.status();
   file_ = *std::move(file);
-  file_->StopWhen(&stop_);
+  file_->Watch(&stop_, &moved_);
   return absl::OkStatus();
 }
 

@@ -48,6 +48,7 @@ class SpillThread : public SpillDisk {
   std::vector<SpillDone> TakeDone() override;
   int EventFd() const override { return eventfd_.get(); }
   SpillFileStats Stats() override;
+  std::uint64_t Moved() const override { return moved_; }
   std::string Directory() const override { return settings_.directory; }
 
  private:
@@ -70,12 +71,13 @@ class SpillThread : public SpillDisk {
   bool read_last_ = false;                         // the thread's
   std::optional<Clock::time_point> untold_since_;  // when the first ended that the loop was not woken for; the thread's
 
-  std::mutex mutex_;  // guards what follows, but for stop_ and thread_
+  std::mutex mutex_;  // guards what follows, but for the atomics and thread_
   std::condition_variable work_;
   std::deque<SpillJob> reads_, writes_, frees_;
   std::vector<SpillDone> done_;
   SpillFileStats stats_;
   std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> moved_{0};
   std::thread thread_;
 };
 

@@ -187,13 +187,17 @@ void StoreService::MemoryFreed() {
 
 void StoreService::OnSpillDone() {
   for (const SpillDone& done : disk_->TakeDone()) {
-    const std::uint64_t now = NowMilliseconds();
-    if (done.status.ok()) line_.OnProgress(now);
-    Perform(spilling_.OnDone(done, now));
+    Perform(spilling_.OnDone(done, NowMilliseconds()));
     if (done.job.kind == SpillJob::kRead) ServeEarlyPins(done.job.object);
   }
   WarnOnce();
   MemoryFreed();
+}
+
+void StoreService::NoteProgress(std::uint64_t now_ms) {
+  const std::uint64_t before = disk_ == nullptr ? moved_ : std::exchange(moved_, disk_->Moved());
+  // On a full disk something may be written and given up again and again.
+  if (moved_ != before && spilling_.trouble() == SpillManager::Trouble::kNone) line_.OnProgress(now_ms);
 }
 
 void StoreService::WarnOnce() {
@@ -295,6 +299,7 @@ void StoreService::Tick() {
   tick_scheduled_ = false;
   const std::uint64_t now = NowMilliseconds();
   spilling_.OnTick(now);
+  NoteProgress(now);
   Perform(pulls_.OnTick(now, MoreIsComing()));
   for (const MemoryLine::Request& late : line_.TakeLate(now)) Refuse(late);
   MemoryFreed();
