@@ -63,11 +63,14 @@ void StoreService::HandleCreate(ProcessId from, const StoreCreate& create) {
 }
 
 bool StoreService::TryRequest(const MemoryLine::Request& request) {
+  if (request.kind == MemoryLine::Kind::kCreate) {
+    const bool served = TryCreate(request);
+    if (served) Perform(spilling_.KeepReserve());
+    return served;
+  }
   SpillActions actions;
-  const bool served =
-      request.kind == MemoryLine::Kind::kCreate ? TryCreate(request) : spilling_.TryRestore(request.object, &actions);
+  const bool served = spilling_.TryRestore(request.object, &actions);
   Perform(actions);
-  if (served) Perform(spilling_.KeepReserve());
   return served;
 }
 
@@ -75,7 +78,6 @@ bool StoreService::TryPull() {
   PullActions actions;
   const bool served = pulls_.TryNext(&actions);
   Perform(actions);
-  if (served) Perform(spilling_.KeepReserve());
   return served;
 }
 
@@ -194,10 +196,10 @@ void StoreService::OnSpillDone() {
   MemoryFreed();
 }
 
-void StoreService::NoteProgress(std::uint64_t now_ms) {
+bool StoreService::DiskGetsOn() {
   const std::uint64_t before = disk_ == nullptr ? moved_ : std::exchange(moved_, disk_->Moved());
   // On a full disk something may be written and given up again and again.
-  if (moved_ != before && spilling_.trouble() == SpillManager::Trouble::kNone) line_.OnProgress(now_ms);
+  return moved_ != before && spilling_.trouble() == SpillManager::Trouble::kNone;
 }
 
 void StoreService::WarnOnce() {
@@ -210,8 +212,10 @@ void StoreService::WarnOnce() {
 void StoreService::Perform(const PullActions& actions) {
   for (const auto& request : actions.requests) router_->Send(ProcessId{request.node, 0}, PullRequest{request.object});
   for (const auto& pinned : actions.pinned) Pinned(pinned.client, pinned.token, pinned.location);
-  for (const auto& failed : actions.failed)
-    NotPinned(failed.client, failed.token, failed.object, failed.error, failed.full);
+  for (const auto& failed : actions.failed) {
+    const std::string error = failed.full ? failed.error + HoldersText() : failed.error;
+    NotPinned(failed.client, failed.token, failed.object, error, failed.full);
+  }
   for (const auto& added : actions.added) {
     WatchOwner(added.object, added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});
@@ -299,8 +303,9 @@ void StoreService::Tick() {
   tick_scheduled_ = false;
   const std::uint64_t now = NowMilliseconds();
   spilling_.OnTick(now);
-  NoteProgress(now);
-  Perform(pulls_.OnTick(now, MoreIsComing()));
+  const bool gets_on = DiskGetsOn();
+  if (gets_on) line_.OnProgress(now);
+  Perform(pulls_.OnTick(now, gets_on));
   for (const MemoryLine::Request& late : line_.TakeLate(now)) Refuse(late);
   MemoryFreed();
   if (!line_.empty() || pulls_.pulls() > 0) ScheduleTick();

@@ -86,7 +86,8 @@ class StoreService : private MemoryLine::Giver {
   void WatchOwner(const ObjectId& object, ProcessId owner);
   void MemoryFreed();
   void OnSpillDone();
-  void NoteProgress(std::uint64_t now_ms);
+  // Since the last call.
+  bool DiskGetsOn();
   void WarnOnce();
   void Perform(const PullActions& actions);
   void Perform(const ServeActions& actions);

@@ -220,9 +220,13 @@ def test_the_limit_of_the_file(spilling, monkeypatch, tmp_path):
     assert np.array_equal(ray.get(again[0]), content(0, 5 * MIB))
 
 
-def test_nothing_is_spilled_with_a_limit_of_0(spilling, monkeypatch):
-    monkeypatch.setenv("RAY_ENGINE_SPILL_LIMIT", "0")
-    spilling(num_cpus=1)
+@pytest.mark.parametrize("how", ["limit", "setting"])
+def test_nothing_is_spilled_if_that_is_wanted(spilling, monkeypatch, how):
+    if how == "limit":
+        monkeypatch.setenv("RAY_ENGINE_SPILL_LIMIT", "0")
+        spilling(num_cpus=1)
+    else:
+        spilling(num_cpus=1, _system_config={"automatic_object_spilling_enabled": False})
     kept = [ray.put(content(i, 20 * MIB)) for i in range(3)]
     with pytest.raises(ray.exceptions.ObjectStoreFullError, match="60.0 MiB of 64.0 MiB"):
         ray.put(content(1, 20 * MIB))

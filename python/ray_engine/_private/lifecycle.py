@@ -175,7 +175,8 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
     fd, name = _place(address)
     supervisor = None
     if fd is None and name is None:
-        supervisor = _start(node)
+        spills = system_config.get("automatic_object_spilling_enabled") is not False
+        supervisor = _start(node if spills else {**node, "spill_limit": 0})
         fd = supervisor.socket.detach()
     else:
         _refuse_node_settings(node)
