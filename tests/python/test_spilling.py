@@ -239,6 +239,22 @@ def test_a_folder_that_is_not_there(start, tmp_path, capfd):
     assert "cannot spill to" in capfd.readouterr().err
 
 
+def test_a_folder_that_goes_away(start, tmp_path, capfd):
+    """It is said once; the store is as large as memory then. When it is there again it is used."""
+    folder = tmp_path / "spill"
+    folder.mkdir()
+    start(num_cpus=1, object_store_memory=STORE, object_spilling_directory=str(folder))
+    folder.rmdir()
+    kept = [ray.put(content(i, 20 * MIB)) for i in range(3)]
+    with pytest.raises(ray.exceptions.ObjectStoreFullError, match=re.escape(str(folder))):
+        ray.put(content(3, 20 * MIB))
+    assert capfd.readouterr().err.count("cannot spill") == 1
+    folder.mkdir()
+    kept.append(ray.put(content(3, 20 * MIB)))
+    for i, ref in enumerate(kept):
+        assert np.array_equal(ray.get(ref), content(i, 20 * MIB))
+
+
 def test_damage_on_disk_loses_the_object_and_nothing_else(spilling):
     spilling(num_cpus=1)
     refs = [ray.put(content(i, MIB)) for i in range(3 * STORE // MIB)]
