@@ -1,9 +1,8 @@
 #include "engine/transport/ucx_fabric.h"
 
+#include <absl/algorithm/container.h>
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
-#include <absl/algorithm/container.h>
-#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 
@@ -421,7 +420,7 @@ std::string DescribeFabric(const UcxFabricOptions& options) {
   if (const absl::Status status = worker.Start(options); !status.ok())
     return absl::StrCat("between nodes: nothing; ", status.message(), "\n");
   const std::vector<std::string> networks = worker.Networks();
-  const bool rdma = absl::c_any_of(networks, [](const std::string& name) { return !absl::StartsWith(name, "tcp/"); });
+  const bool rdma = absl::c_any_of(networks, [](const std::string& name) { return name.rfind("tcp/", 0) != 0; });
   const char* large = rdma ? "read from the other node's memory by RDMA where the network can (not tested by us)"
                            : "active messages with rendezvous, from memory to memory over TCP";
   const std::string settings = Joined(FabricSettings(options.virtual_nodes, options.interface));

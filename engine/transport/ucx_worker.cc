@@ -1,11 +1,10 @@
 #include "engine/transport/ucx_worker.h"
 
-#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_split.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 
 #include "engine/transport/fabric_settings.h"
 
@@ -77,14 +76,14 @@ std::vector<std::string> UcxWorker::Networks() const {
   if (stream == nullptr) return {};
   ucp_context_print_info(context_, stream);
   std::fclose(stream);
-  std::vector<std::string> networks;  // from lines "# resource 3 : md 1 dev 2 flags -- tcp/eth0"
-  for (const std::string_view line : absl::StrSplit(std::string_view(text, size), '\n')) {
-    const std::size_t name = line.rfind(' ');
-    if (line.find("resource") == line.npos || name == line.npos) continue;
-    const std::string_view network = line.substr(name + 1);
-    if (!absl::EndsWith(network, "/memory")) networks.emplace_back(network);
-  }
+  std::istringstream lines(std::string(text, size));
   std::free(text);
+  std::vector<std::string> networks;  // from lines "# resource 3 : md 1 dev 2 flags -- tcp/eth0"
+  for (std::string line; std::getline(lines, line);) {
+    const std::string network = line.substr(line.rfind(' ') + 1);
+    const bool inside = network.find("/memory") != std::string::npos;
+    if (line.find("resource") != std::string::npos && !inside) networks.push_back(network);
+  }
   return networks;
 }
 
