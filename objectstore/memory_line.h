@@ -59,7 +59,7 @@ class MemoryLine {
   void Add(const Request& request, std::uint64_t now_ms);
   // Call when there may be more memory, or somebody has been added.
   void Serve();
-  // An object has been spilled.
+  // The disk has written or read something.
   void OnProgress(std::uint64_t now_ms) { last_progress_ms_ = now_ms; }
   // Those that have waited too long; they are out of the line.
   std::vector<Request> TakeLate(std::uint64_t now_ms);

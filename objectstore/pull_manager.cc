@@ -285,7 +285,17 @@ PullActions PullManager::OnClientGone(ProcessId client) {
 }
 
 PullActions PullManager::OnCancel(ProcessId client, std::uint64_t token) {
-  return DropWaiters([&](const Waiter& waiter) { return waiter.client == client && waiter.token == token; });
+  std::optional<ObjectId> given_up;
+  for (const auto& [object, pull] : pulls_) {
+    for (const Waiter& waiter : pull.waiters) {
+      if (waiter.client == client && waiter.token == token) given_up = object;
+    }
+  }
+  if (!given_up) return {};
+  PullActions actions =
+      DropWaiters([&](const Waiter& waiter) { return waiter.client == client && waiter.token == token; });
+  actions.failed.push_back({client, token, *given_up, "it is not waited for any more"});
+  return actions;
 }
 
 PullActions PullManager::OnMemoryFreed() {

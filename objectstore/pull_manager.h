@@ -109,7 +109,7 @@ class PullManager {
   PullActions OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error);
   PullActions OnNodeLost(std::uint32_t node, const std::string& reason);
   PullActions OnClientGone(ProcessId client);
-  // The client no longer waits for this token.
+  // The client no longer waits for this token, which fails for it. No effect if it has been answered.
   PullActions OnCancel(ProcessId client, std::uint64_t token);
   // Call after a Seal, Free, Unpin or OnClientGone of the store.
   PullActions OnMemoryFreed();

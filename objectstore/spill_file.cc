@@ -15,6 +15,7 @@
 namespace ray_engine {
 namespace {
 
+constexpr std::size_t kRowsTogether = 64;
 constexpr std::uint64_t kStep = 256 << 10;  // is still in the cache when it is summed up, then written
 
 std::uint64_t Pages(std::uint64_t size) {
@@ -89,12 +90,6 @@ std::string Hdf5Version() {
   H5get_libversion(&major, &minor, &release);
   return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
 }
-
-struct SpillFile::Row {
-  std::uint8_t id[ObjectId::kSize] = {};
-  std::uint32_t live = 0;
-  std::uint64_t offset = 0, size = 0, checksum = 0;
-};
 
 struct SpillFile::Handles {
   Handle access{FileAccess(), &H5Pclose}, unfilled{Unfilled(), &H5Pclose};
@@ -190,8 +185,8 @@ absl::Status SpillFile::CoverData(std::uint64_t end) {
 
 absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
   if (!free_slots_.empty()) {
-    const std::uint64_t slot = free_slots_.back();
-    free_slots_.pop_back();
+    const std::uint64_t slot = free_slots_.front();
+    free_slots_.pop_front();
     return slot;
   }
   if (objects_.size() == index_.size() * kRowsPerIndex) {
@@ -224,10 +219,18 @@ absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data,
   ++live_;
   bytes_ += size;
   status = WriteData(data, object, &object.checksum);
-  if (status.ok()) status = WriteRow(*slot, id);
-  if (status.ok()) return SpillSlot{*slot};
-  Discard(*slot);
-  return status;
+  if (!status.ok()) {
+    Discard(*slot);
+    return status;
+  }
+  Row row;
+  std::memcpy(row.id, id.data(), sizeof row.id);
+  row.live = 1;
+  row.offset = object.offset;
+  row.size = object.size;
+  row.checksum = object.checksum;
+  SetRow(*slot, row);
+  return SpillSlot{*slot};
 }
 
 // Calls transfer(place in the file, offset in the object, bytes) for pieces of kStep that do not cross blocks.
@@ -239,6 +242,7 @@ absl::Status SpillFile::ForPieces(const Object& object, Transfer transfer) {
     const std::uint64_t size = std::min({kStep, object.size - at, kBlock - place % kBlock});
     if (absl::Status status = transfer(FileOffset(place), at, size); !status.ok()) return status;
     at += size;
+    if (moved_ != nullptr) moved_->fetch_add(size, std::memory_order_relaxed);
   }
   return absl::OkStatus();
 }
@@ -268,20 +272,31 @@ std::uint64_t SpillFile::RowOffset(std::uint64_t slot) const {
   return index_[slot / kRowsPerIndex] + slot % kRowsPerIndex * sizeof(Row);
 }
 
-absl::Status SpillFile::WriteRow(std::uint64_t slot, const ObjectId& id) {
-  const Object& object = objects_[slot];
-  Row row;
-  std::memcpy(row.id, id.data(), sizeof row.id);
-  row.live = 1;
-  row.offset = object.offset;
-  row.size = object.size;
-  row.checksum = object.checksum;
-  if (All(pwrite, fd_, reinterpret_cast<const char*>(&row), sizeof row, RowOffset(slot))) return absl::OkStatus();
+void SpillFile::SetRow(std::uint64_t slot, const Row& row) {
+  const bool held = slot >= first_row_ && slot < first_row_ + rows_.size();
+  if (held) {
+    rows_[slot - first_row_] = row;
+    return;
+  }
+  const bool follows = slot == first_row_ + rows_.size() && slot % kRowsPerIndex != 0 && rows_.size() < kRowsTogether;
+  if (!follows) {
+    (void)WriteRows();  // whoever reads one of them finds that out
+    first_row_ = slot;
+  }
+  rows_.push_back(row);
+}
+
+absl::Status SpillFile::WriteRows() {
+  const std::vector<Row> rows = std::exchange(rows_, {});
+  if (rows.empty()) return absl::OkStatus();
+  const auto* bytes = reinterpret_cast<const char*>(rows.data());
+  if (All(pwrite, fd_, bytes, rows.size() * sizeof(Row), RowOffset(first_row_))) return absl::OkStatus();
   return Problem(errno, "cannot write");
 }
 
 absl::Status SpillFile::CheckRow(std::uint64_t slot, const ObjectId& id) {
   const Object& object = objects_[slot];
+  if (slot >= first_row_ && slot < first_row_ + rows_.size()) (void)WriteRows();
   Row row;
   if (!All(pread, fd_, reinterpret_cast<char*>(&row), sizeof row, RowOffset(slot)))
     return absl::DataLossError(std::strerror(errno));
@@ -305,9 +320,7 @@ absl::Status SpillFile::Read(SpillSlot slot, const ObjectId& id, char* data, std
 void SpillFile::Free(SpillSlot slot) { Discard(static_cast<std::uint64_t>(slot)); }
 
 void SpillFile::Discard(std::uint64_t slot) {
-  const Row unused;
-  // Best effort: a stale row misleads only who reads a copy of the file.
-  (void)All(pwrite, fd_, reinterpret_cast<const char*>(&unused), sizeof unused, RowOffset(slot));
+  SetRow(slot, Row());
   Object& object = objects_[slot];
   space_.Free(object.offset);
   bytes_ -= object.size;
@@ -322,6 +335,7 @@ absl::Status SpillFile::Flush() {
     for (const std::uint64_t at : data_)
       fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(kBlock));
   }
+  if (absl::Status status = WriteRows(); !status.ok()) return status;
   if (H5Fflush(handles_->file, H5F_SCOPE_GLOBAL) >= 0) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("cannot spill to ", directory_, ": ", Hdf5Error()));
 }

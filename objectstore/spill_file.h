@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,7 +55,11 @@ class SpillFile {
   // After it, a copy of the file can be opened. Gives the disk its space back if nothing lies there.
   absl::Status Flush();
 
-  void StopWhen(const std::atomic<bool>* stop) { stop_ = stop; }
+  // Ends what it does once `stop` is set; adds to `moved` the bytes that it has written or read.
+  void Watch(const std::atomic<bool>* stop, std::atomic<std::uint64_t>* moved) {
+    stop_ = stop;
+    moved_ = moved;
+  }
   SpillFileStats Stats() const;
   int fd() const { return fd_; }
   const std::string& directory() const { return directory_; }
@@ -62,7 +67,11 @@ class SpillFile {
   std::uint64_t FileOffset(std::uint64_t offset) const { return data_[offset / kBlock] + offset % kBlock; }
 
  private:
-  struct Row;
+  struct Row {
+    std::uint8_t id[ObjectId::kSize] = {};
+    std::uint32_t live = 0;
+    std::uint64_t offset = 0, size = 0, checksum = 0;
+  };
   struct Handles;  // HDF5's
   struct Object {
     std::uint64_t offset = 0, size = 0, checksum = 0;
@@ -77,7 +86,9 @@ class SpillFile {
   absl::Status ReadData(char* data, const Object& object, std::uint64_t* checksum);
   template <class Transfer>
   absl::Status ForPieces(const Object& object, Transfer transfer);
-  absl::Status WriteRow(std::uint64_t slot, const ObjectId& object);
+  // Rows of neighbours go to disk together: at once when a row is read, the file is flushed or another one is written.
+  void SetRow(std::uint64_t slot, const Row& row);
+  absl::Status WriteRows();
   absl::Status CheckRow(std::uint64_t slot, const ObjectId& object);
   std::uint64_t RowOffset(std::uint64_t slot) const;
   absl::Status Problem(int error, const char* what) const;
@@ -89,11 +100,14 @@ class SpillFile {
   Allocator space_;
   std::vector<std::uint64_t> data_, index_;  // offsets in the file of the datasets
   std::vector<Object> objects_;              // by slot
-  std::vector<std::uint64_t> free_slots_;
+  std::deque<std::uint64_t> free_slots_;  // in the order in which they came free, so that neighbours follow each other
+  std::vector<Row> rows_;                 // not written yet, of the slots from first_row_ on
+  std::uint64_t first_row_ = 0;
   std::uint64_t live_ = 0, bytes_ = 0;
   bool punched_ = true;  // no space is taken
   ContentSum sum_;
   const std::atomic<bool>* stop_ = nullptr;
+  std::atomic<std::uint64_t>* moved_ = nullptr;
 };
 
 }  // namespace ray_engine

@@ -46,6 +46,8 @@ class SpillDisk {
   // Readable when something has ended.
   virtual int EventFd() const = 0;
   virtual SpillFileStats Stats() = 0;
+  // Bytes written and read so far, those of unfinished jobs included: whether it gets on.
+  virtual std::uint64_t Moved() const = 0;
   virtual std::string Directory() const = 0;
 };
 

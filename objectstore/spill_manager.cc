@@ -147,7 +147,7 @@ void SpillManager::Answer(const ObjectId& id, const std::vector<Waiter>& waiters
     if (waiter.client.IsEngine()) {
       actions->here.push_back({waiter.client, id});
     } else if (absl::StatusOr<Store::Location> pinned = store_->Pin(id, waiter.client); pinned.ok()) {
-      actions->pinned.push_back({waiter.client, waiter.token, *pinned});
+      actions->pinned.push_back({waiter.client, waiter.token, id, *pinned});
     } else {
       actions->failed.push_back({waiter.client, waiter.token, id, "the object was freed by its owner", false});
     }

@@ -30,6 +30,7 @@ struct SpillActions {
   struct Pinned {  // tell `client`; the pin is taken already
     ProcessId client;
     std::uint64_t token = 0;
+    ObjectId object;
     Store::Location location;
   };
   struct Failed {
@@ -66,7 +67,8 @@ class SpillManager {
 
   // Somebody waits for memory for an object of `size`: has something written if that may help.
   SpillActions Relieve(std::uint64_t size);
-  // Memory was given out: keeps the reserve while memory is short.
+  // Memory was given out for a new object: keeps the reserve while memory is short. (What comes back from disk or from
+  // another node can be given up again as soon as it is read.)
   SpillActions KeepReserve();
   // Something is being written, so there will be more to give up.
   bool Writing() const { return writing_bytes_ > 0 || writing_ > 0; }

@@ -39,28 +39,32 @@ SpillThread::SpillThread(Settings settings, StoreClient store, UniqueFd eventfd)
 
 SpillThread::~SpillThread() {
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stop_ = true;
   }
+  work_.notify_one();
   if (thread_.joinable()) thread_.join();
 }
 
 void SpillThread::Submit(const std::vector<SpillJob>& jobs) {
-  const absl::MutexLock lock(&mutex_);
-  for (const SpillJob& job : jobs)
-    (job.kind == SpillJob::kWrite ? writes_ : job.kind == SpillJob::kRead ? reads_ : frees_).push_back(job);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const SpillJob& job : jobs)
+      (job.kind == SpillJob::kWrite ? writes_ : job.kind == SpillJob::kRead ? reads_ : frees_).push_back(job);
+  }
+  work_.notify_one();
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
 }
 
 std::vector<SpillDone> SpillThread::TakeDone() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = read(eventfd_.get(), &count, sizeof count);
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return std::exchange(done_, {});
 }
 
 SpillFileStats SpillThread::Stats() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return stats_;
 }
 
@@ -71,8 +75,8 @@ void SpillThread::Run() {
   while (true) {
     std::optional<SpillJob> job;
     {
-      const absl::MutexLock lock(&mutex_);
-      if (flushed) mutex_.Await(absl::Condition(this, &SpillThread::HasWork));
+      std::unique_lock lock(mutex_);
+      if (flushed) work_.wait(lock, [this] { return HasWork(); });
       if (stop_) break;
       job = NextJob();
     }
@@ -128,14 +132,14 @@ absl::Status SpillThread::OpenFile() {
       SpillFile::Create(settings_.directory, settings_.file_name, settings_.limit);
   if (!file.ok()) return file.status();
   file_ = *std::move(file);
-  file_->StopWhen(&stop_);
+  file_->Watch(&stop_, &moved_);
   return absl::OkStatus();
 }
 
 void SpillThread::Tell(SpillDone done) {
   const SpillFileStats stats = file_ == nullptr ? SpillFileStats() : file_->Stats();
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stats_ = stats;
     if (done.job.kind == SpillJob::kFree) return;
     done_.push_back(std::move(done));

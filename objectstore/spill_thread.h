@@ -10,13 +10,14 @@
 #pragma once
 
 #include <absl/status/statusor.h>
-#include <absl/synchronization/mutex.h>
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -47,16 +48,16 @@ class SpillThread : public SpillDisk {
   std::vector<SpillDone> TakeDone() override;
   int EventFd() const override { return eventfd_.get(); }
   SpillFileStats Stats() override;
+  std::uint64_t Moved() const override { return moved_; }
   std::string Directory() const override { return settings_.directory; }
 
  private:
   SpillThread(Settings settings, StoreClient store, UniqueFd eventfd);
   void Run();
   // Empty: nothing to do. REQUIRES: mutex_ held.
-  std::optional<SpillJob> NextJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stop_ || !reads_.empty() || !writes_.empty() || !frees_.empty();
-  }
+  std::optional<SpillJob> NextJob();
+  // REQUIRES: mutex_ held.
+  bool HasWork() const { return stop_ || !reads_.empty() || !writes_.empty() || !frees_.empty(); }
   void Do(const SpillJob& job);
   absl::Status Do(SpillJob* job);
   absl::Status OpenFile();
@@ -70,11 +71,13 @@ class SpillThread : public SpillDisk {
   bool read_last_ = false;                         // the thread's
   std::optional<Clock::time_point> untold_since_;  // when the first ended that the loop was not woken for; the thread's
 
-  absl::Mutex mutex_;
-  std::deque<SpillJob> reads_ ABSL_GUARDED_BY(mutex_), writes_ ABSL_GUARDED_BY(mutex_), frees_ ABSL_GUARDED_BY(mutex_);
-  std::vector<SpillDone> done_ ABSL_GUARDED_BY(mutex_);
-  SpillFileStats stats_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;  // guards what follows, but for the atomics and thread_
+  std::condition_variable work_;
+  std::deque<SpillJob> reads_, writes_, frees_;
+  std::vector<SpillDone> done_;
+  SpillFileStats stats_;
   std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> moved_{0};
   std::thread thread_;
 };
 

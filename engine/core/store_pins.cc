@@ -93,6 +93,7 @@ void StorePins::Abandon(PinRequest* request) {
     const auto it = questions_.find(ask.token);
     if (!it->second.answered) {
       it->second.abandoned = true;
+      if (!ended_) sender_->SendToEngine(StorePinCancel{ask.token});
       continue;
     }
     if (it->second.answer.problem == StoreProblem::kNone) Unpin(it->second.object);

@@ -34,6 +34,7 @@ absl::StatusOr<Command::Form> NamedForm(const std::string& word) {
   if (word == "start") return Command::kStart;
   if (word == "node") return Command::kNode;
   if (word == "sessions") return Command::kSessions;
+  if (word == "doctor") return Command::kDoctor;
   if (IsOneOf(word, {"status", "list", "summary", "memory", "timeline"})) return Command::kQuestion;
   return absl::NotFoundError("not a command");
 }
@@ -125,6 +126,7 @@ std::string HelpText() {
   ray-engine sessions                          list the running sessions of this user
   ray-engine status                            nodes, resources in use and what waits, of the running session
   ray-engine list KIND | summary KIND | memory | timeline   more of it; each knows --help
+  ray-engine doctor                            which networks nodes on machines like this would talk over, and how
   ray-engine --help | --version                -h, -V
 
 Everything after the program's name belongs to it. Options:

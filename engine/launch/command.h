@@ -5,6 +5,7 @@
 //   ray-engine [options] start                   an engine without a driver
 //   ray-engine [options] node --join=ADDRESS     one more node for a running session of this machine
 //   ray-engine sessions                          the running sessions of this user
+//   ray-engine doctor                            what this machine's nodes would talk over
 //   ray-engine status | list | summary | memory | timeline ...  questions to a running session
 //
 // Everything after the script or module, or the word of a question, belongs to it.
@@ -24,7 +25,7 @@
 namespace ray_engine {
 
 struct Command {
-  enum Form : std::uint8_t { kRun, kStart, kNode, kSolo, kSessions, kQuestion, kHelp, kVersion };
+  enum Form : std::uint8_t { kRun, kStart, kNode, kSolo, kSessions, kQuestion, kDoctor, kHelp, kVersion };
   Form form = kRun;
   Options options;
   std::vector<std::string> program;   // kRun: what the interpreter gets: the script or "-m" and the module, and

@@ -24,10 +24,11 @@ int PrintHelp() {
   return 0;
 }
 
-// The engine itself says what it is linked with.
-void PrintEngineLibraries(const Installation& installation) {
+// The engine itself says what it is linked with, and what it would do.
+void AskEngine(const Installation& installation, const std::string& question) {
+  std::fflush(stdout);
   SpawnRequest request;
-  request.argv = {installation.node_program, "--version"};
+  request.argv = {installation.node_program, question};
   request.environment = Environment::OfThisProcess();
   if (const absl::StatusOr<pid_t> child = Spawn(request); child.ok()) waitpid(*child, nullptr, 0);
 }
@@ -41,9 +42,14 @@ int PrintVersion() {
   }
   fmt::print("MPI: {}\n", BootstrapVersion(installation->mpi_library));
   fmt::print("PMIx: {}\n", BootstrapVersion(installation->pmix_library));
-  std::fflush(stdout);
-  PrintEngineLibraries(*installation);
+  AskEngine(*installation, "--version");
   return 0;
+}
+
+int PrintDoctor() {
+  const int code = PrintVersion();
+  if (code == 0) AskEngine(*FindInstallation(), "--doctor");
+  return code;
 }
 
 int PrintSessions() {
@@ -96,6 +102,8 @@ int Main(const std::vector<std::string>& arguments) {
       return PrintVersion();
     case Command::kSessions:
       return PrintSessions();
+    case Command::kDoctor:
+      return PrintDoctor();
     case Command::kQuestion: {
       const absl::StatusOr<int> code = AnswerQuestion(*command);
       return code.ok() ? *code : Fail(code.status(), Rank{}, kUsageError);

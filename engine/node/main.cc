@@ -41,6 +41,10 @@ int Main(const std::vector<std::string>& arguments) {
     fmt::print("UCX: {}\nHDF5: {}\n", FabricVersion(), Hdf5Version());
     return 0;
   }
+  if (arguments.size() == 1 && arguments.front() == "--doctor") {
+    fmt::print("{}", DescribeFabric(UcxFabricOptions()));
+    return 0;
+  }
   Options options;
   if (const absl::Status status = ReadCommandLine(arguments, Program::kEngine, &options); !status.ok()) {
     fmt::print(stderr, "ray-engine-node: {}\n", std::string(status.message()));

@@ -37,6 +37,10 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
   router_->On<StoreCreate>([this](ProcessId from, const StoreCreate& create) { HandleCreate(from, create); });
   router_->On<StoreSeal>([this](ProcessId from, const StoreSeal& seal) { HandleSeal(from, seal); });
   router_->On<StorePin>([this](ProcessId from, const StorePin& pin) { HandlePin(from, pin); });
+  router_->On<StorePinCancel>([this](ProcessId from, const StorePinCancel& cancel) {
+    Perform(pulls_.OnCancel(from, cancel.token));
+    MemoryFreed();
+  });
   router_->On<StoreUnpin>([this](ProcessId from, const StoreUnpin& unpin) { HandleUnpin(from, unpin); });
   router_->On<StoreKeep>([this](ProcessId, const StoreKeep& keep) { store_.MakePrimary(keep.object); });
   router_->On<StoreFree>([this](ProcessId, const StoreFree& free) { HandleFree(free); });
@@ -71,11 +75,14 @@ void StoreService::HandleCreate(ProcessId from, const StoreCreate& create) {
 }
 
 bool StoreService::TryRequest(const MemoryLine::Request& request) {
+  if (request.kind == MemoryLine::Kind::kCreate) {
+    const bool served = TryCreate(request);
+    if (served) Perform(spilling_.KeepReserve());
+    return served;
+  }
   SpillActions actions;
-  const bool served =
-      request.kind == MemoryLine::Kind::kCreate ? TryCreate(request) : spilling_.TryRestore(request.object, &actions);
+  const bool served = spilling_.TryRestore(request.object, &actions);
   Perform(actions);
-  if (served) Perform(spilling_.KeepReserve());
   return served;
 }
 
@@ -83,7 +90,6 @@ bool StoreService::TryPull() {
   PullActions actions;
   const bool served = pulls_.TryNext(&actions);
   Perform(actions);
-  if (served) Perform(spilling_.KeepReserve());
   return served;
 }
 
@@ -196,13 +202,17 @@ void StoreService::MemoryFreed() {
 
 void StoreService::OnSpillDone() {
   for (const SpillDone& done : disk_->TakeDone()) {
-    const std::uint64_t now = NowMilliseconds();
-    if (done.status.ok()) line_.OnProgress(now);
-    Perform(spilling_.OnDone(done, now));
+    Perform(spilling_.OnDone(done, NowMilliseconds()));
     if (done.job.kind == SpillJob::kRead) ServeEarlyPins(done.job.object);
   }
   WarnOnce();
   MemoryFreed();
+}
+
+bool StoreService::DiskGetsOn() {
+  const std::uint64_t before = disk_ == nullptr ? moved_ : std::exchange(moved_, disk_->Moved());
+  // On a full disk something may be written and given up again and again.
+  return moved_ != before && spilling_.trouble() == SpillManager::Trouble::kNone;
 }
 
 void StoreService::WarnOnce() {
@@ -218,8 +228,10 @@ void StoreService::Perform(const PullActions& actions) {
   }
   for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& pinned : actions.pinned) Pinned(pinned.client, pinned.token, pinned.location);
-  for (const auto& failed : actions.failed)
-    NotPinned(failed.client, failed.token, failed.object, failed.error, failed.full);
+  for (const auto& failed : actions.failed) {
+    const std::string error = failed.full ? failed.error + HoldersText() : failed.error;
+    NotPinned(failed.client, failed.token, failed.object, error, failed.full);
+  }
   for (const auto& added : actions.added) {
     WatchOwner(added.object, added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});
@@ -312,7 +324,9 @@ void StoreService::Tick() {
   tick_scheduled_ = false;
   const std::uint64_t now = NowMilliseconds();
   spilling_.OnTick(now);
-  Perform(pulls_.OnTick(now, MoreIsComing()));
+  const bool gets_on = DiskGetsOn();
+  if (gets_on) line_.OnProgress(now);
+  Perform(pulls_.OnTick(now, gets_on));
   for (const MemoryLine::Request& late : line_.TakeLate(now)) Refuse(late);
   MemoryFreed();
   if (!line_.empty() || pulls_.pulls() > 0) ScheduleTick();

@@ -86,6 +86,8 @@ class StoreService : private MemoryLine::Giver {
   void WatchOwner(const ObjectId& object, ProcessId owner);
   void MemoryFreed();
   void OnSpillDone();
+  // Since the last call.
+  bool DiskGetsOn();
   void WarnOnce();
   void Perform(const PullActions& actions);
   void Perform(const ServeActions& actions);
@@ -109,6 +111,7 @@ class StoreService : private MemoryLine::Giver {
   OwnedObjects owned_;
   std::function<std::string(ProcessId)> name_;
   bool warned_ = false;
+  std::uint64_t moved_ = 0;                                        // by the disk until the last tick
   std::map<std::pair<ProcessId, ObjectId>, ObjectId> duplicates_;  // (writer, object) -> what it writes instead
   bool tick_scheduled_ = false;
   absl::flat_hash_map<ObjectId, std::vector<std::pair<ProcessId, StorePin>>> early_pins_;  // of objects not sealed yet

@@ -96,7 +96,8 @@ Settings FabricSettings(bool virtual_nodes, const std::string& interface) {
     settings = TcpOver(interface);
   } else if (RdmaIsUp()) {
     // Shared memory between nodes that are one machine could be wedged by a process killed in the middle of a send.
-    settings = {{"TLS", "^tcp,posix,sysv,xpmem"}};
+    // Large messages are read by their receiver from the sender's memory, which UCX registers at its first use.
+    settings = {{"TLS", "^tcp,posix,sysv,xpmem"}, {"RNDV_SCHEME", "get_zcopy"}};
   } else {
     settings = TcpOver(MachineInterface());
   }

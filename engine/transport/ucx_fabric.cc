@@ -1,14 +1,17 @@
 #include "engine/transport/ucx_fabric.h"
 
+#include <absl/algorithm/container.h>
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
 #include <chrono>
 #include <deque>
 #include <utility>
 #include <vector>
 
+#include "engine/transport/fabric_settings.h"
 #include "engine/transport/fabric_wire.h"
 #include "engine/transport/ucx_receiver.h"
 #include "engine/transport/ucx_sender.h"
@@ -404,7 +407,27 @@ bool UcxFabric::Arm() {
   return idle && worker_.Arm();
 }
 
+std::string Joined(const Settings& settings) {
+  return absl::StrJoin(settings, " ", [](std::string* out, const auto& setting) {
+    absl::StrAppend(out, "UCX_", setting.first, "=", setting.second);
+  });
+}
+
 }  // namespace
+
+std::string DescribeFabric(const UcxFabricOptions& options) {
+  UcxWorker worker;
+  if (const absl::Status status = worker.Start(options); !status.ok())
+    return absl::StrCat("between nodes: nothing; ", status.message(), "\n");
+  const std::vector<std::string> networks = worker.Networks();
+  const bool rdma = absl::c_any_of(networks, [](const std::string& name) { return name.rfind("tcp/", 0) != 0; });
+  const char* large = rdma ? "read from the other node's memory by RDMA where the network can (not tested by us)"
+                           : "active messages with rendezvous, from memory to memory over TCP";
+  const std::string settings = Joined(FabricSettings(options.virtual_nodes, options.interface));
+  return absl::StrCat("between nodes: ", networks.empty() ? "nothing" : absl::StrJoin(networks, ", "),
+                      "\nlarge objects: ", large, "\nset for UCX: ", settings.empty() ? "nothing" : settings,
+                      " (UCX_* in the environment is stronger)\n");
+}
 
 absl::StatusOr<std::unique_ptr<Fabric>> MakeUcxFabric(const UcxFabricOptions& options, FabricHandler* handler) {
   auto fabric = std::make_unique<UcxFabric>(handler);

@@ -21,6 +21,9 @@ struct UcxFabricOptions {
 // `handler` must outlive the fabric.
 absl::StatusOr<std::unique_ptr<Fabric>> MakeUcxFabric(const UcxFabricOptions& options, FabricHandler* handler);
 
+// What the fabric would be made of on this machine, for people: a few lines.
+std::string DescribeFabric(const UcxFabricOptions& options);
+
 // Version of the UCX library loaded, "1.13.1".
 std::string FabricVersion();
 

@@ -2,6 +2,10 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
 #include "engine/transport/fabric_settings.h"
 
 namespace ray_engine {
@@ -63,6 +67,24 @@ absl::Status UcxWorker::Handle(UcxMessage kind, ucp_am_recv_callback_t callback,
   param.arg = arg;
   param.flags = UCP_AM_FLAG_WHOLE_MSG;
   return UcxStatus(ucp_worker_set_am_recv_handler(worker_, &param), "UCX takes no active message handler");
+}
+
+std::vector<std::string> UcxWorker::Networks() const {
+  char* text = nullptr;
+  std::size_t size = 0;
+  FILE* stream = open_memstream(&text, &size);
+  if (stream == nullptr) return {};
+  ucp_context_print_info(context_, stream);
+  std::fclose(stream);
+  std::istringstream lines(std::string(text, size));
+  std::free(text);
+  std::vector<std::string> networks;  // from lines "# resource 3 : md 1 dev 2 flags -- tcp/eth0"
+  for (std::string line; std::getline(lines, line);) {
+    const std::string network = line.substr(line.rfind(' ') + 1);
+    const bool inside = network.find("/memory") != std::string::npos;
+    if (line.find("resource") != std::string::npos && !inside) networks.push_back(network);
+  }
+  return networks;
 }
 
 void UcxWorker::Stop() {

@@ -8,6 +8,7 @@
 #include <ucp/api/ucp.h>
 
 #include <string>
+#include <vector>
 
 #include "engine/transport/ucx_fabric.h"
 
@@ -39,6 +40,9 @@ class UcxWorker {
   bool Progress() { return ucp_worker_progress(worker_) != 0; }
   // False if there is something to progress first.
   bool Arm() { return ucp_worker_arm(worker_) == UCS_OK; }
+
+  // What UCX may use, as it names them ("tcp/eth0"); the ways inside one process or one machine are left out.
+  std::vector<std::string> Networks() const;
 
   bool started() const { return worker_ != nullptr; }
   ucp_worker_h get() const { return worker_; }

@@ -33,8 +33,9 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
   /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue) X(StreamItem)                 \
       X(StreamConsumed)                                                                                               \
   /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
-  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StoreUnpin) X(StoreKeep)       \
-      X(StoreFree) X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                            \
+  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StorePinCancel)                 \
+      X(StoreUnpin) X(StoreKeep) X(StoreFree) X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel)               \
+      X(PullFailed)                                                                                                    \
   /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
@@ -199,6 +200,7 @@ struct StorePinned {
   std::string error;
   RAY_ENGINE_MESSAGE(StorePinned, token, offset, size, problem, error)
 };
+struct StorePinCancel { std::uint64_t token = 0; RAY_ENGINE_MESSAGE(StorePinCancel, token) };  // nobody waits for it any more; it is answered all the same
 struct StoreUnpin { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreUnpin, objects) };
 struct StoreKeep { ObjectId object; RAY_ENGINE_MESSAGE(StoreKeep, object) };  // owner -> engine: your copy is the primary one from now on
 struct StoreFree { std::vector<ObjectId> objects; RAY_ENGINE_MESSAGE(StoreFree, objects) };   // owner -> every engine with a copy; borrower -> owner, for free()

@@ -1,6 +1,7 @@
 """Questions to a running session: `ray-engine status`, `list`, `timeline`; `ray ...` inside a launched program."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -108,3 +109,16 @@ def test_what_the_stores_hold_is_in_use(run, script):
     job = run("--num-cpus=1", "--object-store-memory=128M", script(HOLDS))
     assert job.code == 0, job.stderr
     assert " 3.00MiB/128.00MiB object_store_memory" in job.stdout.splitlines()
+
+
+def test_the_doctor_names_the_networks_between_nodes():
+    told = subprocess.run(["ray-engine", "doctor"], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    lines = dict(line.split(": ", 1) for line in told.stdout.splitlines() if ": " in line)
+    assert "/" in lines["between nodes"] and lines["large objects"] and lines["UCX"]
+
+
+def test_the_doctor_is_told_what_the_user_has_chosen():
+    environment = {**os.environ, "UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"}
+    told = subprocess.run(["ray-engine", "doctor"], capture_output=True, text=True, timeout=60, env=environment)
+    assert "between nodes: tcp/lo\n" in told.stdout and "set for UCX: nothing" in told.stdout

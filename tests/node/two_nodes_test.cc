@@ -116,6 +116,30 @@ TEST_F(TwoNodesTest, ObjectIsPulledToTheNodeThatPinsItAndTheOwnerHearsOfTheCopy)
   EXPECT_EQ(added.node, 1u);
 }
 
+TEST_F(TwoNodesTest, WhatASourceHasSpilledIsPulledFromThereAllTheSame) {
+  LeaseGrant grant;
+  const auto worker = LeaseThere(&grant);
+  const std::uint64_t size = 3 << 20;
+  std::vector<ObjectId> objects;
+  for (char filling = 'a'; filling < 'g'; ++filling) {
+    objects.push_back(ObjectId::Random());
+    driver_->Send(driver_->id().Engine(), StoreCreate{1, objects.back(), driver_->id(), size});
+    const StoreCreated created = driver_->Receive<StoreCreated>();
+    ASSERT_EQ(created.error, "");
+    std::memset(driver_->store().data() + created.offset, filling, size);
+    driver_->Send(driver_->id().Engine(), StoreSeal{objects.back()});
+  }
+  Nodes();  // so the seals have been handled
+  char filling = 'a';
+  for (const ObjectId& object : objects) {
+    worker->Send(worker->id().Engine(), StorePin{2, object, driver_->id(), 0, size});
+    const StorePinned pinned = worker->Receive<StorePinned>();
+    ASSERT_EQ(pinned.error, "");
+    EXPECT_EQ(std::string(worker->store().data() + pinned.offset, size), std::string(size, filling++));
+    worker->Send(worker->id().Engine(), StoreUnpin{{object}});
+  }
+}
+
 TEST_F(TwoNodesTest, WatchWorksAcrossNodes) {
   LeaseGrant grant;
   const auto worker = LeaseThere(&grant);

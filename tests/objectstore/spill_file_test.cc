@@ -234,9 +234,13 @@ TEST_F(SpillFileTest, ManyObjectsTakeSeveralIndexes) {
 
 TEST_F(SpillFileTest, CanBeStopped) {
   Open();
-  std::atomic<bool> stop{true};
-  file_->StopWhen(&stop);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> moved{0};
+  file_->Watch(&stop, &moved);
   const std::string content = Content(1, 1000);
+  file_->Free(Write(2, content));
+  EXPECT_EQ(moved, 1000u);
+  stop = true;
   EXPECT_TRUE(absl::IsCancelled(file_->Write(Object(1), content.data(), content.size()).status()));
   EXPECT_EQ(file_->Stats().objects, 0u);
 }

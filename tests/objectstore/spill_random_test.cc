@@ -39,7 +39,7 @@ class SpillModelTest : public testing::TestWithParam<int> {
     object.filling = static_cast<char>(++count_);
     object.size = random_() % 16 == 0 ? 0 : random_() % (kStore / 5);
     object.writer = static_cast<int>(random_() % kClients);
-    const ObjectId id = ObjectId::Random();
+    const ObjectId id = ReturnObjectId(TaskId(), ++created_);
     const absl::StatusOr<std::uint64_t> offset = store_.Create(id, object.size, Client(object.writer));
     if (!offset.ok()) return Apply(manager_.Relieve(object.size));
     memory_.replace(*offset, object.size, object.size, object.filling);
@@ -170,13 +170,9 @@ class SpillModelTest : public testing::TestWithParam<int> {
     jobs_.insert(jobs_.end(), actions.jobs.begin(), actions.jobs.end());
     for (const auto& pinned : actions.pinned) {
       const int client = static_cast<int>(pinned.token);
-      const auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& waiting) {
-        const Known& object = known_.at(waiting.second);
-        if (waiting.first != client || object.size != pinned.location.size) return false;
-        return object.size == 0 || memory_[pinned.location.offset] == object.filling;
-      });
+      const auto at = waiting_.find({client, pinned.object});
       ASSERT_NE(at, waiting_.end()) << "nobody has asked for it";
-      OnPinned(client, at->second, pinned.location);
+      OnPinned(client, pinned.object, pinned.location);
       waiting_.erase(at);
     }
     for (const auto& failed : actions.failed) {
@@ -233,6 +229,7 @@ class SpillModelTest : public testing::TestWithParam<int> {
   std::vector<PinHeld> pins_;
   std::uint64_t slots_ = 0, now_ = 0;
   unsigned count_ = 0;
+  std::uint32_t created_ = 0;
 };
 
 TEST_P(SpillModelTest, EveryPinHoldsItsBytes) {

@@ -29,7 +29,7 @@ GROUPS = [["put_large"], ["put_large_2"], ["spill_1mib", "restore_1mib"], ["spil
 
 def arguments():
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--gib", type=float, default=3, help="GiB that are spilled and restored (3)")
+    parser.add_argument("--gib", type=float, default=2, help="GiB that are spilled and restored (2)")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where the files lie; a disk, not memory")
     own, rest = parser.parse_known_args()
     sys.argv[1:] = rest

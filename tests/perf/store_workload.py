@@ -6,6 +6,7 @@ Spilling: GIB GiB go through a store of 1 GiB that is full already; FOLDER is wh
 same bytes copied between arrays that this process has used before, in as many processes at a time.
 """
 
+import concurrent.futures
 import json
 import sys
 import time
@@ -40,11 +41,18 @@ def spill(size, array):
     return refs, seconds(put, array, TOTAL // size, refs)
 
 
+def read(refs, size):
+    for value in ray.get(refs):
+        assert len(value) == size
+
+
 def restore(size, refs):
+    """Two threads, so that values are unpacked while others come."""
     step = AT_A_TIME // size
-    for first in range(0, TOTAL // size, step):
-        for value in ray.get(refs[first : first + step]):
-            assert len(value) == size
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        parts = [refs[first : first + step] for first in range(0, TOTAL // size, step)]
+        for _ in threads.map(read, parts, [size] * len(parts)):
+            pass
 
 
 def wait_until_empty():

@@ -16,7 +16,7 @@ LIMIT = 60
 
 
 @pytest.fixture
-def cluster(start):
+def nodes(start):
     """A head of one CPU, and `spare`: a function that adds a node of that resource."""
     machine = leaks.Machine(os.environ[leaks.MARK_NAME])
     cluster = Cluster()
@@ -57,20 +57,20 @@ def make_far(note, **options):
     return make
 
 
-def test_a_lost_result_is_made_again(cluster, runs):
+def test_a_lost_result_is_made_again(nodes, runs):
     note, times = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
     ref = make_far(note).remote("one", 7)
     ray.wait([ref], fetch_local=False, timeout=LIMIT)
-    cluster.remove_node(first)
-    add_far(cluster)
+    nodes.remove_node(first)
+    add_far(nodes)
     array = ray.get(ref, timeout=LIMIT)
     assert array.sum() == 7 * SIZE and times("one") == 2
 
 
-def test_what_a_lost_result_was_made_from_is_made_again(cluster, runs):
+def test_what_a_lost_result_was_made_from_is_made_again(nodes, runs):
     note, times = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
 
     @ray.remote(resources={"far": 0.1})
     def grow(array, name):
@@ -82,30 +82,30 @@ def test_what_a_lost_result_was_made_from_is_made_again(cluster, runs):
     top = grow.remote(middle, "top")
     ray.wait([top], fetch_local=False, timeout=LIMIT)
     del base, middle  # their lineage is kept by that of `top`
-    cluster.remove_node(first)
-    add_far(cluster)
+    nodes.remove_node(first)
+    add_far(nodes)
     assert ray.get(top, timeout=LIMIT).sum() == 3 * SIZE
     assert [times(name) for name in ("base", "middle", "top")] == [2, 2, 2]
 
 
-def test_a_copy_elsewhere_is_enough(cluster, runs):
+def test_a_copy_elsewhere_is_enough(nodes, runs):
     note, times = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
     ref = make_far(note).remote("one")
     held = ray.get(ref, timeout=LIMIT)
     wait_for(lambda: len(ray.experimental.get_object_locations([ref])[ref]["node_ids"]) == 2, "the copy")
     del held
-    cluster.remove_node(first)
+    nodes.remove_node(first)
     assert ray.get(ref, timeout=LIMIT).sum() == SIZE and times("one") == 1
 
 
-def test_a_task_that_needs_a_lost_result(cluster, runs):
+def test_a_task_that_needs_a_lost_result(nodes, runs):
     note, times = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
     ref = make_far(note).remote("one")
     ray.wait([ref], fetch_local=False, timeout=LIMIT)
-    cluster.remove_node(first)
-    add_far(cluster)
+    nodes.remove_node(first)
+    add_far(nodes)
 
     @ray.remote
     def total(array):
@@ -119,21 +119,21 @@ def test_a_task_that_needs_a_lost_result(cluster, runs):
     assert times("one") == 2
 
 
-def test_wait_waits_for_what_is_made_again(cluster, runs):
+def test_wait_waits_for_what_is_made_again(nodes, runs):
     note, times = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
     ref = make_far(note).remote("one")
     ray.wait([ref], fetch_local=False, timeout=LIMIT)
-    cluster.remove_node(first)
+    nodes.remove_node(first)
     assert ray.wait([ref], timeout=0.5) == ([], [ref])  # there is no node for it
-    add_far(cluster)
+    add_far(nodes)
     assert ray.wait([ref], timeout=LIMIT) == ([ref], [])
     assert times("one") == 2
 
 
-def test_only_lost_results_of_a_task_are_replaced(cluster, runs):
+def test_only_lost_results_of_a_task_are_replaced(nodes, runs):
     note, times = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
 
     @ray.remote(resources={"far": 0.1}, num_returns=3)
     def make():
@@ -143,35 +143,35 @@ def test_only_lost_results_of_a_task_are_replaced(cluster, runs):
     a, small, c = make.remote()
     assert ray.get(small, timeout=LIMIT) == "small"
     del c
-    cluster.remove_node(first)
-    add_far(cluster)
+    nodes.remove_node(first)
+    add_far(nodes)
     assert ray.get(a, timeout=LIMIT).sum() == SIZE and ray.get(small) == "small"
     assert times("three") == 2
 
 
 @pytest.mark.parametrize("reason", ["RETRIES_DISABLED", "TASK_CANCELLED", "MAX_ATTEMPTS_EXCEEDED"])
-def test_why_a_lost_object_cannot_be_made_again(cluster, runs, reason):
+def test_why_a_lost_object_cannot_be_made_again(nodes, runs, reason):
     note, _ = runs
-    node = add_far(cluster)
+    node = add_far(nodes)
     retries = {"RETRIES_DISABLED": 0, "MAX_ATTEMPTS_EXCEEDED": 1}.get(reason, 3)
     ref = make_far(note, max_retries=retries).remote("one")
     ray.wait([ref], fetch_local=False, timeout=LIMIT)
     if reason == "TASK_CANCELLED":
         ray.cancel(ref)
     if reason == "MAX_ATTEMPTS_EXCEEDED":
-        cluster.remove_node(node)
+        nodes.remove_node(node)
         assert ray.wait([ref], timeout=0.5) == ([], [ref])
-        node = add_far(cluster)
+        node = add_far(nodes)
         assert ray.wait([ref], timeout=LIMIT, fetch_local=False) == ([ref], [])
-    cluster.remove_node(node)
-    add_far(cluster)
+    nodes.remove_node(node)
+    add_far(nodes)
     with pytest.raises(ObjectReconstructionFailedError, match="node") as caught:
         ray.get(ref, timeout=LIMIT)
     assert caught.value.reason is ReconstructionFailure[reason]
 
 
-def test_what_was_put_on_a_lost_node_goes_with_its_owner(cluster):
-    node = add_far(cluster)
+def test_what_was_put_on_a_lost_node_goes_with_its_owner(nodes):
+    node = add_far(nodes)
 
     @ray.remote(resources={"far": 0.1}, num_cpus=0)
     class Putter:
@@ -179,17 +179,17 @@ def test_what_was_put_on_a_lost_node_goes_with_its_owner(cluster):
             return [ray.put(np.ones(SIZE, np.uint8))]
 
     (ref,) = ray.get(Putter.remote().put.remote(), timeout=LIMIT)
-    cluster.remove_node(node)
+    nodes.remove_node(node)
     with pytest.raises(ray.exceptions.OwnerDiedError):
         ray.get(ref, timeout=LIMIT)
 
 
-def test_a_task_that_depends_on_what_cannot_be_made_again(cluster, runs):
+def test_a_task_that_depends_on_what_cannot_be_made_again(nodes, runs):
     note, _ = runs
-    first = add_far(cluster)
+    first = add_far(nodes)
     ref = make_far(note, max_retries=0).remote("one")
     ray.wait([ref], fetch_local=False, timeout=LIMIT)
-    cluster.remove_node(first)
+    nodes.remove_node(first)
 
     @ray.remote
     def total(array):

@@ -141,7 +141,7 @@ def test_freed_objects_give_their_space_back(spilling):
         del refs
         wait_for(lambda: store()["on_disk_objects"] == 0, "the space to be free")
     assert store()["spilled"] > 4 * STORE and store()["file_size"] < 3 * STORE
-    assert store()["used"] == 0
+    wait_for(lambda: store()["used"] == 0, "the memory to be free")
 
 
 def test_a_reader_that_is_killed(spilling):
@@ -220,9 +220,13 @@ def test_the_limit_of_the_file(spilling, monkeypatch, tmp_path):
     assert np.array_equal(ray.get(again[0]), content(0, 5 * MIB))
 
 
-def test_nothing_is_spilled_with_a_limit_of_0(spilling, monkeypatch):
-    monkeypatch.setenv("RAY_ENGINE_SPILL_LIMIT", "0")
-    spilling(num_cpus=1)
+@pytest.mark.parametrize("how", ["limit", "setting"])
+def test_nothing_is_spilled_if_that_is_wanted(spilling, monkeypatch, how):
+    if how == "limit":
+        monkeypatch.setenv("RAY_ENGINE_SPILL_LIMIT", "0")
+        spilling(num_cpus=1)
+    else:
+        spilling(num_cpus=1, _system_config={"automatic_object_spilling_enabled": False})
     kept = [ray.put(content(i, 20 * MIB)) for i in range(3)]
     with pytest.raises(ray.exceptions.ObjectStoreFullError, match="60.0 MiB of 64.0 MiB"):
         ray.put(content(1, 20 * MIB))
@@ -233,6 +237,22 @@ def test_a_folder_that_is_not_there(start, tmp_path, capfd):
     with pytest.raises(ConnectionError):
         start(num_cpus=1, object_spilling_directory=str(tmp_path / "missing"))
     assert "cannot spill to" in capfd.readouterr().err
+
+
+def test_a_folder_that_goes_away(start, tmp_path, capfd):
+    """It is said once; the store is as large as memory then. When it is there again it is used."""
+    folder = tmp_path / "spill"
+    folder.mkdir()
+    start(num_cpus=1, object_store_memory=STORE, object_spilling_directory=str(folder))
+    folder.rmdir()
+    kept = [ray.put(content(i, 20 * MIB)) for i in range(3)]
+    with pytest.raises(ray.exceptions.ObjectStoreFullError, match=re.escape(str(folder))):
+        ray.put(content(3, 20 * MIB))
+    assert capfd.readouterr().err.count("cannot spill") == 1
+    folder.mkdir()
+    kept.append(ray.put(content(3, 20 * MIB)))
+    for i, ref in enumerate(kept):
+        assert np.array_equal(ray.get(ref), content(i, 20 * MIB))
 
 
 def test_damage_on_disk_loses_the_object_and_nothing_else(spilling):

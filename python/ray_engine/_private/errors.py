@@ -92,7 +92,8 @@ def _dependant_failed(function_name, encoded):
 def _not_made_again(text, object_id):
     """`text`: the name of a ReconstructionFailure, and in the next line how the object was lost."""
     reason, _, detail = text.partition("\n")
-    error = exceptions.ObjectReconstructionFailedError(object_id.hex(), exceptions.ReconstructionFailure[reason])
+    why_not = exceptions.ReconstructionFailure.__members__.get(reason)
+    error = exceptions.ObjectReconstructionFailedError(object_id.hex(), why_not)
     error.detail = detail
     return error
 

@@ -181,7 +181,8 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
     try:
         if fd is None and name is None:
             with DeferSigint.create_if_main_thread():  # what is started has an owner, which stops it
-                supervisor = _start(node)
+                spills = system_config.get("automatic_object_spilling_enabled") is not False
+                supervisor = _start(node if spills else {**node, "spill_limit": 0})
                 info = _join(supervisor.socket.detach(), None, supervisor)
         else:
             _refuse_node_settings(node)
