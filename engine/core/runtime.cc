@@ -335,7 +335,7 @@ void Runtime::AskForPins(PinRequest* request) {
     if (request->pins.back() != nullptr) continue;
     const std::uint64_t token = next_token_++;
     auto reply = replies_.emplace(token, std::make_shared<PendingReply>()).first->second;
-    peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size});
+    peers_->SendToEngine(StorePin{token, entry->id, entry->owner, entry->node, entry->size, request->may_spill});
     request->asked.push_back({request->pins.size() - 1, token, std::move(reply)});
   }
 }

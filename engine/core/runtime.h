@@ -96,6 +96,7 @@ struct PinRequest {
     std::shared_ptr<PendingReply> reply;
   };
   std::vector<ObjectEntry*> entries;
+  bool may_spill = true;                   // whether other objects may be spilled to make room for them
   std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
   StoreProblem problem{};                  // why
   std::string error;

@@ -313,6 +313,7 @@ std::vector<bool> ChooseReady(const std::vector<ObjectEntry*>& entries, std::siz
   std::vector<ObjectEntry*> wanted;
   for (const std::size_t i : elsewhere) wanted.push_back(entries[i]);
   PinRequest request(std::move(wanted));
+  request.may_spill = false;  // who waits does not need it now
   const bool all =
       WaitForPins(&request, deadline) == WaitResult::kReady;  // what could not be fetched too: get() raises
   for (std::size_t i = 0; i < elsewhere.size(); ++i) chosen[elsewhere[i]] = all || request.pins[i] != nullptr;
