@@ -20,8 +20,10 @@ void MemoryLine::Serve() {
       if (!pull_first) next = waiting_.erase(next);
       continue;
     }
-    giver_->Relieve(pull_first ? pull->size : next->request.size);
-    if (giver_->MoreIsComing()) return;
+    if (!pull_first || pull->may_spill) {
+      giver_->Relieve(pull_first ? pull->size : next->request.size);
+      if (giver_->MoreIsComing()) return;
+    }
     if (pull_first) {
       pulls_too = false;
     } else {

@@ -13,7 +13,7 @@ std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / 
 }  // namespace
 
 PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
-                                ProcessId client, std::uint64_t token, std::uint64_t arrival) {
+                                ProcessId client, std::uint64_t token, std::uint64_t arrival, bool may_spill) {
   PullActions actions;
   if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
     actions.pinned.push_back({client, token, object, *here});
@@ -37,6 +37,7 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
     pull.size = size;
   }
   pull.waiters.push_back({client, token});
+  pull.may_spill |= may_spill;
   if (is_new) {
     pull.arrival = arrival;
     queue_.push_back(object);
@@ -53,8 +54,13 @@ void PullManager::Admit(PullActions* actions) {
 
 // Those that somebody here is writing wait for the end of that, and hold up nobody.
 std::deque<ObjectId>::const_iterator PullManager::NextInQueue() const {
-  return std::find_if(queue_.begin(), queue_.end(),
-                      [this](const ObjectId& object) { return !store_->BeingWritten(object); });
+  const auto first = [this](bool may_spill) {
+    return std::find_if(queue_.begin(), queue_.end(), [this, may_spill](const ObjectId& object) {
+      return pulls_.find(object)->second.may_spill == may_spill && !store_->BeingWritten(object);
+    });
+  };
+  const auto next = first(true);
+  return next != queue_.end() ? next : first(false);
 }
 
 std::optional<PullManager::Request> PullManager::Next() const {
@@ -62,7 +68,7 @@ std::optional<PullManager::Request> PullManager::Next() const {
   if (next == queue_.end()) return std::nullopt;
   const Pull& pull = pulls_.find(*next)->second;
   if (bytes_in_flight_ > 0 && bytes_in_flight_ + pull.size > limits_.bytes_in_flight) return std::nullopt;
-  return Request{pull.arrival, pull.size};
+  return Request{pull.arrival, pull.size, pull.may_spill};
 }
 
 bool PullManager::TryNext(PullActions* actions) {

@@ -84,14 +84,16 @@ class PullManager {
   // `store` must outlive this. `self` is the engine, which creates the copies.
   PullManager(Store* store, ProcessId self, Limits limits = Limits()) : store_(store), self_(self), limits_(limits) {}
 
-  // Answered at once if the object is here. `arrival`: its place among all that wait for memory.
+  // Answered at once if the object is here. `arrival`: its place among all that wait for memory. Pulls for which
+  // nothing may be spilled come after the others.
   PullActions OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
-                     ProcessId client, std::uint64_t token, std::uint64_t arrival = 0);
+                     ProcessId client, std::uint64_t token, std::uint64_t arrival = 0, bool may_spill = true);
 
   // From now on pulls start with TryNext() alone.
   void UseLine() { in_line_ = true; }
   struct Request {
     std::uint64_t arrival = 0, size = 0;
+    bool may_spill = true;
   };
   // The pull whose turn it is, if it only needs memory.
   std::optional<Request> Next() const;
@@ -137,6 +139,7 @@ class PullManager {
     ProcessId owner;
     std::uint32_t holder = 0;
     std::uint64_t size = 0, arrival = 0;
+    bool may_spill = false;
     std::vector<Waiter> waiters;
     // Once active.
     std::uint32_t source = 0;  // who sends it

@@ -26,7 +26,7 @@ void StorePins::Ask(PinRequest* request) {
     ownership_->Export(entry);  // the engine will name it: CopyAdded
     const std::uint64_t token = next_token_++;
     questions_[token].object = entry->id;
-    sender_->SendToEngine(StorePin{token, entry->id, entry->owner, place->node, place->size});
+    sender_->SendToEngine(StorePin{token, entry->id, entry->owner, place->node, place->size, request->may_spill});
     request->asked.push_back({request->pins.size() - 1, place->node, token});
     request->from_elsewhere |= place->node != sender_->self().node;
   }

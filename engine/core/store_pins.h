@@ -36,6 +36,7 @@ struct PinRequest {
     std::uint64_t token;
   };
   std::vector<ObjectEntry*> entries;
+  bool may_spill = true;                   // whether other objects may be spilled to make room for them
   std::vector<std::shared_ptr<Pin>> pins;  // one for each entry, once asked; null where that failed
   std::string error;                       // why
   StoreProblem problem{};                  // its kind

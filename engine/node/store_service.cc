@@ -154,7 +154,7 @@ void StoreService::HandlePin(ProcessId from, const StorePin& pin) {
   }
   if (const std::string lost = spilling_.WhyLost(pin.object); !lost.empty() && !store_.Contains(pin.object))
     return NotPinned(from, pin.token, pin.object, lost, false);
-  Perform(pulls_.OnWant(pin.object, pin.owner, pin.node, pin.size, from, pin.token, line_.NewArrival()));
+  Perform(pulls_.OnWant(pin.object, pin.owner, pin.node, pin.size, from, pin.token, line_.NewArrival(), pin.may_spill));
   if (pulls_.queued() > 0) line_.Serve();
   if (pulls_.pulls() > 0) ScheduleTick();
 }
@@ -218,8 +218,8 @@ bool StoreService::DiskGetsOn() {
 void StoreService::WarnOnce() {
   if (warned_ || spilling_.trouble() != SpillManager::Trouble::kUnusable) return;
   warned_ = true;
-  spdlog::warn("node {}: the object store is full and cannot spill: {}; --spill-directory names another folder",
-               router_->self().node, spilling_.trouble_text());
+  spdlog::warn("node {}: the object store is full: {}; --spill-directory names another folder", router_->self().node,
+               spilling_.trouble_text());
 }
 
 void StoreService::Perform(const PullActions& actions) {

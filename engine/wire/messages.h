@@ -192,7 +192,8 @@ struct StorePin {  // process -> engine: bring it here if need be, hold it, tell
   ProcessId owner;
   std::uint32_t node = 0;  // holder of the primary copy
   std::uint64_t size = 0;
-  RAY_ENGINE_MESSAGE(StorePin, token, object, owner, node, size)
+  bool may_spill = true;   // what lies here may be spilled for it
+  RAY_ENGINE_MESSAGE(StorePin, token, object, owner, node, size, may_spill)
 };
 struct StorePinned {
   std::uint64_t token = 0, offset = 0, size = 0;

@@ -334,6 +334,7 @@ std::optional<std::vector<bool>> ChooseReady(const std::vector<ObjectEntry*>& en
   std::vector<ObjectEntry*> wanted;
   for (const std::size_t i : elsewhere) wanted.push_back(entries[i]);
   PinRequest request(std::move(wanted));
+  request.may_spill = false;  // who waits does not need it now
   const bool all =
       WaitForPins(&request, deadline) == WaitResult::kReady;  // what could not be fetched too: get() raises
   if (request.lost) return std::nullopt;

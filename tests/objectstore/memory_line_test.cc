@@ -49,7 +49,7 @@ class MemoryLineTest : public testing::Test {
     request.client = {0, client};
     line_.Add(request, now);
   }
-  void AddPull(std::uint64_t size) { memory_.pull_ = PullManager::Request{line_.NewArrival(), size}; }
+  void AddPull(std::uint64_t size) { memory_.pull_ = PullManager::Request{line_.NewArrival(), size, true}; }
   std::string Late(std::uint64_t now) {
     std::string names;
     for (const auto& request : line_.TakeLate(now)) names += static_cast<char>(request.object.data()[0]);
@@ -93,6 +93,14 @@ TEST_F(MemoryLineTest, SmallPutsDoNotStarveALargePull) {
   Add('1', 10);
   EXPECT_EQ(Serve(60), "");
   EXPECT_EQ(Serve(50), "p1");
+}
+
+TEST_F(MemoryLineTest, APullForWhichNothingMayBeSpilledHoldsUpNobody) {
+  memory_.pull_ = PullManager::Request{line_.NewArrival(), 100, false};
+  Add('1', 10);
+  EXPECT_EQ(Serve(60), "1");
+  EXPECT_TRUE(memory_.wanted_.empty());
+  EXPECT_EQ(Serve(50), "1p");
 }
 
 TEST_F(MemoryLineTest, WhereNothingIsComingThoseBehindMayTakeWhatIsFree) {

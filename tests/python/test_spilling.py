@@ -132,6 +132,23 @@ def test_from_another_node(start, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_nothing_is_spilled_for_who_only_waits(start, tmp_path):
+    """wait() is content with an object that stays where it is; get() is not."""
+    cluster = Cluster()
+    cluster.add_node(num_cpus=1, object_store_memory=STORE, spill_directory=str(tmp_path))
+    start(cluster.address)
+    cluster.add_node(num_cpus=1, object_store_memory=STORE, resources={"far": 1})
+    near = ray.put(content(1, 40 * MIB))
+    far = ray.remote(resources={"far": 1})(lambda: content(2, 40 * MIB)).remote()
+    assert ray.wait([far], fetch_local=False, timeout=60) == ([far], [])
+    assert ray.wait([far], timeout=0.5) == ([], [far])
+    assert all(row["spilled"] == 0 for row in _core.store_rows())
+    assert np.array_equal(ray.get(far, timeout=60), content(2, 40 * MIB))
+    assert np.array_equal(ray.get(near, timeout=60), content(1, 40 * MIB))
+    ray.shutdown()
+    cluster.shutdown()
+
+
 def test_freed_objects_give_their_space_back(spilling):
     spilling(num_cpus=1)
     for _ in range(5):
