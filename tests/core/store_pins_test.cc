@@ -57,6 +57,7 @@ class StorePinsTest : public CoreFixture {
     pinned.error = problem == StoreProblem::kNone ? "" : "why";
     pins_->On(pinned);
   }
+  void ExpectCancelled(const StorePin& pin) { EXPECT_EQ(sender_.Take<StorePinCancel>(kEngine).token, pin.token); }
   void ExpectUnpinned(const ObjectEntry* entry) {
     EXPECT_EQ(sender_.Take<StoreUnpin>(kEngine).objects, std::vector<ObjectId>{entry->id});
   }
@@ -116,6 +117,8 @@ TEST_F(StorePinsTest, WhatIsGivenUpIsLetGoNowOrWhenItComes) {
   Answer(for_here);
   pins_->Abandon(&request);
   ExpectUnpinned(here);
+  ExpectCancelled(for_late);
+  ExpectCancelled(for_never);
   EXPECT_TRUE(pins_->AllAnswered(&request));  // nothing is awaited any more
   Answer(for_late);
   ExpectUnpinned(late);
@@ -130,6 +133,7 @@ TEST_F(StorePinsTest, TakingEndsTheRequest) {
   Answer(Asked(here));
   const StorePin for_late = Asked(late);
   pins_->Take(&request);  // after a time-out
+  ExpectCancelled(for_late);
   EXPECT_NE(request.pins.at(0), nullptr);
   EXPECT_EQ(request.pins.at(1), nullptr);
   Answer(for_late);
