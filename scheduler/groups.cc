@@ -81,6 +81,8 @@ void Scheduler::EndLeasesOf(const PlacementGroupId& id, Actions* actions) {
   for (const auto& [lease_id, lease] : leases_.leases()) {
     if (lease->queue->lease_class.group != id) continue;
     ChangeLease(lease.get(), [&lease = lease] { lease->held = ResourceSet(); });
+    const ProcessId client = lease->queue->client;
+    if (client != kHead) actions->push_back(Send{client, LeaseReclaim{lease_id}});  // nothing more is pushed to them
     actions->push_back(Send{ProcessId{lease->node, 0}, KillWorker{lease_id, "its placement group was removed"}});
   }
 }

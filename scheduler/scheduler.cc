@@ -363,9 +363,12 @@ void Scheduler::TickSoon(Time now) {
   next_tick_ = now + tick_gap_;
 }
 
-// Ticks grow rarer while they bring nothing, and wait for the next warning while nothing could.
+// Ticks grow rarer while they bring nothing, but not while somebody waits for its node, which is for a few of them;
+// they wait for the next warning while nothing could.
 void Scheduler::PlanTick(bool busy, Time now) {
-  tick_gap_ = busy ? Reclaimer::kSlice : std::clamp(2 * tick_gap_, Reclaimer::kSlice, kMaxTickGap);
+  const bool near = std::any_of(waiting_.begin(), waiting_.end(),
+                                [now](const auto& item) { return item.second.queues.front()->WaitsForItsNode(now); });
+  tick_gap_ = busy || near ? Reclaimer::kSlice : std::clamp(2 * tick_gap_, Reclaimer::kSlice, kMaxTickGap);
   next_tick_ = Time::max();
   for (const auto& [shape, line] : waiting_) {
     next_tick_ = std::min(next_tick_, shape->feasible() > 0 ? now + tick_gap_ : line.warn_at);

@@ -110,7 +110,7 @@ class Scheduler {
     std::list<LeaseQueue*> queues;
     Time warn_at{};
   };
-  static constexpr Time kNearPatience = 2 * Reclaimer::kSlice;
+  static constexpr Time kNearPatience = 4 * Reclaimer::kSlice;
   static constexpr Time kWarnAfter = std::chrono::seconds(1);
   static constexpr Time kWarnAgainAfter = std::chrono::seconds(60);
   static constexpr char kGroupRemovedText[] = "the placement group it was to run in has been removed";

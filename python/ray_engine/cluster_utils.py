@@ -118,8 +118,8 @@ class Cluster:
             self.worker_nodes.add(node)
         if wait:
             node.wait_until_up()
-        if node is self.head_node and node_args.get("_system_config"):
-            lifecycle.set_head_settings(node.address, node_args["_system_config"])
+        if node is self.head_node:
+            lifecycle.note_head(node.address, node_args.get("_system_config"))
         return node
 
     def remove_node(self, node: Node, allow_graceful: bool = True) -> None:

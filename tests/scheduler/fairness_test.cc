@@ -57,17 +57,34 @@ TEST_F(FairnessTest, TheNodeWithTheArgumentsIsWaitedForAMoment) {
   EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{1}));
 }
 
+TEST_F(FairnessTest, AYoungLeaseOnTheNodeWithTheArgumentsIsAskedForInTime) {
+  AddNode(0, Cpus(1)), AddNode(1, Cpus(1));
+  Demand(driver_, 1, 1, OnNode(1, Cpus(1), false));
+  const LeaseId lease = TakeStart().lease;
+  now_ += milliseconds(1);
+  Demand(driver_, 2, 1, MakeClass(Cpus(1)), 1);
+  std::vector<LeaseId> asked;
+  while (asked.empty() && TakeStarts().empty()) {
+    now_ = *scheduler_.NextTick();
+    Do(scheduler_.OnTick(now_));
+    asked = TakeReclaims(driver_);
+  }
+  ASSERT_EQ(asked, std::vector<LeaseId>{lease});
+  EndLease(lease);
+  EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{1}));
+}
+
 TEST_F(FairnessTest, TheNodeWithTheArgumentsIsNotWaitedForLong) {
   AddNode(0, Cpus(1)), AddNode(1, Cpus(1));
   Demand(driver_, 1, 1, OnNode(1, Cpus(1), false));
   TakeStart();
   Demand(driver_, 2, 1, MakeClass(Cpus(1)), 1);
   EXPECT_TRUE(TakeStarts().empty());
-  for (int ticks = 0; ticks < 3 && scheduler_.Stats().waiting_leases > 0; ++ticks) {
+  for (int ticks = 0; ticks < 5 && scheduler_.Stats().waiting_leases > 0; ++ticks) {
     now_ = *scheduler_.NextTick();
     Do(scheduler_.OnTick(now_));
   }
-  EXPECT_LE(now_, seconds(1) + milliseconds(20));
+  EXPECT_LE(now_, seconds(1) + milliseconds(25));
   EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{0}));
   TakeReclaims(driver_);
 }

@@ -134,6 +134,7 @@ TEST_F(GroupsTest, RemovalEndsWhatRunsAndFailsWhatWaits) {
   const auto started = TakeStarts();
   ASSERT_EQ(started.size(), 2u);
   Do(scheduler_.OnGroupRemove(spec_.id, now_));
+  EXPECT_EQ(Take<LeaseReclaim>().size(), 2u);  // so that nobody pushes more to workers that are about to end
   EXPECT_EQ(Take<KillWorker>().size(), 2u);
   const auto failed = Take<LeaseFailed>();
   ASSERT_EQ(failed.size(), 1u);

@@ -200,12 +200,25 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         raise
 
 
-# Ray's private settings for the jobs of heads that this process has started, by socket name.
+# Of heads that this process has started, by socket name: Ray's private settings for their jobs, and what ray.__version__ was.
 _head_settings: dict[str, dict] = {}
+_head_versions: dict[str, str] = {}
 
 
-def set_head_settings(name: str, system_config: dict):
-    _head_settings[name] = system_config
+def note_head(name: str, system_config: dict | None):
+    """This process has started a head."""
+    import ray_engine
+
+    _head_settings[name] = system_config or {}
+    _head_versions[name] = ray_engine.__version__
+
+
+def _version_for(name):
+    """The version of Ray to join with: a program that calls itself by another joins what it has started as that."""
+    import ray_engine
+
+    started_here = name is None or _head_versions.get(name) == ray_engine.__version__
+    return _core.ray_version if started_here else ray_engine.__version__
 
 
 def _place(address):
@@ -250,7 +263,6 @@ def _start(node):
 
 def _join(fd, name, supervisor):
     """Connects by a socket or by a session's name. Another version of Ray or Python there is a RuntimeError."""
-    import ray_engine
     from ray_engine._private import hooks
 
     try:
@@ -259,7 +271,7 @@ def _join(fd, name, supervisor):
             address=name or "",
             role="driver",
             hooks=hooks.table(),
-            ray_version=ray_engine.__version__,
+            ray_version=_version_for(name),
         )
     except OSError as error:
         code = supervisor and supervisor.exit_code(_END_PATIENCE_S)
@@ -294,7 +306,19 @@ def _watch_end():
     _watching = True
     atexit.register(shutdown)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, _exit_by_signal)
+        os.register_at_fork(after_in_child=_forget_sigterm)
+
+
+def _exit_by_signal(number, _):
+    sys.exit(128 + number)
+
+
+def _forget_sigterm():
+    """A child of the program has no session to leave, and multiprocessing counts on SIGTERM to end its processes: Python's
+    handler would never run in one that has just begun to wait for a lock."""
+    if signal.getsignal(signal.SIGTERM) is _exit_by_signal:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:
