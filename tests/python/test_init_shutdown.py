@@ -10,6 +10,7 @@ import pytest
 import ray_engine as ray
 from ray_engine._private import lifecycle, object_ref
 from ray_engine._private.session import session
+from ray_engine.cluster_utils import Cluster
 
 from tests.python import leaks
 from tests.python.waiting import wait_for
@@ -423,3 +424,36 @@ def test_engine_of_a_session_is_gone_after_shutdown(start):
     assert leaks.processes(mark)
     ray.shutdown()
     wait_for(lambda: not leaks.processes(mark), "the end of the engine")
+
+
+def test_a_program_that_calls_itself_another_version_joins_what_it_has_started(start, monkeypatch):
+    monkeypatch.setattr(ray, "__version__", "1.13.0")
+    cluster = Cluster()
+    cluster.add_node(num_cpus=1)
+    try:
+        ray.init(address=cluster.address)
+        assert ray.get(ray.remote(lambda: 1).remote(), timeout=60) == 1
+        ray.shutdown()
+        monkeypatch.setattr(ray, "__version__", "1.14.0")
+        with pytest.raises(RuntimeError, match="version mismatch"):
+            ray.init(address=cluster.address)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_children_that_the_program_forks_die_of_sigterm():
+    done = run_driver("""
+import os, signal
+import ray_engine as ray
+ray.init(num_cpus=1)
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(write, b"x" if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else b"?")
+    signal.pause()
+assert os.read(read, 1) == b"x"
+os.kill(child, signal.SIGTERM)
+print("ended by", os.waitpid(child, 0)[1])
+""")
+    assert done.stdout == "ended by 15\n", done

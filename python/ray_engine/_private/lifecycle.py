@@ -200,7 +200,8 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         raise
 
 
-# Of heads that this process has started, by socket name: Ray's private settings for their jobs, and what ray.__version__ was.
+# Of heads that this process has started, by socket name: Ray's private settings for their jobs, and what ray.__version__
+# was.
 _head_settings: dict[str, dict] = {}
 _head_versions: dict[str, str] = {}
 
@@ -315,8 +316,8 @@ def _exit_by_signal(number, _):
 
 
 def _forget_sigterm():
-    """A child of the program has no session to leave, and multiprocessing counts on SIGTERM to end its processes: Python's
-    handler would never run in one that has just begun to wait for a lock."""
+    """A child of the program has no session to leave, and multiprocessing counts on SIGTERM to end its processes:
+    Python's handler would never run in one that has just begun to wait for a lock."""
     if signal.getsignal(signal.SIGTERM) is _exit_by_signal:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
