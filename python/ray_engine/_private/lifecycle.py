@@ -200,8 +200,7 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
         raise
 
 
-# Of heads that this process has started, by socket name: Ray's private settings for their jobs, and what ray.__version__
-# was.
+# Of heads that this process has started, by socket name: Ray's private settings for their jobs; ray.__version__ then.
 _head_settings: dict[str, dict] = {}
 _head_versions: dict[str, str] = {}
 
