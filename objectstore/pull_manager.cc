@@ -189,9 +189,9 @@ void PullManager::AnswerAll(Pulls::iterator pull, PullActions* actions) {
   }
 }
 
-void PullManager::SourceFailed(Pulls::iterator found, const std::string& error, PullActions* actions) {
+void PullManager::SourceFailed(Pulls::iterator found, const std::string& error, PullActions* actions, bool full) {
   Pull& pull = found->second;
-  if (pull.source == pull.holder) return Fail(found->first, error, actions);
+  if (pull.source == pull.holder) return Fail(found->first, error, actions, full);
   Leave(found, actions);
   pull.state = State::kReturning;
   AskHolderIfQuiet(found, actions);
@@ -210,8 +210,8 @@ void PullManager::AskHolderIfQuiet(Pulls::iterator found, PullActions* actions) 
   Ask(found, pull.holder, true, actions);
 }
 
-void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions) {
-  AnswerWaiters(object, error, false, actions);
+void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions, bool full) {
+  AnswerWaiters(object, error, full, actions);
   GiveUp(object, actions);
 }
 
@@ -249,11 +249,11 @@ void PullManager::EndIfDrained(Pulls::iterator found, PullActions* actions) {
   }
 }
 
-PullActions PullManager::OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error) {
+PullActions PullManager::OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error, bool full) {
   PullActions actions;
   const auto found = pulls_.find(object);
   if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
-  SourceFailed(found, error, &actions);
+  SourceFailed(found, error, &actions, full);
   Admit(&actions);
   return actions;
 }

@@ -108,7 +108,8 @@ class PullManager {
 
   // `node` says that `next` is getting the object and would pass it on.
   PullActions OnElsewhere(std::uint32_t node, const ObjectId& object, std::uint32_t next);
-  PullActions OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error);
+  // `full`: the node has it, but no memory to send it from.
+  PullActions OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error, bool full = false);
   PullActions OnNodeLost(std::uint32_t node, const std::string& reason);
   PullActions OnClientGone(ProcessId client);
   // The client no longer waits for this token, which fails for it. No effect if it has been answered.
@@ -159,11 +160,11 @@ class PullManager {
   void Finish(Pulls::iterator pull, PullActions* actions);
   void AnswerAll(Pulls::iterator pull, PullActions* actions);
   // The source has failed: back to the holder, unless it was the holder.
-  void SourceFailed(Pulls::iterator pull, const std::string& error, PullActions* actions);
+  void SourceFailed(Pulls::iterator pull, const std::string& error, PullActions* actions, bool full = false);
   // Tells the source that nothing more is wanted of it.
   void Leave(Pulls::iterator pull, PullActions* actions);
   void AskHolderIfQuiet(Pulls::iterator pull, PullActions* actions);
-  void Fail(const ObjectId& object, const std::string& error, PullActions* actions);
+  void Fail(const ObjectId& object, const std::string& error, PullActions* actions, bool full = false);
   void AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions);
   void GiveUp(const ObjectId& object, PullActions* actions);
   void EndIfDrained(Pulls::iterator pull, PullActions* actions);

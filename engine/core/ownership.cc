@@ -140,6 +140,10 @@ void Ownership::Recall(ObjectEntry* entry) {
 
 void Ownership::Revive(ObjectEntry* entry) {
   if (entry->rare == nullptr || !std::exchange(entry->rare->faded, false)) return;
+  if (entry->freed) {  // by the program: whoever reads it is told so
+    entry->ready = true;
+    return;
+  }
   to_revive_.push_back(entry);
   Hold(entry);
   if (reviving_) return;
@@ -174,8 +178,7 @@ void Ownership::LoseOwned(ObjectEntry* entry, std::uint32_t node, const std::str
     sender_->Send(ProcessId{entry->node, 0}, StoreKeep{entry->id});
     return;
   }
-  entry->ready = false;
-  DropContained(entry);
+  entry->ready = false;  // what it contains stays until it has a value again, for those that have read it
   if (std::optional<WireValue> error = listener_->OnObjectLost(entry, reason)) SetValue(entry, *std::move(error));
 }
 
@@ -216,7 +219,7 @@ void Ownership::SetValue(ObjectEntry* entry, WireValue value) {
 
 void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<ObjectEntry*> contained) {
   if (entry->ready) {
-    if (value.kind == WireValue::kStored && entry->owner == sender_->self()) AddCopy(entry, value.node);
+    if (value.kind == WireValue::kStored && entry->owner == sender_->self()) TakeSecondCopy(entry, value.node);
     for (ObjectEntry* child : contained) Drop(child);
     return;
   }
@@ -226,8 +229,15 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
   entry->bytes = std::move(value.bytes);
   entry->node = value.node;
   entry->size = value.size;
-  entry->contained = std::move(contained);
+  const std::vector<ObjectEntry*> before = std::exchange(entry->contained, std::move(contained));
   Announce(entry);
+  for (ObjectEntry* child : before) Drop(child);
+}
+
+// It was made again though it was not lost.
+void Ownership::TakeSecondCopy(ObjectEntry* entry, std::uint32_t node) {
+  if (entry->freed) return sender_->Send(ProcessId{node, 0}, StoreFree{{entry->id}});
+  AddCopy(entry, node);
 }
 
 void Ownership::Announce(ObjectEntry* entry) {
@@ -484,6 +494,7 @@ void Ownership::On(ProcessId from, const ValueRequest& message) {
                   ValueReply{message.object, SystemError("ObjectLostError", "the object was freed by its owner")});
     return;
   }
+  Hold(entry);
   Revive(entry);
   if (message.lost_at != kNoNode && entry->owner == sender_->self()) Lose(entry, message.lost_at, message.reason);
   if (entry->ready) {
@@ -492,6 +503,7 @@ void Ownership::On(ProcessId from, const ValueRequest& message) {
     WatchOnce(from);
     entry->Extra().waiting.push_back(from);
   }
+  Drop(entry);
 }
 
 void Ownership::On(const ValueReply& message) {

@@ -170,6 +170,7 @@ class Ownership {
   void Register(ObjectEntry* entry);  // rule 3
   std::uint64_t SendBorrowAdd(ObjectEntry* entry, ProcessId borrower);
   void AddCopy(ObjectEntry* entry, std::uint32_t node);
+  void TakeSecondCopy(ObjectEntry* entry, std::uint32_t node);
   void AddBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
   bool RemoveBorrower(ObjectEntry* entry, ProcessId borrower, std::uint32_t count);
   void WatchOnce(ProcessId process);

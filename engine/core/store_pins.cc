@@ -22,7 +22,11 @@ void StorePins::Ask(PinRequest* request) {
   for (ObjectEntry* entry : request->entries) {
     request->pins.push_back(entry->rare == nullptr ? nullptr : entry->rare->pin.lock());
     const std::optional<StorePlace> place = Ownership::StorePlaceOf(*entry);
-    if (request->pins.back() != nullptr || !place) continue;
+    if (request->pins.back() != nullptr) continue;
+    if (!place) {  // lost since it was waited for
+      request->lost = true;
+      continue;
+    }
     ownership_->Export(entry);  // the engine will name it: CopyAdded
     const std::uint64_t token = next_token_++;
     questions_[token].object = entry->id;
@@ -57,8 +61,9 @@ void StorePins::Take(PinRequest* request) {
 
 void StorePins::TakeOne(const PinRequest::Asked& ask, const StorePinned& pinned, PinRequest* request) {
   ObjectEntry* entry = request->entries[ask.index];
-  if (pinned.problem == StoreProblem::kLost && entry->ready) {
-    ownership_->Lose(entry, ask.node, pinned.error);
+  const bool hinted = !entry->ready && Ownership::StorePlaceOf(*entry).has_value();
+  if (pinned.problem == StoreProblem::kLost && !hinted) {
+    ownership_->Lose(entry, ask.node, pinned.error);  // unless somebody else has found out first
     request->lost = true;
     return;
   }

@@ -54,7 +54,7 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
     MemoryFreed();
   });
   router_->On<PullFailed>([this](ProcessId from, const PullFailed& failed) {
-    Perform(pulls_.OnPullFailed(from.node, failed.object, failed.error));
+    Perform(pulls_.OnPullFailed(from.node, failed.object, failed.error, failed.full));
     MemoryFreed();
   });
 }
@@ -196,14 +196,26 @@ void StoreService::FreeObject(const ObjectId& object) {
   Perform(spilling_.OnFree(object));
 }
 
+// Whoever waits for the end of a write that was a pull.
+void StoreService::ServeSettledPins() {
+  std::vector<ObjectId> settled;
+  for (const auto& [object, pins] : early_pins_) {
+    if (!store_.BeingWritten(object)) settled.push_back(object);
+  }
+  for (const ObjectId& object : settled) ServeEarlyPins(object);
+}
+
 void StoreService::MemoryFreed() {
+  if (!early_pins_.empty()) ServeSettledPins();
   if (!line_.empty() || pulls_.queued() > 0) line_.Serve();
 }
 
 void StoreService::OnSpillDone() {
   for (const SpillDone& done : disk_->TakeDone()) {
     Perform(spilling_.OnDone(done, NowMilliseconds()));
-    if (done.job.kind == SpillJob::kRead) ServeEarlyPins(done.job.object);
+    if (done.job.kind != SpillJob::kRead) continue;
+    ServeEarlyPins(done.job.object);
+    Perform(done.status.ok() ? server_.OnMoreWritten(done.job.object) : server_.OnAborted(done.job.object));
   }
   WarnOnce();
   MemoryFreed();
@@ -244,7 +256,7 @@ void StoreService::Perform(const ServeActions& actions) {
     router_->Send(ProcessId{elsewhere.node, 0}, PullElsewhere{elsewhere.object, elsewhere.next});
   }
   for (const auto& refusal : actions.refusals) {
-    router_->Send(ProcessId{refusal.node, 0}, PullFailed{refusal.object, refusal.error});
+    router_->Send(ProcessId{refusal.node, 0}, PullFailed{refusal.object, refusal.error, false});
   }
   for (const auto& chunk : actions.chunks) SendChunk(chunk);
 }
@@ -264,7 +276,7 @@ void StoreService::Pinned(ProcessId client, std::uint64_t token, const Store::Lo
 void StoreService::NotPinned(ProcessId client, std::uint64_t token, const ObjectId& object, const std::string& error,
                              bool full) {
   if (client.IsEngine()) {
-    router_->Send(client, PullFailed{object, error});
+    router_->Send(client, PullFailed{object, error, full});
   } else {
     router_->Send(client, StorePinned{token, 0, 0, full ? WhyFull() : StoreProblem::kLost, error}, true);
   }
@@ -302,6 +314,10 @@ void StoreService::OnClientGone(ProcessId client) {
   duplicates_.erase(duplicates_.lower_bound({client, ObjectId::FromBinary(std::string(ObjectId::kSize, '\0'))}),
                     duplicates_.upper_bound({client, ObjectId()}));
   store_.OnClientGone(client);
+  for (auto& [object, pins] : early_pins_) {
+    const auto its = [client](const auto& pin) { return pin.first == client; };
+    pins.erase(std::remove_if(pins.begin(), pins.end(), its), pins.end());
+  }
   std::vector<ObjectId> awaited;
   for (const auto& [object, pins] : early_pins_) awaited.push_back(object);
   for (const ObjectId& object : awaited) ServeEarlyPins(object);

@@ -84,6 +84,7 @@ class StoreService : private MemoryLine::Giver {
   std::string FullText(std::uint64_t size) const;
   std::string HoldersText() const;
   void WatchOwner(const ObjectId& object, ProcessId owner);
+  void ServeSettledPins();
   void MemoryFreed();
   void OnSpillDone();
   // Since the last call.

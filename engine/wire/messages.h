@@ -214,7 +214,12 @@ struct PullRequest {  // engine -> engine: send me the object from this offset o
 };
 struct PullElsewhere { ObjectId object; std::uint32_t node = 0; RAY_ENGINE_MESSAGE(PullElsewhere, object, node) };  // answer: that node is getting it, ask there
 struct PullCancel { ObjectId object; RAY_ENGINE_MESSAGE(PullCancel, object) };                // the one that asked no longer wants it
-struct PullFailed { ObjectId object; std::string error; RAY_ENGINE_MESSAGE(PullFailed, object, error) };
+struct PullFailed {  // `full`: there is no room to bring it back from disk; else it is not there
+  ObjectId object;
+  std::string error;
+  bool full = false;
+  RAY_ENGINE_MESSAGE(PullFailed, object, error, full)
+};
 
 // ---- leases --------------------------------------------------------------------------------------------------------
 

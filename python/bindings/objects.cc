@@ -105,8 +105,11 @@ WaitResult WaitForPins(PinRequest* request, std::int64_t deadline) {
 // False: some have been lost, and may be ready again later, or errors.
 bool Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::vector<std::shared_ptr<Pin>>* pins) {
   std::vector<ObjectEntry*> stored;
-  for (ObjectEntry* entry : entries) {
-    if (entry->kind == WireValue::kStored) stored.push_back(entry);
+  std::vector<std::size_t> places;  // of them among the entries
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i]->kind != WireValue::kStored) continue;
+    stored.push_back(entries[i]);
+    places.push_back(i);
   }
   pins->assign(entries.size(), nullptr);
   if (stored.empty()) return true;
@@ -116,9 +119,9 @@ bool Pins(const std::vector<ObjectEntry*>& entries, std::int64_t deadline, std::
   if (result == WaitResult::kTimeout)
     RaiseSystemError("GetTimeoutError", "Get timed out: the object is still being fetched.");
   if (result == WaitResult::kDisconnected) RaiseEnded();
-  for (std::size_t i = 0, next = 0; i < entries.size(); ++i) {
-    if (entries[i]->kind != WireValue::kStored) continue;
-    (*pins)[i] = std::move(request.pins[next++]);
+  for (std::size_t next = 0; next < places.size(); ++next) {
+    const std::size_t i = places[next];
+    (*pins)[i] = std::move(request.pins[next]);
     if ((*pins)[i] != nullptr) continue;
     RaiseIfFreed(entries[i]);
     if (request.problem == StoreProblem::kFull) RaiseSystemError("ObjectStoreFullError", request.error);

@@ -146,6 +146,30 @@ TEST_F(LineageTest, ABorrowerThatFindsALossGetsTheNewPlace) {
   while (!sender_.Nothing(kEngine)) sender_.Take<Watch>(kEngine);
 }
 
+TEST_F(LineageTest, WhatALostValueContainedStaysUntilItIsThereAgain) {
+  ObjectEntry* inner = ownership_.NewOwned(NumberedId<ObjectId>(100));
+  ownership_.SetValue(inner, InlineValue("inner"));
+  ownership_.Export(inner);
+  WireValue value = StoredAt(2);
+  value.refs = {ownership_.Export(inner)};
+  Run(Build(1, &options_), {value});
+  ownership_.Drop(inner);  // the result alone holds it
+  ownership_.Lose(Result(1), 2, "gone");
+  EXPECT_NE(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
+  RunAgain({StoredAt(5)});
+  EXPECT_EQ(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
+}
+
+TEST_F(LineageTest, ACopyMadeAgainOfAFreedResultIsFreed) {
+  options_.num_returns = 2;
+  Run(Build(1, &options_), {StoredAt(2), StoredAt(2)});
+  ownership_.Free(Result(1, 2));
+  TakeFrees();
+  ownership_.Lose(Result(1, 1), 2, "gone");
+  RunAgain({StoredAt(5), StoredAt(6)});
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{6, 0}).objects.at(0), ReturnObjectId(Task(1), 2));
+}
+
 TEST_F(LineageTest, ReasonsWhyNot) {
   options_.max_retries = 0;
   Run(Build(1, &options_), {StoredAt(2)});

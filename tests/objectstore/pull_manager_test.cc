@@ -194,6 +194,13 @@ TEST_F(PullManagerTest, NothingIsLeftToAskWhenTheHolderIsLostAndThenTheOtherNode
   EXPECT_THAT(actions.failed[0].error, HasSubstr("node 7"));
 }
 
+TEST_F(PullManagerTest, AHolderWithoutMemoryHasNotLostTheObject) {
+  Want('a', kPullChunk);
+  const PullActions actions = pulls_.OnPullFailed(7, Object('a'), "no room to bring it back", true);
+  ASSERT_EQ(actions.failed.size(), 1u);
+  EXPECT_TRUE(actions.failed[0].full);
+}
+
 TEST_F(PullManagerTest, SourceIsToldWhenNobodyWaitsAnyMore) {
   Want('a', 2 * kPullChunk);
   const PullActions actions = pulls_.OnCancel(kAlice, 1);
