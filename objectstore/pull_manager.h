@@ -26,6 +26,7 @@
 
 #include "engine/base/ids.h"
 #include "engine/transport/fabric.h"
+#include "objectstore/pin_answers.h"
 #include "objectstore/store.h"
 
 namespace ray_engine {
@@ -33,7 +34,7 @@ namespace ray_engine {
 inline constexpr std::uint64_t kPullChunk = 4 << 20;
 static_assert(kPullChunk <= kMaxBulkChunk);
 
-struct PullActions {
+struct PullActions : PinAnswers {
   struct Request {  // send PullRequest{object, from, direct} to the engine of `node`
     std::uint32_t node = 0;
     ObjectId object;
@@ -44,27 +45,12 @@ struct PullActions {
     std::uint32_t node = 0;
     ObjectId object;
   };
-  struct Pinned {  // tell `client` (StorePinned); the pin is taken already
-    ProcessId client;
-    std::uint64_t token = 0;
-    ObjectId object;
-    Store::Location location;
-  };
-  struct Failed {  // tell `client` (StorePinned with error)
-    ProcessId client;
-    std::uint64_t token = 0;
-    ObjectId object;
-    std::string error;
-    bool full = false;  // for want of memory
-  };
   struct Added {  // tell the owner (CopyAdded)
     ObjectId object;
     ProcessId owner;
   };
   std::vector<Request> requests;
   std::vector<Cancel> cancels;
-  std::vector<Pinned> pinned;
-  std::vector<Failed> failed;
   std::vector<Added> added;
   std::vector<ObjectId> aborted;  // tell the pull server: what has come so far will go
   bool empty() const {

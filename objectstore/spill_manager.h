@@ -21,32 +21,18 @@
 #include <vector>
 
 #include "engine/base/ids.h"
+#include "objectstore/pin_answers.h"
 #include "objectstore/spill_job.h"
 #include "objectstore/store.h"
 
 namespace ray_engine {
 
-struct SpillActions {
-  struct Pinned {  // tell `client`; the pin is taken already
-    ProcessId client;
-    std::uint64_t token = 0;
-    ObjectId object;
-    Store::Location location;
-  };
-  struct Failed {
-    ProcessId client;
-    std::uint64_t token = 0;
-    ObjectId object;
-    std::string error;
-    bool full = false;  // for want of memory
-  };
+struct SpillActions : PinAnswers {
   struct Here {  // the engine `client` may be served with the object, which is in memory now
     ProcessId client;
     ObjectId object;
   };
   std::vector<SpillJob> jobs;
-  std::vector<Pinned> pinned;
-  std::vector<Failed> failed;
   std::vector<Here> here;
 };
 

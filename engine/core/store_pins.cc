@@ -21,18 +21,19 @@ void StorePins::Close() {
 void StorePins::Ask(PinRequest* request) {
   for (ObjectEntry* entry : request->entries) {
     request->pins.push_back(entry->rare == nullptr ? nullptr : entry->rare->pin.lock());
-    const std::optional<StorePlace> place = Ownership::StorePlaceOf(*entry);
     if (request->pins.back() != nullptr) continue;
+    const std::optional<StorePlace> place = Ownership::StorePlaceOf(*entry);
     if (!place) {  // lost since it was waited for
       request->lost = true;
       continue;
     }
-    ownership_->Export(entry);  // the engine will name it: CopyAdded
     const std::uint64_t token = next_token_++;
     questions_[token].object = entry->id;
     sender_->SendToEngine(StorePin{token, entry->id, entry->owner, place->node, place->size, request->may_spill});
     request->asked.push_back({request->pins.size() - 1, place->node, token});
-    request->from_elsewhere |= place->node != sender_->self().node;
+    if (place->node == sender_->self().node) continue;
+    request->from_elsewhere = true;
+    ownership_->Export(entry);  // the engine will name it: CopyAdded
   }
 }
 

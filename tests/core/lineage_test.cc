@@ -9,14 +9,6 @@ namespace {
 
 constexpr ProcessId kWorker{2, 7}, kBorrower{3, 4};
 
-WireValue StoredAt(std::uint32_t node) {
-  WireValue value;
-  value.kind = WireValue::kStored;
-  value.node = node;
-  value.size = 200'000;
-  return value;
-}
-
 class LineageTest : public CoreFixture {
  protected:
   // As the runtime does it.

@@ -95,14 +95,6 @@ TEST_F(OwnershipTest, ErrorsOfTheEngineAndOfOtherOwnersAreNotTold) {
 
 // ---- objects given up by the program -------------------------------------------------------------------------------
 
-WireValue StoredAt(std::uint32_t node) {
-  WireValue value;
-  value.kind = WireValue::kStored;
-  value.node = node;
-  value.size = 200'000;
-  return value;
-}
-
 TEST_F(OwnershipTest, AFreedObjectIsAnErrorAndItsCopiesGoOnce) {
   ObjectEntry* entry = ownership_.NewOwned(Object(1));
   ownership_.Export(entry);

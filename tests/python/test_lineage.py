@@ -57,6 +57,14 @@ def make_far(note, **options):
     return make
 
 
+def made_far(nodes, note, **options):
+    """A node, and the reference to a result that lies on it alone."""
+    node = add_far(nodes)
+    ref = make_far(note, **options).remote("one")
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    return node, ref
+
+
 def test_a_lost_result_is_made_again(nodes, runs):
     note, times = runs
     first = add_far(nodes)
@@ -101,9 +109,7 @@ def test_a_copy_elsewhere_is_enough(nodes, runs):
 
 def test_a_task_that_needs_a_lost_result(nodes, runs):
     note, times = runs
-    first = add_far(nodes)
-    ref = make_far(note).remote("one")
-    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    first, ref = made_far(nodes, note)
     nodes.remove_node(first)
     add_far(nodes)
 
@@ -121,9 +127,7 @@ def test_a_task_that_needs_a_lost_result(nodes, runs):
 
 def test_wait_waits_for_what_is_made_again(nodes, runs):
     note, times = runs
-    first = add_far(nodes)
-    ref = make_far(note).remote("one")
-    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    first, ref = made_far(nodes, note)
     nodes.remove_node(first)
     assert ray.wait([ref], timeout=0.5) == ([], [ref])  # there is no node for it
     add_far(nodes)
@@ -152,10 +156,8 @@ def test_only_lost_results_of_a_task_are_replaced(nodes, runs):
 @pytest.mark.parametrize("reason", ["RETRIES_DISABLED", "TASK_CANCELLED", "MAX_ATTEMPTS_EXCEEDED"])
 def test_why_a_lost_object_cannot_be_made_again(nodes, runs, reason):
     note, _ = runs
-    node = add_far(nodes)
     retries = {"RETRIES_DISABLED": 0, "MAX_ATTEMPTS_EXCEEDED": 1}.get(reason, 3)
-    ref = make_far(note, max_retries=retries).remote("one")
-    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    node, ref = made_far(nodes, note, max_retries=retries)
     if reason == "TASK_CANCELLED":
         ray.cancel(ref)
     if reason == "MAX_ATTEMPTS_EXCEEDED":
@@ -186,9 +188,7 @@ def test_what_was_put_on_a_lost_node_goes_with_its_owner(nodes):
 
 def test_a_task_that_depends_on_what_cannot_be_made_again(nodes, runs):
     note, _ = runs
-    first = add_far(nodes)
-    ref = make_far(note, max_retries=0).remote("one")
-    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    first, ref = made_far(nodes, note, max_retries=0)
     nodes.remove_node(first)
 
     @ray.remote

@@ -110,6 +110,15 @@ inline WireValue InlineValue(std::string_view bytes) {
   return value;
 }
 
+// A value that lies in the store of that node.
+inline WireValue StoredAt(std::uint32_t node) {
+  WireValue value;
+  value.kind = WireValue::kStored;
+  value.node = node;
+  value.size = 200'000;
+  return value;
+}
+
 // Ids for tests: a number in the first bytes.
 template <class Id>
 Id NumberedId(std::uint64_t number) {
