@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "scheduler/labels.h"
 
@@ -12,15 +14,14 @@ namespace {
 using Nodes = std::vector<std::uint32_t>;
 using Places = std::vector<BundlePlace>;
 
-// What is left of the nodes while bundles are being placed.
+// What is left of the nodes while bundles are being placed on `candidates`.
 class Plan {
  public:
-  Plan(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, bool ever)
-      : spec_(spec), result_(placed.size()), bundles_on_(cluster.nodes().size()) {
+  Plan(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, Nodes candidates, bool ever)
+      : spec_(spec), candidates_(std::move(candidates)), result_(placed.size()), bundles_on_(cluster.nodes().size()) {
     for (const NodeInfo& node : cluster.nodes()) {
       free_.push_back(ever ? node.total : node.available);
       labels_.push_back(&node.labels);
-      if (node.alive) alive_.push_back(node.index);
     }
     for (std::uint32_t bundle = 0; bundle < result_.size(); ++bundle) {
       asks_.push_back(UnitAsk::Of(spec.bundles[bundle].resources));
@@ -85,8 +86,8 @@ class Plan {
              std::all_of(missing_.begin(), missing_.end(), [&](auto bundle) { return Fits(bundle, node); }) &&
              UnitsFitTogether(node);
     };
-    const auto node = std::find_if(alive_.begin(), alive_.end(), takes_all);
-    if (node == alive_.end()) return missing_.empty();
+    const auto node = std::find_if(candidates_.begin(), candidates_.end(), takes_all);
+    if (node == candidates_.end()) return missing_.empty();
     for (const std::uint32_t bundle : missing_) Put(bundle, *node);
     return true;
   }
@@ -97,7 +98,7 @@ class Plan {
     for (const std::uint32_t bundle : missing_) {
       std::vector<bool> seen(free_.size());
       const std::function<bool(std::uint32_t)> assign = [&](std::uint32_t one) {
-        for (const std::uint32_t node : alive_) {
+        for (const std::uint32_t node : candidates_) {
           if (seen[node] || bundles_on_[node] > 0 || !Fits(one, node)) continue;
           seen[node] = true;
           if (bundle_of[node] != kNoNode && !assign(bundle_of[node])) continue;
@@ -108,7 +109,7 @@ class Plan {
       };
       if (!assign(bundle)) return false;
     }
-    for (const std::uint32_t node : alive_) {
+    for (const std::uint32_t node : candidates_) {
       if (bundle_of[node] != kNoNode) Put(bundle_of[node], node);
     }
     return true;
@@ -120,7 +121,7 @@ class Plan {
     const int sign = spec_.strategy == GroupSpec::kPack ? -1 : 1;
     for (const std::uint32_t bundle : missing_) {
       std::uint32_t best = kNoNode;
-      for (const std::uint32_t node : alive_) {
+      for (const std::uint32_t node : candidates_) {
         if (!Fits(bundle, node)) continue;
         if (best == kNoNode || sign * bundles_on_[node] < sign * bundles_on_[best]) best = node;
       }
@@ -131,19 +132,53 @@ class Plan {
   }
 
   const GroupSpec& spec_;
+  const Nodes candidates_;
   std::vector<ResourceSet> free_;
   std::vector<UnitBooks> books_;  // none if no bundle needs units
   std::vector<UnitAsk> asks_;     // by bundle
   std::vector<const Labels*> labels_;
-  Nodes alive_, missing_;
+  Nodes missing_;
   Places result_;
   std::vector<int> bundles_on_;
 };
 
+Nodes Alive(const ClusterView& cluster) {
+  Nodes alive;
+  for (const NodeInfo& node : cluster.nodes()) {
+    if (node.alive) alive.push_back(node.index);
+  }
+  return alive;
+}
+
+// The sets of nodes one of which takes all of the group: with a domain label those that share a value of it.
+std::vector<Nodes> Domains(const ClusterView& cluster, const std::string& label) {
+  if (label.empty()) return {Alive(cluster)};
+  std::vector<Nodes> domains;
+  std::map<std::string, std::size_t> index_of;  // value -> its domain
+  for (const std::uint32_t node : Alive(cluster)) {
+    const std::string* value = FindLabel(cluster.Find(node)->labels, label);
+    if (value == nullptr) continue;
+    const auto [found, is_new] = index_of.try_emplace(*value, domains.size());
+    if (is_new) domains.emplace_back();
+    domains[found->second].push_back(node);
+  }
+  return domains;
+}
+
+bool Holds(const Nodes& domain, const Nodes& placed) {
+  return std::all_of(placed.begin(), placed.end(), [&domain](std::uint32_t node) {
+    return node == kNoNode || std::find(domain.begin(), domain.end(), node) != domain.end();
+  });
+}
+
 }  // namespace
 
 std::optional<Places> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, bool ever) {
-  return Plan(cluster, spec, placed, ever).Make();
+  for (Nodes& domain : Domains(cluster, spec.domain_label)) {
+    if (!Holds(domain, placed)) continue;
+    if (auto places = Plan(cluster, spec, placed, std::move(domain), ever).Make()) return places;
+  }
+  return std::nullopt;
 }
 
 }  // namespace ray_engine

@@ -1,5 +1,8 @@
 // BundlePlacement: on which nodes the bundles of a placement group go, all or none, and which units they take there.
 //
+// A group with a domain label goes to nodes that have one value of that label in common. Bundles that are placed
+// already say which; else it is the first value, in order of the nodes, that has room.
+//
 // Pure function of the nodes' free resources and labels.
 
 #pragma once

@@ -93,10 +93,12 @@ void Scheduler::WarnOfGroup(const Group& group, Actions* actions) const {
     bundles += (bundles.empty() ? "" : ", ") + bundle.resources.ToString();
     if (!bundle.selector.empty()) bundles += " with labels " + SelectorText(bundle.selector);
   }
+  std::string strategy = StrategyName(group.spec.strategy);
+  if (!group.spec.domain_label.empty()) strategy += ", on nodes with one value of " + group.spec.domain_label;
   actions->push_back(
       Warn{group.spec.job, fmt::format("The nodes cannot hold placement group {} ({}), which waits until "
                                        "others join. Its bundles: {}",
-                                       group.spec.id.Hex(), StrategyName(group.spec.strategy), bundles)});
+                                       group.spec.id.Hex(), strategy, bundles)});
 }
 
 Scheduler::Statistics Scheduler::Stats() const {

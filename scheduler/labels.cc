@@ -10,12 +10,6 @@
 namespace ray_engine {
 namespace {
 
-const std::string* Find(const Labels& labels, const std::string& name) {
-  const auto found =
-      std::find_if(labels.begin(), labels.end(), [&name](const auto& label) { return label.first == name; });
-  return found == labels.end() ? nullptr : &found->second;
-}
-
 bool Fits(absl::string_view expression, const std::string* value) {
   if (absl::ConsumePrefix(&expression, "!")) return !Fits(expression, value);
   if (expression == "exists()") return value != nullptr;
@@ -29,9 +23,15 @@ bool Fits(absl::string_view expression, const std::string* value) {
 
 }  // namespace
 
+const std::string* FindLabel(const Labels& labels, const std::string& name) {
+  const auto found =
+      std::find_if(labels.begin(), labels.end(), [&name](const auto& label) { return label.first == name; });
+  return found == labels.end() ? nullptr : &found->second;
+}
+
 bool MatchesLabels(const LabelSelector& selector, const Labels& labels) {
   return std::all_of(selector.begin(), selector.end(),
-                     [&labels](const auto& wish) { return Fits(wish.second, Find(labels, wish.first)); });
+                     [&labels](const auto& wish) { return Fits(wish.second, FindLabel(labels, wish.first)); });
 }
 
 std::string SelectorText(const LabelSelector& selector) {

@@ -18,6 +18,8 @@ namespace ray_engine {
 using Labels = std::vector<std::pair<std::string, std::string>>;
 using LabelSelector = std::vector<std::pair<std::string, std::string>>;  // label -> expression
 
+// Null: there is no such label.
+const std::string* FindLabel(const Labels& labels, const std::string& name);
 bool MatchesLabels(const LabelSelector& selector, const Labels& labels);
 // {market: spot, zone: in(a,b)}; for people.
 std::string SelectorText(const LabelSelector& selector);

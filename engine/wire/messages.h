@@ -367,9 +367,10 @@ struct GroupSpec {
   std::string name, name_space;  // empty name: anonymous
   bool detached = false;
   Strategy strategy = kPack;
+  std::string domain_label;  // all bundles on nodes with one value of this label; empty: anywhere
   std::vector<Bundle> bundles;
   template <class A>
-  void Fields(A& a) { a(id, job, creator, name, name_space, detached, strategy, bundles); }
+  void Fields(A& a) { a(id, job, creator, name, name_space, detached, strategy, domain_label, bundles); }
 };
 enum class GroupState : std::uint8_t { kPending = 0, kCreated = 1, kRemoved = 2, kRescheduling = 3 };
 

@@ -15,7 +15,7 @@ using Bundles = std::vector<std::pair<nb::dict, nb::dict>>;  // resources, label
 PlacementGroupId GroupId(nb::bytes id) { return PlacementGroupId::FromBinary({id.c_str(), id.size()}); }
 
 void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_space, bool detached, int strategy,
-                 const Bundles& bundles, bool bound_to_process) {
+                 const std::string& domain_label, const Bundles& bundles, bool bound_to_process) {
   GroupSpec spec;
   spec.id = GroupId(id);
   spec.job = TheRuntime().job();
@@ -24,6 +24,7 @@ void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_
   spec.name_space = name_space;
   spec.detached = detached;
   spec.strategy = static_cast<GroupSpec::Strategy>(strategy);
+  spec.domain_label = domain_label;
   for (const auto& [resources, selector] : bundles) {
     spec.bundles.push_back({ResourcesFrom(resources), TextsFrom(selector)});
   }
@@ -39,6 +40,7 @@ nb::dict Describe(const GroupInfo& group) {
   info["id"] = nb::bytes(group.spec.id.Binary().data(), PlacementGroupId::kSize);
   info["name"] = group.spec.name;
   info["strategy"] = static_cast<int>(group.spec.strategy);
+  info["domain_label"] = group.spec.domain_label;
   info["detached"] = group.spec.detached;
   info["state"] = static_cast<int>(group.state);
   info["bundles"] = bundles;
@@ -60,7 +62,7 @@ nb::list QueryGroups(nb::bytes id, const std::string& name, const std::string& n
 
 void BindGroups(nb::module_& module) {
   module.def("create_group", &CreateGroup, nb::arg("id"), nb::arg("name"), nb::arg("namespace"), nb::arg("detached"),
-             nb::arg("strategy"), nb::arg("bundles"), nb::arg("bound_to_process"));
+             nb::arg("strategy"), nb::arg("domain_label"), nb::arg("bundles"), nb::arg("bound_to_process"));
   module.def("remove_group", [](nb::bytes id) { TheRuntime().Post(kHead, GroupRemove{GroupId(id)}); });
   module.def("groups", &QueryGroups, nb::arg("id") = nb::bytes("", 0), nb::arg("name") = "", nb::arg("namespace") = "");
 }

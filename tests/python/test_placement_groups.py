@@ -34,10 +34,31 @@ def nodes():
 
 
 @pytest.fixture
+def racks():
+    """Two nodes in each of the racks a (of 2 CPUs) and b (of 1), and a large one without."""
+    from ray_engine.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8})
+    nodes = {
+        rack: [cluster.add_node(num_cpus=cpus, labels={"rack": rack}) for _ in range(2)]
+        for rack, cpus in (("a", 2), ("b", 1))
+    }
+    ray.init(address=cluster.address)
+    yield {"cluster": cluster, **nodes}
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
 def four_cpus():
     ray.init("local", num_cpus=4)
     yield
     ray.shutdown()
+
+
+def rack_of_each(group):
+    racks = {node["NodeID"]: node["Labels"].get("rack") for node in ray.nodes()}
+    return [racks[node] for node in places(group)]
 
 
 @ray.remote
@@ -172,6 +193,11 @@ def test_names(four_cpus):
         {"bundles": [{"CPU": 1}], "lifetime": "long"},
         {"bundles": [{"CPU": 1}], "bundle_label_selector": []},
         {"bundles": [{"CPU": 1}], "strategy": "PACK", "topology_strategy": {"ray.io/node-id": "PACK"}},
+        {"bundles": [{"CPU": 1}], "topology_strategy": ["ray.io/node-id"]},
+        {"bundles": [{"CPU": 1}], "topology_strategy": {"": "STRICT_PACK"}},
+        {"bundles": [{"CPU": 1}], "topology_strategy": {"ray.io/node-id": "SOMEHOW"}},
+        {"bundles": [{"CPU": 1}], "topology_strategy": {"rack": "SPREAD"}},
+        {"bundles": [{"CPU": 1}], "topology_strategy": {"rack": "STRICT_PACK", "row": "STRICT_PACK"}},
     ],
 )
 def test_wrong_arguments(four_cpus, arguments):
@@ -200,6 +226,27 @@ def test_label_selectors(nodes):
     fallbacks = [{"label_selector": {"zone": "x"}}, {"label_selector": {"zone": "b"}}]
     assert ray.get(where.options(label_selector={"zone": "y"}, fallback_strategy=fallbacks).remote()) == zones["b"]
     assert ray.get(where.options(label_selector={"zone": "a"}, fallback_strategy=fallbacks).remote()) == zones["a"]
+
+
+def test_a_group_inside_one_domain(racks):
+    in_one_rack = {"rack": "STRICT_PACK", "ray.io/node-id": "STRICT_SPREAD"}
+    group = placement_group([{"CPU": 1}] * 2, topology_strategy=in_one_rack)
+    ray.get(group.ready())
+    assert rack_of_each(group) == ["a", "a"] and len(set(places(group))) == 2
+    other = placement_group([{"CPU": 1}] * 3, topology_strategy={"rack": "STRICT_PACK"})
+    assert not other.wait(0.1), "no rack has three CPUs left"
+    remove_placement_group(group)
+    ray.get(other.ready())
+    assert rack_of_each(other) == ["a"] * 3
+
+
+def test_a_domain_that_is_lost_is_left(racks):
+    group = placement_group([{"CPU": 1}] * 2, topology_strategy={"rack": "STRICT_PACK", "ray.io/node-id": "SPREAD"})
+    ray.get(group.ready())
+    assert rack_of_each(group) == ["a", "a"]
+    for node in racks["a"]:
+        racks["cluster"].remove_node(node)
+    wait_for(lambda: placement_group_table(group)["state"] == "CREATED" and rack_of_each(group) == ["b", "b"])
 
 
 def test_a_bundle_index_needs_a_group(cluster):

@@ -82,6 +82,32 @@ TEST_F(BundlePlacementTest, BundlesGoWhereTheLabelsAre) {
   EXPECT_FALSE(Place(spec));
 }
 
+TEST_F(BundlePlacementTest, AGroupWithADomainStaysInsideOne) {
+  Add(0, 9), Add(1, 1, {{"rack", "a"}}), Add(2, 1, {{"rack", "b"}}), Add(3, 1, {{"rack", "a"}}),
+      Add(4, 1, {{"rack", "b"}});
+  GroupSpec spec = MakeGroup(1, GroupSpec::kPack, {Cpus(1), Cpus(1)});
+  spec.domain_label = "rack";
+  EXPECT_EQ(Place(spec), (Nodes{1, 3}));
+  cluster_.Take(3, Cpus(1));
+  EXPECT_EQ(Place(spec), (Nodes{2, 4}));
+  cluster_.Take(2, Cpus(1));
+  EXPECT_FALSE(Place(spec)) << "two free nodes of two racks, and one without, do not do";
+  spec.domain_label = "row";
+  EXPECT_FALSE(Place(spec));
+}
+
+TEST_F(BundlePlacementTest, ALostBundleComesBackIntoTheDomainOfTheOthers) {
+  for (const std::uint32_t node : {0, 1, 2}) Add(node, 1, {{"rack", node < 2 ? "a" : "b"}});
+  GroupSpec spec = MakeGroup(1, GroupSpec::kStrictSpread, {Cpus(1), Cpus(1)});
+  spec.domain_label = "rack";
+  cluster_.Take(1, Cpus(1));
+  const auto places = PlaceBundles(cluster_, spec, {1, kNoNode});
+  ASSERT_TRUE(places);
+  EXPECT_EQ(places->at(1).node, 0u);
+  cluster_.Take(0, Cpus(1));
+  EXPECT_FALSE(PlaceBundles(cluster_, spec, {1, kNoNode})) << "rack b has room, but the other bundle is in rack a";
+}
+
 class GroupsTest : public SchedulerFixture {
  protected:
   bool Create(const GroupSpec& spec) {

@@ -112,7 +112,9 @@ def placement_group(
     `strategy`: PACK (few nodes) and SPREAD (many) as far as it goes, STRICT_PACK (one node) and STRICT_SPREAD (one node
     each) or not at all. `lifetime`: "detached" outlives the job; else the group ends with it, or with the actor that
     made it. `name`: what get_placement_group() finds. `bundle_label_selector`: {label: value} of the node, one for each
-    bundle. `topology_strategy`: the strategy under the label "ray.io/node-id", instead of `strategy`.
+    bundle. `topology_strategy`: {label: strategy}, instead of `strategy`, which is what the label "ray.io/node-id" gives
+    (else PACK). One other label may come with STRICT_PACK: {"ray.io/gpu-domain": "STRICT_PACK"} keeps all bundles on
+    nodes that have one value of that label in common; those without the label get none.
 
     Raises ValueError for bundles that are empty or negative, an unknown strategy, and a name that is taken.
     """
@@ -120,7 +122,7 @@ def placement_group(
     validate_placement_group(
         bundles, strategy, lifetime, _soft_target_node_id, bundle_label_selector, topology_strategy
     )
-    strategy = _strategy(strategy, topology_strategy)
+    strategy, domain_label = _strategy(strategy, topology_strategy)
     selectors = bundle_label_selector or [{} for _ in bundles]
     task = _core.current_task() or {}
     group = PlacementGroupID(os.urandom(PlacementGroupID.size() - 4) + session.job_id.binary())
@@ -130,6 +132,7 @@ def placement_group(
         namespace=session.namespace,
         detached=lifetime == "detached",
         strategy=VALID_PLACEMENT_GROUP_STRATEGIES.index(strategy),
+        domain_label=domain_label,
         bundles=list(zip(bundles, selectors, strict=True)),
         bound_to_process=bool(task.get("actor_id")),
     )
@@ -145,7 +148,7 @@ def validate_placement_group(
     topology_strategy: dict | None = None,
 ) -> None:
     """Raises ValueError if placement_group() cannot be called with these."""
-    strategy = _strategy(strategy, topology_strategy)
+    strategy, _ = _strategy(strategy, topology_strategy)
     if _soft_target_node_id is not None and strategy != "STRICT_PACK":
         raise ValueError(f"_soft_target_node_id currently only works with STRICT_PACK but got {strategy}")
     _validate_bundles(bundles)
@@ -160,15 +163,29 @@ def validate_placement_group(
         raise ValueError(f"placement group `lifetime` argument must be either `None` or 'detached', got {lifetime!r}")
 
 
-def _strategy(strategy, topology_strategy) -> str:
-    if topology_strategy is not None:
-        if strategy is not None:
-            raise ValueError("strategy and topology_strategy cannot be given together.")
-        unknown = [label for label in topology_strategy if label != _NODE_LABEL]
-        if unknown or not topology_strategy:
-            raise ValueError(f"topology_strategy knows the label {_NODE_LABEL!r} only, got {topology_strategy}.")
-        strategy = topology_strategy[_NODE_LABEL]
-    strategy = strategy or "PACK"
+def _strategy(strategy, topology_strategy) -> tuple[str, str]:
+    """The strategy for the nodes, and the label of which all of them must have one value ("": no such label)."""
+    if topology_strategy is None:
+        return _valid_strategy(strategy or "PACK"), ""
+    if strategy is not None:
+        raise ValueError(
+            f"strategy and topology_strategy cannot be given together: topology_strategy={{{_NODE_LABEL!r}: strategy}} "
+            "says both."
+        )
+    if not isinstance(topology_strategy, dict):
+        raise ValueError(f"topology_strategy must be a dictionary, got {topology_strategy!r}.")
+    domains = [label for label in topology_strategy if label != _NODE_LABEL]
+    for label, value in topology_strategy.items():
+        if not isinstance(label, str) or not label:
+            raise ValueError(f"The keys of topology_strategy are names of labels, got {label!r}.")
+        if _valid_strategy(value) != "STRICT_PACK" and label != _NODE_LABEL:
+            raise ValueError(f"STRICT_PACK is the only strategy for the label {label!r}, got {value}.")
+    if len(domains) > 1:
+        raise ValueError(f"topology_strategy takes one label beside {_NODE_LABEL!r}, got {domains}.")
+    return topology_strategy.get(_NODE_LABEL, "PACK"), domains[0] if domains else ""
+
+
+def _valid_strategy(strategy) -> str:
     if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
         raise ValueError(
             f"Invalid placement group strategy {strategy}; valid ones are "
