@@ -112,9 +112,9 @@ def placement_group(
     `strategy`: PACK (few nodes) and SPREAD (many) as far as it goes, STRICT_PACK (one node) and STRICT_SPREAD (one node
     each) or not at all. `lifetime`: "detached" outlives the job; else the group ends with it, or with the actor that
     made it. `name`: what get_placement_group() finds. `bundle_label_selector`: {label: value} of the node, one for each
-    bundle. `topology_strategy`: {label: strategy}, instead of `strategy`, which the label "ray.io/node-id" stands for. One
-    other label may come with STRICT_PACK: {"ray.io/gpu-domain": "STRICT_PACK"} keeps all bundles on nodes that have one
-    value of that label in common; nodes without the label get none.
+    bundle. `topology_strategy`: {label: strategy}, instead of `strategy`, for which the label "ray.io/node-id" stands.
+    One other label may come with STRICT_PACK: {"ray.io/gpu-domain": "STRICT_PACK"} keeps all bundles on nodes that have
+    one value of that label in common; nodes without the label get none.
 
     Raises ValueError for bundles that are empty or negative, an unknown strategy, and a name that is taken.
     """
