@@ -125,7 +125,7 @@ std::string Scheduler::CheckLeases() const {
   std::size_t leases = 0;
   for (const auto& [id, queue] : leases_.queues()) {
     std::uint32_t active = 0;
-    for (const LeaseId lease : queue->leases) active += !leases_.FindLease(lease)->blocked;
+    for (const Lease& lease : queue->leases) active += !lease.blocked;
     leases += queue->leases.size();
     if (active != queue->active) return "a queue miscounts its active leases";
     if (queue->wanted == 0 && queue->leases.empty()) return "an idle queue was not forgotten";
@@ -139,7 +139,7 @@ std::string Scheduler::CheckNodes() const {
     if (!node.alive && !leases_.LeasesOn(node.index).empty()) return "a lost node has leases";
     if (!node.alive) continue;
     ResourceSet sum = node.available;
-    for (const LeaseId id : leases_.LeasesOn(node.index)) sum.Add(leases_.FindLease(id)->Taken());
+    for (const Lease& lease : leases_.LeasesOn(node.index)) sum.Add(lease.Taken());
     for (const Group& group : groups_.groups()) {
       for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
         if (group.nodes[bundle] == node.index) sum.Add(group.spec.bundles[bundle].resources);
@@ -163,8 +163,7 @@ std::string Scheduler::CheckUnits(const NodeInfo& node) const {
   for (const auto& [name, amount] : node.total.entries()) {
     if (IsUnitResource(name) && books.Free(name) != node.available.Get(name)) return name + ": units are not amounts";
   }
-  for (const LeaseId id : leases_.LeasesOn(node.index)) {
-    const Lease& lease = *leases_.FindLease(id);
+  for (const Lease& lease : leases_.LeasesOn(node.index)) {
     if (lease.units.Empty() != UnitAsk::Of(lease.held).Empty())
       return "a lease has units without amounts, or amounts only";
     books.Give(lease.units);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "absl/container/btree_set.h"
 #include "scheduler/scheduler.h"
 
 namespace ray_engine {
@@ -63,7 +64,7 @@ void Scheduler::SetBundle(Group* group, std::uint32_t bundle, const BundlePlace&
 }
 
 void Scheduler::RemoveGroup(Group* group, Actions* actions) {
-  EndLeasesOf(group->spec.id, actions);
+  EndLeasesOf(*group, actions);
   for (std::uint32_t bundle = 0; bundle < group->nodes.size(); ++bundle) {
     const std::uint32_t node = group->nodes[bundle];
     if (node == kNoNode) continue;
@@ -77,13 +78,16 @@ void Scheduler::RemoveGroup(Group* group, Actions* actions) {
 }
 
 // Their workers are on their way out, and hold nothing any more: what they held goes with the group.
-void Scheduler::EndLeasesOf(const PlacementGroupId& id, Actions* actions) {
-  for (const auto& [lease_id, lease] : leases_.leases()) {
-    if (lease->queue->lease_class.group != id) continue;
-    ChangeLease(lease.get(), [&lease = lease] { lease->held = ResourceSet(); });
-    const ProcessId client = lease->queue->client;
-    if (client != kHead) actions->push_back(Send{client, LeaseReclaim{lease_id}});  // nothing more is pushed to them
-    actions->push_back(Send{ProcessId{lease->node, 0}, KillWorker{lease_id, "its placement group was removed"}});
+void Scheduler::EndLeasesOf(const Group& group, Actions* actions) {
+  for (const std::uint32_t node : absl::btree_set<std::uint32_t>(group.nodes.begin(), group.nodes.end())) {
+    if (node == kNoNode) continue;
+    for (Lease& lease : leases_.LeasesOn(node)) {
+      if (lease.queue->lease_class.group != group.spec.id) continue;
+      ChangeLease(&lease, [&lease] { lease.held = ResourceSet(); });
+      const ProcessId client = lease.queue->client;
+      if (client != kHead) actions->push_back(Send{client, LeaseReclaim{lease.id}});  // nothing more is pushed to them
+      actions->push_back(Send{ProcessId{node, 0}, KillWorker{lease.id, "its placement group was removed"}});
+    }
   }
 }
 

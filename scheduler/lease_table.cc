@@ -68,18 +68,16 @@ Lease* LeaseTable::AddLease(LeaseQueue* queue, std::uint32_t node) {
   lease->id = id;
   lease->node = node;
   lease->queue = queue;
-  queue->leases.insert(id);
+  queue->leases.push_back(*lease);
   ++queue->active;
-  by_node_[node].insert(id);
+  LeasesOn(node).push_back(*lease);
   return lease.get();
 }
 
 void LeaseTable::EraseLease(Lease* lease) {
-  lease->queue->leases.erase(lease->id);
+  lease->queue->leases.erase(LeasesOfQueue::s_iterator_to(*lease));
   if (!lease->blocked) --lease->queue->active;
-  const auto on_node = by_node_.find(lease->node);
-  on_node->second.erase(lease->id);
-  if (on_node->second.empty()) by_node_.erase(on_node);
+  by_node_[lease->node].erase(LeasesOnNode::s_iterator_to(*lease));
   leases_.erase(lease->id);
 }
 
@@ -89,10 +87,14 @@ void LeaseTable::SetBlocked(Lease* lease, bool blocked) {
   lease->queue->active += blocked ? -1 : 1;
 }
 
-const absl::btree_set<LeaseId>& LeaseTable::LeasesOn(std::uint32_t node) const {
-  static const absl::btree_set<LeaseId> kNothing;
-  const auto it = by_node_.find(node);
-  return it == by_node_.end() ? kNothing : it->second;
+LeasesOnNode& LeaseTable::LeasesOn(std::uint32_t node) {
+  if (by_node_.size() <= node) by_node_.resize(node + 1);
+  return by_node_[node];
+}
+
+const LeasesOnNode& LeaseTable::LeasesOn(std::uint32_t node) const {
+  static const LeasesOnNode kNone;
+  return node < by_node_.size() ? by_node_[node] : kNone;
 }
 
 }  // namespace ray_engine

@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "boost/intrusive/list.hpp"
 #include "engine/base/ids.h"
 #include "engine/wire/messages.h"
 #include "scheduler/placement_policy.h"
@@ -28,6 +28,29 @@
 namespace ray_engine {
 
 using Time = std::chrono::nanoseconds;  // since an arbitrary start; always passed in
+
+struct LeaseQueue;
+
+struct Lease {
+  using Hook = boost::intrusive::list_member_hook<>;
+  LeaseId id{};
+  std::uint32_t node = 0;
+  LeaseQueue* queue = nullptr;
+  ResourceSet held;
+  Units units;  // of those resources
+  bool blocked = false;
+  Time ask_after{};  // not to be asked back before
+  Time patience{};   // until it may be asked again
+  Hook on_node, of_queue;
+
+  // What it takes from the node: all it holds, without CPU while blocked.
+  ResourceSet Taken() const;
+};
+// Oldest first.
+template <Lease::Hook Lease::*kHook>
+using LeaseList = boost::intrusive::list<Lease, boost::intrusive::member_hook<Lease, Lease::Hook, kHook>>;
+using LeasesOnNode = LeaseList<&Lease::on_node>;
+using LeasesOfQueue = LeaseList<&Lease::of_queue>;
 
 struct LeaseQueue {
   ProcessId client;
@@ -43,9 +66,9 @@ struct LeaseQueue {
   std::uint32_t wanted = 0;   // leases still to be granted; the queue is in a waiting line if and only if > 0
   std::uint64_t turn = 0;     // place in the line of its shape: lower comes first
   std::list<LeaseQueue*>::iterator place;
-  absl::btree_set<LeaseId> leases;  // held, oldest first
-  std::uint32_t active = 0;         // those not blocked
-  bool gone = false;                // the client is: only its leases have still to end
+  LeasesOfQueue leases;      // held
+  std::uint32_t active = 0;  // those not blocked
+  bool gone = false;         // the client is: only its leases have still to end
 
   std::optional<Time> asked_at;   // when leases of others were last asked back for it
   std::optional<Time> overtaken;  // since when others have been served on nodes that this queue waits for
@@ -57,20 +80,6 @@ struct LeaseQueue {
   bool WaitsForItsNode(Time now) const {
     return now < near_until && candidates->IsFeasible(DataNode()) && !candidates->IsReady(DataNode());
   }
-};
-
-struct Lease {
-  LeaseId id{};
-  std::uint32_t node = 0;
-  LeaseQueue* queue = nullptr;
-  ResourceSet held;
-  Units units;  // of those resources
-  bool blocked = false;
-  Time ask_after{};  // not to be asked back before
-  Time patience{};   // until it may be asked again
-
-  // What it takes from the node: all it holds, without CPU while blocked.
-  ResourceSet Taken() const;
 };
 
 class LeaseTable {
@@ -88,16 +97,17 @@ class LeaseTable {
   Lease* AddLease(LeaseQueue* queue, std::uint32_t node);
   void EraseLease(Lease* lease);
   void SetBlocked(Lease* lease, bool blocked);
-  const absl::btree_set<LeaseId>& LeasesOn(std::uint32_t node) const;
+  LeasesOnNode& LeasesOn(std::uint32_t node);
+  const LeasesOnNode& LeasesOn(std::uint32_t node) const;
 
   const absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>>& leases() const { return leases_; }
   using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<LeaseQueue>>;
   const QueueMap& queues() const { return queues_; }
 
  private:
+  absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>> leases_;  // outlives the lists that link them
   QueueMap queues_;
-  absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>> leases_;
-  absl::flat_hash_map<std::uint32_t, absl::btree_set<LeaseId>> by_node_;
+  std::vector<LeasesOnNode> by_node_;
   std::uint64_t last_id_ = 0;
 };
 

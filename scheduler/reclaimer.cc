@@ -7,11 +7,11 @@
 namespace ray_engine {
 namespace {
 
-constexpr int kLeasesPerAsk = 256;  // looked at for one queue at one time
+constexpr int kLooksPerSlice = 2048;  // at leases and nodes, for all queues: a hundredth of the loop's time
+constexpr int kLooksPerAsk = 256;     // for one queue at one time
 constexpr int kNodesPerSearch = 64;
 
-// True if the lease has some of what the node lacks for `asked`. `units_lack`: of the units that would be needed some
-// are in use.
+// True if the lease has some of what the node lacks for `asked`.
 bool Helps(const Lease& lease, const ResourceSet& available, const ResourceSet& asked, bool units_lack) {
   for (const auto& [name, amount] : asked.entries()) {
     if (available.Get(name) < amount && lease.held.Get(name) > 0) return true;
@@ -26,56 +26,63 @@ struct Reclaimer::Round {
   Time now{};
   bool reserved = false;
   std::uint32_t needed = 0;
-  int budget = kLeasesPerAsk;
+  int looks = 0;  // left
   absl::flat_hash_map<const LeaseQueue*, std::uint32_t> asked_of;
   std::vector<Lease*> asked;
 };
 
 std::vector<Lease*> Reclaimer::Ask(LeaseQueue* queue, Time now) {
   if (queue->asked_at && now - *queue->asked_at < kSlice) return {};
+  if (now >= slice_end_) {
+    slice_end_ = now + kSlice;
+    looks_ = kLooksPerSlice;
+  }
+  if (looks_ <= 0) return {};
   queue->asked_at = now;
   Round round;
   round.queue = queue;
   round.now = now;
+  round.looks = std::min(looks_, kLooksPerAsk);
   round.reserved = reserved_for() == queue;
-  round.needed = round.reserved ? kLeasesPerAsk : queue->wanted;
+  round.needed = round.reserved ? kLooksPerAsk : queue->wanted;
+  looks_ -= round.looks;
   if (round.reserved) {
     AskOnNode(reservation_->node, &round);
   } else if (queue->WaitsForItsNode(now)) {
     AskOnNode(queue->DataNode(), &round);
   } else {
     const std::size_t nodes = queue->candidates->feasible();
-    for (std::size_t i = 0; i < nodes && round.needed > 0 && round.budget > 0; ++i) {
+    for (std::size_t i = 0; i < nodes && round.needed > 0 && round.looks > 0; ++i) {
       const std::uint32_t node = *queue->candidates->NextFeasible(next_node_);
       AskOnNode(node, &round);
       next_node_ = node + 1;
-      --round.budget;
+      --round.looks;
     }
   }
+  looks_ += round.looks;
   return std::move(round.asked);
 }
 
 void Reclaimer::AskOnNode(std::uint32_t node, Round* round) {
   const NodeInfo* info = cluster_.Find(node);
   if (info == nullptr) return;
-  for (const LeaseId id : leases_.LeasesOn(node)) {
+  const bool units_lack = !cluster_.books(node).Fits(round->queue->candidates->units());
+  for (Lease& lease : leases_.LeasesOn(node)) {
     if (round->needed == 0) return;
-    --round->budget;
-    Lease* lease = leases_.FindLease(id);
-    if (!MayAsk(*lease, *info, *round)) continue;
-    lease->patience = std::min(std::max(2 * lease->patience, kSlice), kMaxAskInterval);
-    lease->ask_after = round->now + lease->patience;
-    ++round->asked_of[lease->queue];
-    round->asked.push_back(lease);
+    --round->looks;
+    if (!MayAsk(lease, *info, *round, units_lack)) continue;
+    lease.patience = std::min(std::max(2 * lease.patience, kSlice), kMaxAskInterval);
+    lease.ask_after = round->now + lease.patience;
+    ++round->asked_of[lease.queue];
+    round->asked.push_back(&lease);
     --round->needed;
   }
 }
 
-bool Reclaimer::MayAsk(const Lease& lease, const NodeInfo& node, const Round& round) const {
+bool Reclaimer::MayAsk(const Lease& lease, const NodeInfo& node, const Round& round, bool units_lack) const {
   const LeaseQueue& holder = *lease.queue;
   if (&holder == round.queue || holder.client == kHead || holder.gone || lease.blocked) return false;
   if (lease.ask_after > round.now) return false;
-  const bool units_lack = !cluster_.books(node.index).Fits(round.queue->candidates->units());
   if (!Helps(lease, node.available, round.queue->lease_class.resources, units_lack)) return false;
   if (round.reserved) return true;
   if (holder.active <= round.queue->active) return false;
@@ -112,8 +119,7 @@ bool Reclaimer::CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const
   const UnitAsk& units = queue.candidates->units();
   ResourceSet room = cluster_.Find(node)->available;
   UnitBooks books = units.Empty() ? UnitBooks() : cluster_.books(node);
-  for (const LeaseId id : leases_.LeasesOn(node)) {
-    const Lease& lease = *leases_.FindLease(id);
+  for (const Lease& lease : leases_.LeasesOn(node)) {
     if (lease.queue->client == kHead || lease.blocked) continue;
     room.Add(lease.held);
     if (!units.Empty()) books.Give(lease.units);

@@ -57,13 +57,16 @@ class Reclaimer {
   struct Round;  // one call of Ask
 
   void AskOnNode(std::uint32_t node, Round* round);
-  bool MayAsk(const Lease& lease, const NodeInfo& node, const Round& round) const;
+  // `units_lack`: of the units that would be needed some are in use.
+  bool MayAsk(const Lease& lease, const NodeInfo& node, const Round& round, bool units_lack) const;
   bool CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const;
 
   LeaseTable& leases_;
   const ClusterView& cluster_;
   std::optional<Reservation> reservation_;
   std::uint32_t next_node_ = 0;  // where the next search for leases begins
+  Time slice_end_{};
+  int looks_ = 0;  // left of this slice
 };
 
 }  // namespace ray_engine

@@ -50,12 +50,11 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
 
 // Nobody knows which of the grants had reached their clients, so all count as wanted again, until the next demand.
 void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
-  const absl::btree_set<LeaseId> lost = leases_.LeasesOn(node);
-  for (const LeaseId id : lost) {
-    Lease* lease = leases_.FindLease(id);
-    LeaseQueue* queue = lease->queue;
+  LeasesOnNode& lost = leases_.LeasesOn(node);
+  while (!lost.empty()) {
+    LeaseQueue* queue = lost.front().queue;
     queue->lost_grants = true;
-    leases_.EraseLease(lease);
+    leases_.EraseLease(&lost.front());
     if (queue->client == kHead) {
       actions->push_back(PlacementLost{queue->key});
     } else if (!queue->gone) {
@@ -168,11 +167,10 @@ void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* 
     if (queue->gone) continue;
     queue->gone = true;
     StopWaiting(queue);
-    for (const LeaseId id : queue->leases) {
-      const std::uint32_t node = leases_.FindLease(id)->node;
-      if (cluster_.Find(node) == nullptr) continue;
-      actions->push_back(
-          Send{ProcessId{node, 0}, KillWorker{id, fmt::format("its client {} is gone: {}", ToString(client), cause)}});
+    for (const Lease& lease : queue->leases) {
+      if (cluster_.Find(lease.node) == nullptr) continue;
+      const std::string reason = fmt::format("its client {} is gone: {}", ToString(client), cause);
+      actions->push_back(Send{ProcessId{lease.node, 0}, KillWorker{lease.id, reason}});
     }
     ForgetIfIdle(queue);
   }

@@ -146,7 +146,7 @@ class Scheduler {
   void RemoveGroupsOf(ProcessId creator, Actions* actions);
   void SetBundle(Group* group, std::uint32_t bundle, const BundlePlace& place);
   void RemoveGroup(Group* group, Actions* actions);
-  void EndLeasesOf(const PlacementGroupId& id, Actions* actions);
+  void EndLeasesOf(const Group& group, Actions* actions);
   void FailQueuesOf(const PlacementGroupId& id, Actions* actions);
   bool IsRemoved(const PlacementGroupId& id);
   template <class Condition>

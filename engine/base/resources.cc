@@ -32,12 +32,21 @@ void ResourceSet::Set(const std::string& name, Amount amount) {
   }
 }
 
+void ResourceSet::Change(const std::string& name, Amount by) {
+  const auto it = Find(entries_, name);
+  if (it == entries_.end() || it->first != name) {
+    if (by != 0) entries_.insert(it, {name, by});
+  } else if ((it->second += by) == 0) {
+    entries_.erase(it);
+  }
+}
+
 void ResourceSet::Add(const ResourceSet& other) {
-  for (const auto& [name, amount] : other.entries_) Set(name, Get(name) + amount);
+  for (const auto& [name, amount] : other.entries_) Change(name, amount);
 }
 
 void ResourceSet::Subtract(const ResourceSet& other) {
-  for (const auto& [name, amount] : other.entries_) Set(name, Get(name) - amount);
+  for (const auto& [name, amount] : other.entries_) Change(name, -amount);
 }
 
 bool ResourceSet::Covers(const ResourceSet& asked) const {

@@ -45,6 +45,8 @@ class ResourceSet {
   }
 
  private:
+  void Change(const std::string& name, Amount by);
+
   std::vector<Entry> entries_;
 };
 

@@ -101,11 +101,9 @@ class Leases {
     for (std::uint32_t i = 0; waiting_ < pending; i = (i + 1) % queues_.size()) Demand(i, chunk);
   }
 
-  // A random lease ends; what waits is kept at its number.
+  // A lease ends: one that is asked back, or else a random one. What waits is kept at its number.
   void EndOne() {
-    std::swap(held_[random_() % held_.size()], held_.back());
-    const Held ended = held_.back();
-    held_.pop_back();
+    const Held ended = TakeOne();
     Do(world_.scheduler.OnLeaseEnded({ended.lease, "", true}, World::Now()));
     if (const auto tick = world_.scheduler.NextTick(); tick && *tick <= World::Now()) {
       Do(world_.scheduler.OnTick(World::Now()));
@@ -123,6 +121,21 @@ class Leases {
     std::uint32_t wanted = 0, received = 0;
   };
 
+  Held TakeOne() {
+    std::uint32_t place = kNowhere;
+    for (; place == kNowhere && !asked_back_.empty(); asked_back_.pop_back()) place = PlaceOf(asked_back_.back());
+    if (place == kNowhere) place = random_() % held_.size();
+    const Held taken = std::exchange(held_[place], held_.back());
+    PlaceOf(held_[place].lease) = place;
+    PlaceOf(taken.lease) = kNowhere;
+    held_.pop_back();
+    return taken;
+  }
+  std::uint32_t& PlaceOf(LeaseId lease) {
+    const auto number = static_cast<std::size_t>(lease);
+    if (places_.size() <= number) places_.resize(2 * number, kNowhere);
+    return places_[number];
+  }
   void Demand(std::uint32_t queue, std::uint32_t more) {
     waiting_ += more;
     queues_[queue].wanted += more;
@@ -137,8 +150,11 @@ class Leases {
   void Do(const Scheduler::Actions& actions) {
     for (const Scheduler::Action& action : actions) {
       const auto* send = std::get_if<Scheduler::Send>(&action);
-      const auto* started = send == nullptr ? nullptr : std::get_if<StartLease>(&send->message);
+      if (send == nullptr) continue;
+      if (const auto* back = std::get_if<LeaseReclaim>(&send->message)) asked_back_.push_back(back->lease);
+      const auto* started = std::get_if<StartLease>(&send->message);
       if (started == nullptr) continue;
+      PlaceOf(started->lease) = static_cast<std::uint32_t>(held_.size());
       const std::uint32_t queue = (started->client.serial - 1) * kClasses + started->key;
       held_.push_back({started->lease, queue});
       --queues_[queue].wanted, ++queues_[queue].received, --waiting_;
@@ -151,6 +167,9 @@ class Leases {
   std::vector<ProcessId> clients_;
   std::vector<Queue> queues_;  // client by client
   std::vector<Held> held_;
+  static constexpr std::uint32_t kNowhere = 0xffffffff;
+  std::vector<std::uint32_t> places_;  // in held_, by number of the lease: they are given in turn
+  std::vector<LeaseId> asked_back_;
   std::uint32_t waiting_ = 0;
   std::mt19937 random_{1};
 };
