@@ -109,8 +109,8 @@ Scheduler::Statistics Scheduler::Stats() const {
     stats.waiting_queues += queue->wanted > 0;
     stats.waiting_leases += queue->wanted;
   }
-  stats.leases = leases_.leases().size();
-  for (const auto& [id, lease] : leases_.leases()) stats.blocked += lease->blocked;
+  stats.leases = leases_.leases();
+  stats.blocked = leases_.blocked();
   return stats;
 }
 
@@ -131,7 +131,7 @@ std::string Scheduler::CheckLeases() const {
     if (queue->wanted == 0 && queue->leases.empty()) return "an idle queue was not forgotten";
     if (queue->gone && queue->wanted > 0) return "a client that is gone waits for leases";
   }
-  return leases == leases_.leases().size() ? "" : "a lease is in no queue";
+  return leases == leases_.leases() ? "" : "a lease is in no queue";
 }
 
 std::string Scheduler::CheckNodes() const {

@@ -55,36 +55,43 @@ std::vector<ProcessId> LeaseTable::ClientsOn(std::uint32_t node) const {
 }
 
 Lease* LeaseTable::FindLease(LeaseId id) {
-  const auto it = leases_.find(id);
-  return it == leases_.end() ? nullptr : it->second.get();
+  const std::uint32_t slot = SlotOf(id);
+  return slot < slots_.size() && slots_[slot].id == id && id != LeaseId::kNone ? &slots_[slot] : nullptr;
 }
 
 const Lease* LeaseTable::FindLease(LeaseId id) const { return const_cast<LeaseTable*>(this)->FindLease(id); }
 
 Lease* LeaseTable::AddLease(LeaseQueue* queue, std::uint32_t node) {
-  const LeaseId id{++last_id_};
-  std::unique_ptr<Lease>& lease = leases_[id];
-  lease = std::make_unique<Lease>();
-  lease->id = id;
+  if (free_.empty()) {
+    free_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  Lease* lease = &slots_[free_.back()];
+  lease->id = LeaseId{++uses_ << kSlotBits | free_.back()};
+  free_.pop_back();
   lease->node = node;
   lease->queue = queue;
+  lease->ask_after = lease->patience = Time{};
   queue->leases.push_back(*lease);
   ++queue->active;
   LeasesOn(node).push_back(*lease);
-  return lease.get();
+  return lease;
 }
 
 void LeaseTable::EraseLease(Lease* lease) {
   lease->queue->leases.erase(LeasesOfQueue::s_iterator_to(*lease));
-  if (!lease->blocked) --lease->queue->active;
+  SetBlocked(lease, false);
+  --lease->queue->active;
   by_node_[lease->node].erase(LeasesOnNode::s_iterator_to(*lease));
-  leases_.erase(lease->id);
+  free_.push_back(SlotOf(lease->id));
+  lease->id = LeaseId::kNone;
 }
 
 void LeaseTable::SetBlocked(Lease* lease, bool blocked) {
   if (lease->blocked == blocked) return;
   lease->blocked = blocked;
   lease->queue->active += blocked ? -1 : 1;
+  blocked_ += blocked ? 1 : -1;
 }
 
 LeasesOnNode& LeaseTable::LeasesOn(std::uint32_t node) {

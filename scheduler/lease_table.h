@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <optional>
@@ -19,7 +20,6 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
 #include "boost/intrusive/list.hpp"
 #include "engine/base/ids.h"
 #include "engine/wire/messages.h"
@@ -94,21 +94,31 @@ class LeaseTable {
 
   Lease* FindLease(LeaseId id);
   const Lease* FindLease(LeaseId id) const;
+  // It holds nothing yet.
   Lease* AddLease(LeaseQueue* queue, std::uint32_t node);
   void EraseLease(Lease* lease);
   void SetBlocked(Lease* lease, bool blocked);
   LeasesOnNode& LeasesOn(std::uint32_t node);
   const LeasesOnNode& LeasesOn(std::uint32_t node) const;
 
-  const absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>>& leases() const { return leases_; }
+  std::size_t leases() const { return slots_.size() - free_.size(); }
+  std::size_t blocked() const { return blocked_; }
   using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<LeaseQueue>>;
   const QueueMap& queues() const { return queues_; }
 
  private:
-  absl::flat_hash_map<LeaseId, std::unique_ptr<Lease>> leases_;  // outlives the lists that link them
+  // An id is a slot (the low kSlotBits) and which use of the slot it is, so that finding a lease is looking into its
+  // slot.
+  static constexpr int kSlotBits = 24;
+  static std::uint32_t SlotOf(LeaseId id) {
+    return static_cast<std::uint64_t>(id) & ((std::uint64_t{1} << kSlotBits) - 1);
+  }
+  std::deque<Lease> slots_;  // free ones have no id; outlives the lists that link them
+  std::vector<std::uint32_t> free_;
+  std::uint64_t uses_ = 0;
   QueueMap queues_;
   std::vector<LeasesOnNode> by_node_;
-  std::uint64_t last_id_ = 0;
+  std::size_t blocked_ = 0;
 };
 
 }  // namespace ray_engine

@@ -8,27 +8,25 @@
 namespace ray_engine {
 namespace {
 
-constexpr std::uint64_t kScale = 10000;  // of utilisation in a score
-constexpr std::uint64_t kPackBelow = kScale / 2;
+constexpr std::uint64_t kPackBelow = NodeChanges::kLoadScale / 2;
 // Penalties, each larger than all before it together; a score has 32 bits.
 constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 24;
 constexpr std::uint64_t kUnwishedPenalty = std::uint64_t{1} << 25;  // without the labels that were wished for
 constexpr std::uint64_t kRankPenalty = std::uint64_t{1} << 26;      // per fallback
 
-// The share in use of the resource most in use, of those that every node has.
-std::uint64_t Utilisation(const NodeInfo& node) {
+std::uint32_t ComputeLoad(const NodeInfo& node) {
   static const std::string kCounted[] = {"CPU", "memory", "object_store_memory"};
   double used = 0;
   for (const std::string& name : kCounted) {
     const double total = static_cast<double>(node.total.Get(name));
     if (total > 0) used = std::max(used, 1 - static_cast<double>(node.available.Get(name)) / total);
   }
-  return static_cast<std::uint64_t>(std::min(used, 1000.0) * kScale);
+  return static_cast<std::uint32_t>(std::min(used, 1000.0) * NodeChanges::kLoadScale);
 }
 
-std::uint64_t HybridScore(const ResourceSet& asked, const NodeInfo& node) {
-  const std::uint64_t used = Utilisation(node);
-  const bool wastes_gpu = node.total.Get("GPU") > 0 && asked.Get("GPU") == 0;
+std::uint64_t HybridScore(const ResourceSet& asked, const NodeInfo& node, std::uint64_t used) {
+  static const std::string kGpu = "GPU";
+  const bool wastes_gpu = node.total.Get(kGpu) > 0 && asked.Get(kGpu) == 0;
   return (used < kPackBelow ? 0 : used) + (wastes_gpu ? kGpuPenalty : 0);
 }
 
@@ -84,14 +82,27 @@ std::optional<std::size_t> PlacementShape::RankOf(const Labels& labels) const {
   return std::nullopt;
 }
 
-// ---- Candidates ----------------------------------------------------------------------------------------------------
+// ---- NodeChanges ---------------------------------------------------------------------------------------------------
 
-Candidates::Candidates(PlacementShape shape, const ClusterView& cluster)
-    : shape_(std::move(shape)), units_(UnitAsk::Of(shape_.resources)) {
-  Rebuild(cluster);
+void NodeChanges::Note(std::uint32_t node) {
+  if (loads_.size() <= node) loads_.resize(node + 1, kUnknown);
+  loads_[node] = kUnknown;
+  noted_.push_back(node);
 }
 
+std::uint32_t NodeChanges::LoadOf(std::uint32_t node) const {
+  std::uint32_t& load = loads_[node];
+  if (load == kUnknown) load = ComputeLoad(cluster_.nodes()[node]);
+  return load;
+}
+
+// ---- Candidates ----------------------------------------------------------------------------------------------------
+
+Candidates::Candidates(PlacementShape shape, const NodeChanges* changes)
+    : shape_(std::move(shape)), units_(UnitAsk::Of(shape_.resources)), changes_(*changes) {}
+
 std::optional<std::uint32_t> Candidates::Pick(const Wishes& wishes) {
+  CatchUp();
   const bool spread = shape_.strategy == LeaseClass::kSpread;
   const std::optional<Key> best = FirstReady(spread ? spread_next_ : 0, wishes.excluded);
   if (!best) return std::nullopt;
@@ -116,7 +127,7 @@ std::optional<Candidates::Key> Candidates::FirstReady(Key from, std::optional<st
 }
 
 std::optional<std::uint32_t> Candidates::NextFeasible(std::uint32_t from) const {
-  if (feasible_ == 0) return std::nullopt;
+  if (feasible() == 0) return std::nullopt;
   const auto feasible = [](Key key) { return key != kInfeasible; };
   const auto start = keys_.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(from, keys_.size()));
   auto found = std::find_if(start, keys_.end(), feasible);
@@ -157,19 +168,22 @@ bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const 
   return wished == nullptr || !wished->total.Covers(shape_.resources);
 }
 
-Candidates::Key Candidates::ComputeKey(const ClusterView& cluster, std::uint32_t index) const {
+Candidates::Key Candidates::ComputeKey(std::uint32_t index) const {
+  const ClusterView& cluster = changes_.cluster();
   const NodeInfo* node = cluster.Find(index);
-  if (node == nullptr || !node->total.Covers(shape_.resources) || !Admits(cluster, *node)) return kInfeasible;
+  if (node == nullptr || !Admits(cluster, *node)) return kInfeasible;
+  const bool has_room = node->available.Covers(shape_.resources);
+  if (!has_room && !node->total.Covers(shape_.resources)) return kInfeasible;
   if (!units_.Empty() && !cluster.books(index).CouldFit(units_)) return kInfeasible;
-  if (!node->available.Covers(shape_.resources)) return kFull;
+  if (!has_room) return kFull;
   if (!units_.Empty() && !cluster.books(index).Fits(units_)) return kFull;
   if (shape_.strategy == LeaseClass::kSpread) return index;
   const std::uint64_t penalty = MatchesLabels(shape_.soft_selector, node->labels) ? 0 : kUnwishedPenalty;
   const std::uint64_t rank = *shape_.RankOf(node->labels) * kRankPenalty;
-  return (HybridScore(shape_.resources, *node) + penalty + rank) << 32 | index;
+  return (HybridScore(shape_.resources, *node, changes_.LoadOf(index)) + penalty + rank) << 32 | index;
 }
 
-void Candidates::SetKey(std::uint32_t node, Key key) {
+void Candidates::SetKey(std::uint32_t node, Key key) const {
   if (keys_.size() <= node) keys_.resize(node + 1, kInfeasible);
   const Key old = std::exchange(keys_[node], key);
   if (old == key) return;
@@ -179,10 +193,22 @@ void Candidates::SetKey(std::uint32_t node, Key key) {
   feasible_ -= (old != kInfeasible);
 }
 
-void Candidates::Refresh(const ClusterView& cluster, std::uint32_t node) { SetKey(node, ComputeKey(cluster, node)); }
+void Candidates::ReadChanges() const {
+  const std::vector<std::uint32_t>& noted = changes_.noted();
+  if (is_stale_) Rebuild();
+  for (; seen_ < noted.size(); ++seen_) Refresh(noted[seen_]);
+}
 
-void Candidates::Rebuild(const ClusterView& cluster) {
-  for (std::uint32_t node = 0; node < cluster.nodes().size(); ++node) Refresh(cluster, node);
+void Candidates::Rebuild() const {
+  is_stale_ = false;
+  seen_ = changes_.noted().size();
+  for (std::uint32_t node = 0; node < changes_.cluster().nodes().size(); ++node) Refresh(node);
+}
+
+void Candidates::OnClear() {
+  if (seen_ == 0) is_stale_ = true;
+  if (!is_stale_) ReadChanges();
+  seen_ = 0;
 }
 
 // ---- PlacementPolicy -----------------------------------------------------------------------------------------------
@@ -190,7 +216,7 @@ void Candidates::Rebuild(const ClusterView& cluster) {
 Candidates* PlacementPolicy::Acquire(const PlacementShape& shape) {
   std::unique_ptr<Candidates>& entry = shapes_[shape];
   if (entry == nullptr) {
-    entry = std::make_unique<Candidates>(shape, cluster_);
+    entry = std::make_unique<Candidates>(shape, &changes_);
   } else if (entry->users_ == 0) {
     idle_.remove(entry.get());
   }
@@ -211,30 +237,31 @@ void PlacementPolicy::ForgetOldestIdle() {
 }
 
 void PlacementPolicy::OnChanged(std::uint32_t node) {
-  for (auto& [shape, candidates] : shapes_) candidates->Refresh(cluster_, node);
+  changes_.Note(node);
+  if (!changes_.Full()) return;
+  for (auto& [shape, candidates] : shapes_) candidates->OnClear();
+  changes_.Clear();
 }
 
 void PlacementPolicy::OnJoinedOrLost(std::uint32_t node) {
-  const NodeId& id = cluster_.nodes()[node].id;
+  OnChanged(node);
+  const NodeId& id = changes_.cluster().nodes()[node].id;
   for (auto& [shape, candidates] : shapes_) {
-    if (candidates->FollowsNode(id)) {
-      candidates->Rebuild(cluster_);
-    } else {
-      candidates->Refresh(cluster_, node);
-    }
+    if (candidates->FollowsNode(id)) candidates->is_stale_ = true;
   }
 }
 
 std::string PlacementPolicy::CheckInvariants() const {
-  for (const auto& [shape, candidates] : shapes_) {
+  for (const auto& [shape, kept] : shapes_) {
+    const Candidates candidates = *kept;  // so that looking does not make it catch up
     std::size_t ready = 0, feasible = 0;
-    for (std::uint32_t node = 0; node < cluster_.nodes().size(); ++node) {
-      const auto key = candidates->KeyOf(node);
-      if (key != candidates->ComputeKey(cluster_, node)) return fmt::format("candidates are stale for node {}", node);
-      ready += candidates->ready_.count(key);
-      feasible += candidates->IsFeasible(node);
+    for (std::uint32_t node = 0; node < changes_.cluster().nodes().size(); ++node) {
+      const auto key = candidates.KeyOf(node);
+      if (key != candidates.ComputeKey(node)) return fmt::format("candidates are stale for node {}", node);
+      ready += candidates.ready_.count(key);
+      feasible += candidates.IsFeasible(node);
     }
-    if (ready != candidates->ready() || feasible != candidates->feasible()) return "candidates are miscounted";
+    if (ready != candidates.ready() || feasible != candidates.feasible()) return "candidates are miscounted";
   }
   return "";
 }

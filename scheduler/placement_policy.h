@@ -8,10 +8,13 @@
 // nodes for last. SPREAD: round robin by index. Node affinity: that node only; if soft and that node is gone or too
 // small, as by default.
 //
+// Nodes change more often than anybody asks about one shape: changes are noted, and Candidates catch up when asked.
+//
 // Owns the shapes, counted by Acquire and Release. Loop-bound (head loop).
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -49,15 +52,41 @@ struct PlacementShape {
 
 PlacementShape ShapeOf(const LeaseClass& lease_class);
 
+// The nodes of a cluster by number, as far as shapes need them: which have changed, and how much of each is in use.
+class NodeChanges {
+ public:
+  explicit NodeChanges(const ClusterView* cluster) : cluster_(*cluster) {}
+
+  void Note(std::uint32_t node);
+  // In order, since the last Clear; the same node can be there several times.
+  const std::vector<std::uint32_t>& noted() const { return noted_; }
+  // Reading so many changes costs more than looking at every node.
+  bool Full() const { return noted_.size() >= std::max<std::size_t>(kAtLeast, cluster_.nodes().size()); }
+  void Clear() { noted_.clear(); }
+
+  const ClusterView& cluster() const { return cluster_; }
+  // The share in use, from 0 to kLoadScale and beyond, of the resource most in use, of those that every node has.
+  std::uint32_t LoadOf(std::uint32_t node) const;
+  static constexpr std::uint32_t kLoadScale = 10000;
+
+ private:
+  static constexpr std::size_t kAtLeast = 1024;
+  static constexpr std::uint32_t kUnknown = 0xffffffff;
+
+  const ClusterView& cluster_;
+  std::vector<std::uint32_t> noted_;
+  mutable std::vector<std::uint32_t> loads_;  // by node; kUnknown since it changed
+};
+
 class Candidates {
  public:
-  Candidates(PlacementShape shape, const ClusterView& cluster);
+  Candidates(PlacementShape shape, const NodeChanges* changes);
 
   const PlacementShape& shape() const { return shape_; }
   const UnitAsk& units() const { return units_; }
   // Nodes whose total would do / that have room now.
-  std::size_t feasible() const { return feasible_; }
-  std::size_t ready() const { return ready_.size(); }
+  std::size_t feasible() const { return CatchUp(), feasible_; }
+  std::size_t ready() const { return CatchUp(), ready_.size(); }
   bool IsFeasible(std::uint32_t node) const { return KeyOf(node) != kInfeasible; }
   bool IsReady(std::uint32_t node) const { return KeyOf(node) < kFull; }
 
@@ -81,29 +110,39 @@ class Candidates {
   static constexpr Key kInfeasible = ~Key{0};
   static constexpr Key kFull = kInfeasible - 1;
 
-  void Refresh(const ClusterView& cluster, std::uint32_t node);
-  void Rebuild(const ClusterView& cluster);
+  void CatchUp() const {
+    if (is_stale_ || seen_ < changes_.noted().size()) ReadChanges();
+  }
+  void ReadChanges() const;
+  void Refresh(std::uint32_t node) const { SetKey(node, ComputeKey(node)); }
+  void Rebuild() const;
+  // The changes are about to be cleared: has read them, or will look at every node when it is asked next.
+  void OnClear();
   bool FollowsNode(const NodeId& node) const { return shape_.soft && shape_.affinity == node; }
   // The first of ready_ at or after `from`, round the end, without `excluded`.
   std::optional<Key> FirstReady(Key from, std::optional<std::uint32_t> excluded) const;
-  Key ComputeKey(const ClusterView& cluster, std::uint32_t node) const;
+  Key ComputeKey(std::uint32_t node) const;
   bool Admits(const ClusterView& cluster, const NodeInfo& node) const;
   std::string Refusal(const ClusterView& cluster, const NodeInfo& node) const;
-  Key KeyOf(std::uint32_t node) const { return node < keys_.size() ? keys_[node] : kInfeasible; }
-  void SetKey(std::uint32_t node, Key key);
+  Key KeyOf(std::uint32_t node) const { return CatchUp(), node < keys_.size() ? keys_[node] : kInfeasible; }
+  void SetKey(std::uint32_t node, Key key) const;
 
   PlacementShape shape_;
   UnitAsk units_;
-  std::vector<Key> keys_;       // by node index
-  absl::btree_set<Key> ready_;  // the keys of nodes with room
-  std::size_t feasible_ = 0;
+  const NodeChanges& changes_;
+  // What is known of the nodes, up to the changes seen.
+  mutable std::size_t seen_ = 0;
+  mutable bool is_stale_ = true;        // all nodes have to be looked at
+  mutable std::vector<Key> keys_;       // by node index
+  mutable absl::btree_set<Key> ready_;  // the keys of nodes with room
+  mutable std::size_t feasible_ = 0;
   std::uint32_t spread_next_ = 0;
   std::size_t users_ = 0;
 };
 
 class PlacementPolicy {
  public:
-  explicit PlacementPolicy(const ClusterView* cluster) : cluster_(*cluster) {}
+  explicit PlacementPolicy(const ClusterView* cluster) : changes_(cluster) {}
 
   Candidates* Acquire(const PlacementShape& shape);
   void Release(Candidates* candidates);
@@ -119,7 +158,7 @@ class PlacementPolicy {
   static constexpr std::size_t kMaxIdleShapes = 32;
   void ForgetOldestIdle();
 
-  const ClusterView& cluster_;
+  NodeChanges changes_;
   absl::flat_hash_map<PlacementShape, std::unique_ptr<Candidates>> shapes_;
   std::list<Candidates*> idle_;  // without users, oldest first: kept, as the same shape tends to come back
 };

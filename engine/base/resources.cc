@@ -7,8 +7,15 @@
 namespace ray_engine {
 namespace {
 
+// The entry of that name, or the place for it. Few names are compared one by one: most differ in length already.
 template <class Entries>
 auto Find(Entries& entries, const std::string& name) {
+  constexpr std::size_t kFew = 8;
+  if (entries.size() <= kFew) {
+    for (auto it = entries.begin(); it != entries.end(); ++it) {
+      if (it->first == name) return it;
+    }
+  }
   return std::lower_bound(entries.begin(), entries.end(), name,
                           [](const ResourceSet::Entry& entry, const std::string& key) { return entry.first < key; });
 }
