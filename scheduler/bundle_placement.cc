@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <numeric>
+#include <string>
 #include <utility>
 
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "scheduler/labels.h"
 
 namespace ray_engine {
@@ -14,27 +17,19 @@ namespace {
 using Nodes = std::vector<std::uint32_t>;
 using Places = std::vector<BundlePlace>;
 
-// What is left of the nodes while bundles are being placed on `candidates`.
+// One try to place the bundles that have no place, inside one domain if the group has such a label.
 class Plan {
  public:
-  Plan(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, Nodes candidates, bool ever)
-      : spec_(spec), candidates_(std::move(candidates)), result_(placed.size()), bundles_on_(cluster.nodes().size()) {
-    for (const NodeInfo& node : cluster.nodes()) {
-      free_.push_back(ever ? node.total : node.available);
-      labels_.push_back(&node.labels);
-    }
-    for (std::uint32_t bundle = 0; bundle < result_.size(); ++bundle) {
-      asks_.push_back(UnitAsk::Of(spec.bundles[bundle].resources));
+  Plan(const ClusterView& cluster, const GroupSpec& spec, const std::vector<Candidates*>& shapes, const Nodes& placed,
+       std::string domain)
+      : cluster_(cluster), spec_(spec), shapes_(shapes), domain_(std::move(domain)), result_(placed.size()) {
+    for (std::uint32_t bundle = 0; bundle < placed.size(); ++bundle) {
       result_[bundle].node = placed[bundle];
       if (placed[bundle] == kNoNode) {
         missing_.push_back(bundle);
       } else {
         ++bundles_on_[placed[bundle]];
       }
-    }
-    if (std::any_of(asks_.begin(), asks_.end(), [](const UnitAsk& ask) { return !ask.Empty(); })) {
-      for (const NodeInfo& node : cluster.nodes())
-        books_.push_back(ever ? UnitBooks(node.total) : cluster.books(node.index));
     }
     // Large bundles first: what is hard to place goes while there is room.
     std::stable_sort(missing_.begin(), missing_.end(), [this](auto a, auto b) { return Size(a) > Size(b); });
@@ -48,137 +43,163 @@ class Plan {
   }
 
  private:
+  // What is left of a node that has been given bundles.
+  struct Room {
+    ResourceSet free;
+    UnitBooks books;
+  };
+
   ResourceSet::Amount Size(std::uint32_t bundle) const {
     const auto& entries = spec_.bundles[bundle].resources.entries();
     return std::accumulate(entries.begin(), entries.end(), ResourceSet::Amount{0},
                            [](auto sum, const auto& entry) { return sum + entry.second; });
   }
+  bool InDomain(std::uint32_t node) const {
+    if (spec_.domain_label.empty()) return true;
+    const std::string* value = FindLabel(cluster_.nodes()[node].labels, spec_.domain_label);
+    return value != nullptr && *value == domain_;
+  }
+  bool IsUsed(std::uint32_t node) const { return bundles_on_.contains(node); }
   bool Fits(std::uint32_t bundle, std::uint32_t node) const {
-    return free_[node].Covers(spec_.bundles[bundle].resources) &&
-           MatchesLabels(spec_.bundles[bundle].selector, *labels_[node]) &&
-           (asks_[bundle].Empty() || books_[node].Fits(asks_[bundle]));
+    const auto room = rooms_.find(node);
+    if (room == rooms_.end()) return shapes_[bundle]->IsReady(node);
+    return room->second.free.Covers(spec_.bundles[bundle].resources) &&
+           MatchesLabels(spec_.bundles[bundle].selector, cluster_.nodes()[node].labels) &&
+           room->second.books.Fits(shapes_[bundle]->units());
   }
   void Put(std::uint32_t bundle, std::uint32_t node) {
-    result_[bundle].node = node;
+    const auto [found, is_new] = rooms_.try_emplace(node);
+    Room& room = found->second;
+    if (is_new) room = {cluster_.nodes()[node].available, cluster_.books(node)};
+    result_[bundle] = {node, *room.books.Choose(shapes_[bundle]->units())};
+    room.free.Subtract(spec_.bundles[bundle].resources);
+    if (!result_[bundle].units.Empty()) room.books.Take(result_[bundle].units);
     ++bundles_on_[node];
-    free_[node].Subtract(spec_.bundles[bundle].resources);
-    if (asks_[bundle].Empty()) return;
-    result_[bundle].units = *books_[node].Choose(asks_[bundle]);
-    books_[node].Take(result_[bundle].units);
   }
   // Each alone would fit; do their units together?
   bool UnitsFitTogether(std::uint32_t node) const {
-    if (books_.empty()) return true;
-    UnitBooks books = books_[node];
+    const auto needs_units = [this](std::uint32_t bundle) { return !shapes_[bundle]->units().Empty(); };
+    if (std::none_of(missing_.begin(), missing_.end(), needs_units)) return true;
+    UnitBooks books = cluster_.books(node);
     for (const std::uint32_t bundle : missing_) {
-      const std::optional<Units> units = books.Choose(asks_[bundle]);
+      const std::optional<Units> units = books.Choose(shapes_[bundle]->units());
       if (!units) return false;
       books.Take(*units);
     }
     return true;
   }
 
+  // REQUIRES: nothing has been put yet.
   bool OnOneNode() {
+    if (missing_.empty()) return true;
     ResourceSet all;
     for (const std::uint32_t bundle : missing_) all.Add(spec_.bundles[bundle].resources);
-    const auto takes_all = [&](std::uint32_t node) {
-      return free_[node].Covers(all) &&
-             std::all_of(missing_.begin(), missing_.end(), [&](auto bundle) { return Fits(bundle, node); }) &&
-             UnitsFitTogether(node);
-    };
-    const auto node = std::find_if(candidates_.begin(), candidates_.end(), takes_all);
-    if (node == candidates_.end()) return missing_.empty();
+    const auto node = shapes_[missing_.front()]->FindReady([&](std::uint32_t one) {
+      return InDomain(one) && cluster_.nodes()[one].available.Covers(all) &&
+             std::all_of(missing_.begin(), missing_.end(), [&](auto bundle) { return Fits(bundle, one); }) &&
+             UnitsFitTogether(one);
+    });
+    if (!node) return false;
     for (const std::uint32_t bundle : missing_) Put(bundle, *node);
     return true;
   }
 
   // A matching of bundles and nodes, by augmenting paths.
   bool OnNodesOfTheirOwn() {
-    std::vector<std::uint32_t> bundle_of(free_.size(), kNoNode);
+    absl::btree_map<std::uint32_t, std::uint32_t> bundle_of;  // by node
     for (const std::uint32_t bundle : missing_) {
-      std::vector<bool> seen(free_.size());
+      absl::flat_hash_set<std::uint32_t> seen;
       const std::function<bool(std::uint32_t)> assign = [&](std::uint32_t one) {
-        for (const std::uint32_t node : candidates_) {
-          if (seen[node] || bundles_on_[node] > 0 || !Fits(one, node)) continue;
-          seen[node] = true;
-          if (bundle_of[node] != kNoNode && !assign(bundle_of[node])) continue;
-          bundle_of[node] = one;
-          return true;
-        }
-        return false;
+        const auto node = shapes_[one]->FindReady([&](std::uint32_t candidate) {
+          if (IsUsed(candidate) || !InDomain(candidate) || !seen.insert(candidate).second) return false;
+          const auto taken = bundle_of.find(candidate);
+          return taken == bundle_of.end() || assign(taken->second);
+        });
+        if (node) bundle_of[*node] = one;
+        return node.has_value();
       };
       if (!assign(bundle)) return false;
     }
-    for (const std::uint32_t node : candidates_) {
-      if (bundle_of[node] != kNoNode) Put(bundle_of[node], node);
-    }
+    for (const auto& [node, bundle] : bundle_of) Put(bundle, node);
     return true;
   }
 
-  // Each on the best node left: for PACK one that has bundles of this group, for SPREAD one that has few.
+  // Each on the best node left: for PACK one that has bundles of this group, for SPREAD one that has none, or few.
   bool OneByOne() {
-    if (spec_.strategy == GroupSpec::kPack && OnOneNode()) return true;
-    const int sign = spec_.strategy == GroupSpec::kPack ? -1 : 1;
+    const bool pack = spec_.strategy == GroupSpec::kPack;
+    if (pack && OnOneNode()) return true;
     for (const std::uint32_t bundle : missing_) {
-      std::uint32_t best = kNoNode;
-      for (const std::uint32_t node : candidates_) {
-        if (!Fits(bundle, node)) continue;
-        if (best == kNoNode || sign * bundles_on_[node] < sign * bundles_on_[best]) best = node;
+      std::optional<std::uint32_t> node = pack ? AmongUsed(bundle) : std::nullopt;
+      if (!node) {
+        node = shapes_[bundle]->FindReady([this](std::uint32_t one) { return !IsUsed(one) && InDomain(one); });
       }
-      if (best == kNoNode) return false;
-      Put(bundle, best);
+      if (!node && !pack) node = AmongUsed(bundle);
+      if (!node) return false;
+      Put(bundle, *node);
     }
     return true;
   }
 
+  std::optional<std::uint32_t> AmongUsed(std::uint32_t bundle) const {
+    const int sign = spec_.strategy == GroupSpec::kPack ? -1 : 1;
+    std::optional<std::uint32_t> best;
+    for (const auto& [node, count] : bundles_on_) {
+      if (Fits(bundle, node) && (!best || sign * count < sign * bundles_on_.at(*best))) best = node;
+    }
+    return best;
+  }
+
+  const ClusterView& cluster_;
   const GroupSpec& spec_;
-  const Nodes candidates_;
-  std::vector<ResourceSet> free_;
-  std::vector<UnitBooks> books_;  // none if no bundle needs units
-  std::vector<UnitAsk> asks_;     // by bundle
-  std::vector<const Labels*> labels_;
+  const std::vector<Candidates*>& shapes_;
+  const std::string domain_;
   Nodes missing_;
+  absl::flat_hash_map<std::uint32_t, Room> rooms_;  // of nodes that have been given bundles
+  absl::btree_map<std::uint32_t, int> bundles_on_;  // by node: bundles of this group
   Places result_;
-  std::vector<int> bundles_on_;
 };
 
-Nodes Alive(const ClusterView& cluster) {
-  Nodes alive;
-  for (const NodeInfo& node : cluster.nodes()) {
-    if (node.alive) alive.push_back(node.index);
+// The values of the group's domain label, one of which takes all of it; an empty one if it has no such label.
+std::vector<std::string> Domains(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed) {
+  if (spec.domain_label.empty()) return {""};
+  std::vector<std::string> domains;
+  for (const std::uint32_t node : placed) {
+    if (node != kNoNode) return {*FindLabel(cluster.nodes()[node].labels, spec.domain_label)};
   }
-  return alive;
-}
-
-// The sets of nodes one of which takes all of the group: with a domain label those that share a value of it.
-std::vector<Nodes> Domains(const ClusterView& cluster, const std::string& label) {
-  if (label.empty()) return {Alive(cluster)};
-  std::vector<Nodes> domains;
-  std::map<std::string, std::size_t> index_of;  // value -> its domain
-  for (const std::uint32_t node : Alive(cluster)) {
-    const std::string* value = FindLabel(cluster.Find(node)->labels, label);
-    if (value == nullptr) continue;
-    const auto [found, is_new] = index_of.try_emplace(*value, domains.size());
-    if (is_new) domains.emplace_back();
-    domains[found->second].push_back(node);
+  absl::flat_hash_set<std::string> seen;
+  for (const NodeInfo& node : cluster.nodes()) {
+    const std::string* value = node.alive ? FindLabel(node.labels, spec.domain_label) : nullptr;
+    if (value != nullptr && seen.insert(*value).second) domains.push_back(*value);
   }
   return domains;
 }
 
-bool Holds(const Nodes& domain, const Nodes& placed) {
-  return std::all_of(placed.begin(), placed.end(), [&domain](std::uint32_t node) {
-    return node == kNoNode || std::find(domain.begin(), domain.end(), node) != domain.end();
-  });
-}
-
 }  // namespace
 
-std::optional<Places> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed, bool ever) {
-  for (Nodes& domain : Domains(cluster, spec.domain_label)) {
-    if (!Holds(domain, placed)) continue;
-    if (auto places = Plan(cluster, spec, placed, std::move(domain), ever).Make()) return places;
+PlacementShape ShapeOf(const Bundle& bundle) {
+  PlacementShape shape;
+  shape.resources = bundle.resources;
+  shape.selector = bundle.selector;
+  return shape;
+}
+
+std::optional<Places> PlaceBundles(const ClusterView& cluster, const GroupSpec& spec,
+                                   const std::vector<Candidates*>& shapes, const Nodes& placed) {
+  for (std::uint32_t bundle = 0; bundle < placed.size(); ++bundle) {
+    if (placed[bundle] == kNoNode && shapes[bundle]->ready() == 0) return std::nullopt;
+  }
+  for (std::string& domain : Domains(cluster, spec, placed)) {
+    if (auto places = Plan(cluster, spec, shapes, placed, std::move(domain)).Make()) return places;
   }
   return std::nullopt;
+}
+
+bool CouldPlaceBundles(const ClusterView& cluster, const GroupSpec& spec, const Nodes& placed) {
+  const ClusterView idle = cluster.Idle();
+  PlacementPolicy policy(&idle);
+  std::vector<Candidates*> shapes;
+  for (const Bundle& bundle : spec.bundles) shapes.push_back(policy.Acquire(ShapeOf(bundle)));
+  return PlaceBundles(idle, spec, shapes, placed).has_value();
 }
 
 }  // namespace ray_engine

@@ -65,6 +65,14 @@ void ClusterView::Shrink(std::uint32_t index, const ResourceSet& amount) {
   nodes_[index].available.Subtract(amount);
 }
 
+ClusterView ClusterView::Idle() const {
+  ClusterView idle;
+  for (const NodeInfo& node : nodes_) {
+    if (node.alive) idle.Add(node);
+  }
+  return idle;
+}
+
 const NodeInfo* ClusterView::Find(std::uint32_t index) const {
   return index < nodes_.size() && nodes_[index].alive ? &nodes_[index] : nullptr;
 }

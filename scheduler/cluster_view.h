@@ -47,6 +47,8 @@ class ClusterView {
   // All nodes by index, lost ones included (alive = false). An index that never joined has alive = false and a nil id.
   const std::vector<NodeInfo>& nodes() const { return nodes_; }
   std::size_t alive() const { return by_id_.size(); }
+  // As if nothing ran on them.
+  ClusterView Idle() const;
   // Of all living nodes.
   absl::btree_set<ProcessId> Engines() const;
 

@@ -87,7 +87,7 @@ void Scheduler::WarnOfLine(const Candidates& shape, const Line& line, Actions* a
 
 // A group that waits for others to end is no news.
 void Scheduler::WarnOfGroup(const Group& group, Actions* actions) const {
-  if (PlaceBundles(cluster_, group.spec, group.nodes, true)) return;
+  if (CouldPlaceBundles(cluster_, group.spec, group.nodes)) return;
   std::string bundles;
   for (const Bundle& bundle : group.spec.bundles) {
     bundles += (bundles.empty() ? "" : ", ") + bundle.resources.ToString();
@@ -140,7 +140,7 @@ std::string Scheduler::CheckNodes() const {
     if (!node.alive) continue;
     ResourceSet sum = node.available;
     for (const Lease& lease : leases_.LeasesOn(node.index)) sum.Add(lease.Taken());
-    for (const Group& group : groups_.groups()) {
+    for (const Group& group : groups_.living()) {
       for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
         if (group.nodes[bundle] == node.index) sum.Add(group.spec.bundles[bundle].resources);
       }
@@ -168,7 +168,7 @@ std::string Scheduler::CheckUnits(const NodeInfo& node) const {
       return "a lease has units without amounts, or amounts only";
     books.Give(lease.units);
   }
-  for (const Group& group : groups_.groups()) {
+  for (const Group& group : groups_.living()) {
     for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
       if (group.nodes[bundle] == node.index) books.CloseBundle({group.spec.id.Hex(), bundle});
     }

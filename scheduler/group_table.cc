@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "scheduler/bundle_placement.h"
+#include <algorithm>
 
 namespace ray_engine {
 namespace {
@@ -13,50 +13,59 @@ constexpr double kPlaces = 1000;
 
 Group* GroupTable::Add(const GroupSpec& spec) {
   if (!spec.name.empty() && FindByName(spec.name_space, spec.name) != nullptr) return nullptr;
-  Group& group = groups_.emplace_back();
-  group.spec = spec;
-  group.nodes.assign(spec.bundles.size(), kNoNode);
-  group.age = groups_.size();
-  by_id_[spec.id] = &group;
-  waiting_[group.age] = &group;
-  return &group;
+  const auto group = living_.emplace(living_.end());
+  group->spec = spec;
+  group->nodes.assign(spec.bundles.size(), kNoNode);
+  group->age = ++last_age_;
+  by_id_[spec.id] = group;
+  if (!spec.name.empty()) by_name_[{spec.name_space, spec.name}] = &*group;
+  return &*group;
 }
 
 Group* GroupTable::Find(const PlacementGroupId& id) {
   const auto found = by_id_.find(id);
-  return found == by_id_.end() ? nullptr : found->second;
+  return found == by_id_.end() ? nullptr : &*found->second;
 }
 
 Group* GroupTable::FindByName(const std::string& name_space, const std::string& name) {
-  for (Group& group : groups_) {
-    if (group.state != GroupState::kRemoved && group.spec.name == name && group.spec.name_space == name_space) {
-      return &group;
-    }
-  }
-  return nullptr;
-}
-
-void GroupTable::MarkPlaced(Group* group) {
-  group->state = GroupState::kCreated;
-  waiting_.erase(group->age);
-}
-
-void GroupTable::MarkLost(Group* group, std::uint32_t bundle) {
-  group->state = GroupState::kRescheduling;
-  group->nodes[bundle] = kNoNode;
-  waiting_[group->age] = group;
+  const auto found = by_name_.find(std::pair(name_space, name));
+  return found == by_name_.end() ? nullptr : found->second;
 }
 
 void GroupTable::MarkRemoved(Group* group) {
   group->state = GroupState::kRemoved;
-  waiting_.erase(group->age);
   group->nodes.assign(group->nodes.size(), kNoNode);
+  if (!group->spec.name.empty()) by_name_.erase({group->spec.name_space, group->spec.name});
+  removed_.splice(removed_.end(), living_, by_id_.at(group->spec.id));
+  if (removed_.size() <= kMaxRemoved) return;
+  by_id_.erase(removed_.front().spec.id);
+  removed_.pop_front();
 }
 
-std::vector<Group*> GroupTable::Waiting() const {
-  std::vector<Group*> waiting;
-  for (const auto& [age, group] : waiting_) waiting.push_back(group);
-  return waiting;
+GroupTable::Kind GroupTable::KindOf(const Group& group) {
+  const auto has_place = [](std::uint32_t node) { return node != kNoNode; };
+  const bool in_part = std::any_of(group.nodes.begin(), group.nodes.end(), has_place);
+  return {group.shapes, group.spec.strategy, group.spec.domain_label, in_part ? &group : nullptr};
+}
+
+void GroupTable::JoinLine(Group* group) { lines_[KindOf(*group)][group->age] = group; }
+
+void GroupTable::LeaveLine(Group* group) {
+  const auto line = lines_.find(KindOf(*group));
+  line->second.erase(group->age);
+  if (line->second.empty()) lines_.erase(line);
+}
+
+std::vector<Group*> GroupTable::Fronts() const {
+  std::vector<Group*> fronts;
+  for (const auto& [kind, line] : lines_) fronts.push_back(line.begin()->second);
+  return fronts;
+}
+
+Group* GroupTable::Behind(const Group* group) const {
+  const Line& line = lines_.at(KindOf(*group));
+  const auto behind = line.upper_bound(group->age);
+  return behind == line.end() ? nullptr : behind->second;
 }
 
 ResourceSet BundleResources(const GroupSpec& spec, std::uint32_t bundle) {

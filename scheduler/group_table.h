@@ -12,12 +12,15 @@
 #include <cstdint>
 #include <list>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/resources.h"
 #include "engine/wire/messages.h"
+#include "scheduler/placement_policy.h"
 
 namespace ray_engine {
 
@@ -25,30 +28,46 @@ struct Group {
   GroupSpec spec;
   GroupState state = GroupState::kPending;
   std::vector<std::uint32_t> nodes;  // of each bundle; kNoNode while it has none
+  std::vector<Candidates*> shapes;   // of each bundle, while the group waits
   std::uint64_t age = 0;             // older ones have less
 };
 
 class GroupTable {
  public:
+  static constexpr std::size_t kMaxRemoved = 10000;
+
   // Null if another living group of the name space has that name.
   Group* Add(const GroupSpec& spec);
   Group* Find(const PlacementGroupId& id);
   Group* FindByName(const std::string& name_space, const std::string& name);
-  void MarkPlaced(Group* group);
-  // A bundle of it has lost its node.
-  void MarkLost(Group* group, std::uint32_t bundle);
-  // Removed groups stay known by id, without a name.
+  // Removed groups stay known by id, without a name; the oldest are forgotten beyond kMaxRemoved. REQUIRES: it is in no
+  // line.
   void MarkRemoved(Group* group);
-  // By age: those that are still to be placed, in part or as a whole.
-  std::vector<Group*> Waiting() const;
-  // All, by age.
-  std::list<Group>& groups() { return groups_; }
-  const std::list<Group>& groups() const { return groups_; }
+
+  // Groups alike that are still to be placed wait in one line: where the oldest finds no place, no other does. One that
+  // has some of its places is like no other. REQUIRES: `shapes` are there.
+  void JoinLine(Group* group);
+  void LeaveLine(Group* group);
+  // The oldest of each line.
+  std::vector<Group*> Fronts() const;
+  // The one behind it in its line; null: none.
+  Group* Behind(const Group* group) const;
+
+  // By age. Removing one invalidates an iterator to it.
+  std::list<Group>& living() { return living_; }
+  const std::list<Group>& living() const { return living_; }
+  const std::list<Group>& removed() const { return removed_; }
 
  private:
-  std::list<Group> groups_;
-  absl::flat_hash_map<PlacementGroupId, Group*> by_id_;
-  absl::btree_map<std::uint64_t, Group*> waiting_;  // by age; apart, as it is asked for with every grant
+  using Kind = std::tuple<std::vector<Candidates*>, GroupSpec::Strategy, std::string, const Group*>;
+  using Line = absl::btree_map<std::uint64_t, Group*>;  // by age
+  static Kind KindOf(const Group& group);
+
+  std::list<Group> living_, removed_;
+  absl::flat_hash_map<PlacementGroupId, std::list<Group>::iterator> by_id_;
+  absl::flat_hash_map<std::pair<std::string, std::string>, Group*> by_name_;  // name space, name
+  absl::flat_hash_map<Kind, Line> lines_;
+  std::uint64_t last_age_ = 0;
 };
 
 // What one bundle adds to the resources of its node.

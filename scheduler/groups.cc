@@ -2,13 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "absl/container/btree_set.h"
 #include "scheduler/scheduler.h"
 
 namespace ray_engine {
 
 bool Scheduler::OnGroupCreate(const GroupSpec& spec, Time now, Actions* actions) {
-  if (groups_.Add(spec) == nullptr) return false;
+  Group* group = groups_.Add(spec);
+  if (group == nullptr) return false;
+  BeginWaiting(group);
   GrantAll(now, actions);
   return true;
 }
@@ -32,26 +36,54 @@ Scheduler::Actions Scheduler::OnJobEnded(const JobId& job, Time now) {
 
 template <class Condition>
 void Scheduler::RemoveGroupsIf(Condition condition, Actions* actions) {
-  for (Group& group : groups_.groups()) {
-    if (group.state == GroupState::kRemoved || group.spec.detached || !condition(group.spec)) continue;
-    RemoveGroup(&group, actions);
+  std::vector<Group*> ending;
+  for (Group& group : groups_.living()) {
+    if (!group.spec.detached && condition(group.spec)) ending.push_back(&group);
   }
+  for (Group* group : ending) RemoveGroup(group, actions);
 }
 
 void Scheduler::RemoveGroupsOf(ProcessId creator, Actions* actions) {
   RemoveGroupsIf([&](const GroupSpec& spec) { return spec.creator == creator; }, actions);
 }
 
+void Scheduler::BeginWaiting(Group* group) {
+  for (const Bundle& bundle : group->spec.bundles) group->shapes.push_back(policy_.Acquire(ShapeOf(bundle)));
+  groups_.JoinLine(group);
+}
+
+void Scheduler::EndWaiting(Group* group) {
+  if (group->shapes.empty()) return;
+  groups_.LeaveLine(group);
+  for (Candidates* shape : group->shapes) policy_.Release(shape);
+  group->shapes.clear();
+}
+
 // Groups are served by age, so that a large one is not overtaken for ever by small ones of the same kind.
 void Scheduler::PlaceGroups() {
-  for (Group* group : groups_.Waiting()) {
-    const auto places = PlaceBundles(cluster_, group->spec, group->nodes);
-    if (!places) continue;
-    for (std::uint32_t bundle = 0; bundle < places->size(); ++bundle) {
-      if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*places)[bundle]);
-    }
-    groups_.MarkPlaced(group);
+  std::vector<Group*> heap = groups_.Fronts();
+  const auto is_younger = [](const Group* a, const Group* b) { return a->age > b->age; };
+  std::make_heap(heap.begin(), heap.end(), is_younger);
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), is_younger);
+    Group* group = heap.back();
+    heap.pop_back();
+    Group* behind = groups_.Behind(group);
+    if (!PlaceGroup(group) || behind == nullptr) continue;
+    heap.push_back(behind);
+    std::push_heap(heap.begin(), heap.end(), is_younger);
   }
+}
+
+bool Scheduler::PlaceGroup(Group* group) {
+  const auto places = PlaceBundles(cluster_, group->spec, group->shapes, group->nodes);
+  if (!places) return false;
+  EndWaiting(group);
+  for (std::uint32_t bundle = 0; bundle < places->size(); ++bundle) {
+    if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*places)[bundle]);
+  }
+  group->state = GroupState::kCreated;
+  return true;
 }
 
 // Moves a bundle's resources from what a node has to what the group has there.
@@ -64,6 +96,7 @@ void Scheduler::SetBundle(Group* group, std::uint32_t bundle, const BundlePlace&
 }
 
 void Scheduler::RemoveGroup(Group* group, Actions* actions) {
+  EndWaiting(group);
   EndLeasesOf(*group, actions);
   for (std::uint32_t bundle = 0; bundle < group->nodes.size(); ++bundle) {
     const std::uint32_t node = group->nodes[bundle];
@@ -73,8 +106,9 @@ void Scheduler::RemoveGroup(Group* group, Actions* actions) {
     cluster_.Give(node, group->spec.bundles[bundle].resources);
     policy_.OnJoinedOrLost(node);
   }
+  const PlacementGroupId id = group->spec.id;
   groups_.MarkRemoved(group);
-  FailQueuesOf(group->spec.id, actions);
+  FailQueuesOf(id, actions);
 }
 
 // Their workers are on their way out, and hold nothing any more: what they held goes with the group.
@@ -108,10 +142,12 @@ bool Scheduler::IsRemoved(const PlacementGroupId& id) {
 }
 
 void Scheduler::LoseBundlesOn(std::uint32_t node) {
-  for (Group& group : groups_.groups()) {
-    for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
-      if (group.nodes[bundle] == node) groups_.MarkLost(&group, bundle);
-    }
+  for (Group& group : groups_.living()) {
+    if (std::find(group.nodes.begin(), group.nodes.end(), node) == group.nodes.end()) continue;
+    EndWaiting(&group);
+    std::replace(group.nodes.begin(), group.nodes.end(), node, kNoNode);
+    group.state = GroupState::kRescheduling;
+    BeginWaiting(&group);
   }
 }
 
@@ -122,7 +158,8 @@ std::vector<GroupInfo> Scheduler::Groups(const GroupQuery& query) {
   } else if (!query.name.empty()) {
     if (const Group* group = groups_.FindByName(query.name_space, query.name)) found.push_back(Describe(*group));
   } else {
-    for (const Group& group : groups_.groups()) found.push_back(Describe(group));
+    for (const Group& group : groups_.living()) found.push_back(Describe(group));
+    for (const Group& group : groups_.removed()) found.push_back(Describe(group));
   }
   return found;
 }

@@ -85,12 +85,12 @@ std::optional<std::size_t> PlacementShape::RankOf(const Labels& labels) const {
 // ---- NodeChanges ---------------------------------------------------------------------------------------------------
 
 void NodeChanges::Note(std::uint32_t node) {
-  if (loads_.size() <= node) loads_.resize(node + 1, kUnknown);
-  loads_[node] = kUnknown;
+  if (node < loads_.size()) loads_[node] = kUnknown;
   noted_.push_back(node);
 }
 
 std::uint32_t NodeChanges::LoadOf(std::uint32_t node) const {
+  if (loads_.size() <= node) loads_.resize(cluster_.nodes().size(), kUnknown);
   std::uint32_t& load = loads_[node];
   if (load == kUnknown) load = ComputeLoad(cluster_.nodes()[node]);
   return load;
@@ -124,6 +124,12 @@ std::optional<Candidates::Key> Candidates::FirstReady(Key from, std::optional<st
     if (NodeOfKey(*it) != excluded) return *it;
   }
   return std::nullopt;
+}
+
+std::optional<std::uint32_t> Candidates::FindReady(absl::FunctionRef<bool(std::uint32_t)> accept) const {
+  CatchUp();
+  const auto found = std::find_if(ready_.begin(), ready_.end(), [&accept](Key key) { return accept(NodeOfKey(key)); });
+  return found == ready_.end() ? std::nullopt : std::optional(NodeOfKey(*found));
 }
 
 std::optional<std::uint32_t> Candidates::NextFeasible(std::uint32_t from) const {

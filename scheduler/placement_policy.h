@@ -25,6 +25,7 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "scheduler/cluster_view.h"
 #include "scheduler/labels.h"
@@ -98,6 +99,8 @@ class Candidates {
   // The next node with room, if any; the wished ones where the policy allows.
   std::optional<std::uint32_t> Pick(const Wishes& wishes);
 
+  // The first node with room that is accepted, in order of preference.
+  std::optional<std::uint32_t> FindReady(absl::FunctionRef<bool(std::uint32_t)> accept) const;
   // The first feasible node at or after index `from`, round the end; none if nothing is feasible.
   std::optional<std::uint32_t> NextFeasible(std::uint32_t from) const;
 

@@ -141,7 +141,10 @@ class Scheduler {
   std::vector<Turn> LinesByTurn() const;
 
   // Placement groups.
+  void BeginWaiting(Group* group);
+  void EndWaiting(Group* group);
   void PlaceGroups();
+  bool PlaceGroup(Group* group);
   void LoseBundlesOn(std::uint32_t node);
   void RemoveGroupsOf(ProcessId creator, Actions* actions);
   void SetBundle(Group* group, std::uint32_t bundle, const BundlePlace& place);

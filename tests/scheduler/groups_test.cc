@@ -29,8 +29,12 @@ class BundlePlacementTest : public ::testing::Test {
     node.labels = std::move(labels);
     cluster_.Add(node);
   }
-  std::optional<Nodes> Place(const GroupSpec& spec) {
-    const auto places = PlaceBundles(cluster_, spec, Nodes(spec.bundles.size(), kNoNode));
+  std::optional<Nodes> Place(const GroupSpec& spec) { return Place(spec, Nodes(spec.bundles.size(), kNoNode)); }
+  std::optional<Nodes> Place(const GroupSpec& spec, const Nodes& placed) {
+    PlacementPolicy policy(&cluster_);
+    std::vector<Candidates*> shapes;
+    for (const Bundle& bundle : spec.bundles) shapes.push_back(policy.Acquire(ShapeOf(bundle)));
+    const auto places = PlaceBundles(cluster_, spec, shapes, placed);
     if (!places) return std::nullopt;
     Nodes nodes;
     for (const BundlePlace& place : *places) nodes.push_back(place.node);
@@ -101,11 +105,9 @@ TEST_F(BundlePlacementTest, ALostBundleComesBackIntoTheDomainOfTheOthers) {
   GroupSpec spec = MakeGroup(1, GroupSpec::kStrictSpread, {Cpus(1), Cpus(1)});
   spec.domain_label = "rack";
   cluster_.Take(1, Cpus(1));
-  const auto places = PlaceBundles(cluster_, spec, {1, kNoNode});
-  ASSERT_TRUE(places);
-  EXPECT_EQ(places->at(1).node, 0u);
+  EXPECT_EQ(Place(spec, {1, kNoNode}), (Nodes{1, 0}));
   cluster_.Take(0, Cpus(1));
-  EXPECT_FALSE(PlaceBundles(cluster_, spec, {1, kNoNode})) << "rack b has room, but the other bundle is in rack a";
+  EXPECT_FALSE(Place(spec, {1, kNoNode})) << "rack b has room, but the other bundle is in rack a";
 }
 
 class GroupsTest : public SchedulerFixture {
