@@ -83,12 +83,13 @@ bool Reclaimer::MayAsk(const Lease& lease, const NodeInfo& node, const Round& ro
   const LeaseQueue& holder = *lease.queue;
   if (&holder == round.queue || holder.client == kHead || holder.gone || lease.blocked) return false;
   if (lease.ask_after > round.now) return false;
-  if (!Helps(lease, node.available, round.queue->lease_class.resources, units_lack)) return false;
-  if (round.reserved) return true;
-  if (holder.active <= round.queue->active) return false;
-  const std::uint32_t fair = (holder.active - round.queue->active + 1) / 2;  // what would make the two alike
-  const auto asked = round.asked_of.find(&holder);
-  return asked == round.asked_of.end() || asked->second < fair;
+  if (!round.reserved) {
+    if (holder.active <= round.queue->active) return false;
+    const std::uint32_t fair = (holder.active - round.queue->active + 1) / 2;  // what would make the two alike
+    const auto asked = round.asked_of.find(&holder);
+    if (asked != round.asked_of.end() && asked->second >= fair) return false;
+  }
+  return Helps(lease, node.available, round.queue->lease_class.resources, units_lack);
 }
 
 // ---- the reservation -----------------------------------------------------------------------------------------------

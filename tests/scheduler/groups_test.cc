@@ -143,6 +143,53 @@ TEST_F(GroupsTest, AGroupKeepsItsResourcesFromOthers) {
   Take<LeaseReclaim>();
 }
 
+TEST_F(GroupsTest, GroupsAlikeAreServedInTurnAndOthersBesideThem) {
+  AddNode(0, Cpus(2));
+  Demand(driver_, 1, 2, Cpus(1));
+  const std::vector<Start> others = TakeStarts();
+  const GroupSpec second = MakeGroup(2, GroupSpec::kPack, {Cpus(1), Cpus(1)});
+  const GroupSpec small = MakeGroup(3, GroupSpec::kPack, {Cpus(1)});
+  for (const GroupSpec& spec : {spec_, second, small}) Create(spec);
+  EndLease(others[0].lease);
+  EXPECT_EQ(StateOf(small), GroupState::kCreated) << "the two before it would not have fitted";
+  EndLease(others[1].lease);
+  Do(scheduler_.OnGroupRemove(small.id, now_));
+  EXPECT_EQ(StateOf(spec_), GroupState::kCreated);
+  EXPECT_EQ(StateOf(second), GroupState::kPending);
+  Do(scheduler_.OnGroupRemove(spec_.id, now_));
+  EXPECT_EQ(StateOf(second), GroupState::kCreated);
+  Take<LeaseReclaim>();
+}
+
+TEST_F(GroupsTest, AGroupThatHasLostABundleWaitsBesideThoseThatHaveNone) {
+  for (const std::uint32_t node : {0, 1, 2}) AddNode(node, Cpus(1));
+  const std::vector<ResourceSet> two = {Cpus(1), Cpus(1)};
+  const GroupSpec first = MakeGroup(1, GroupSpec::kSpread, two), second = MakeGroup(2, GroupSpec::kSpread, two);
+  for (const GroupSpec& spec : {first, second}) Create(spec);
+  Do(scheduler_.OnNodeLost(0, "lost", now_));
+  EXPECT_EQ(StateOf(first), GroupState::kCreated) << "on the one node left";
+  EXPECT_EQ(StateOf(second), GroupState::kPending);
+  AddNode(3, Cpus(1)), AddNode(4, Cpus(1));
+  EXPECT_EQ(StateOf(second), GroupState::kCreated);
+}
+
+TEST_F(GroupsTest, RemovedGroupsAreRememberedForAWhile) {
+  AddNode(0, Cpus(2));
+  GroupSpec named = MakeGroup(1, GroupSpec::kPack, {Cpus(1)});
+  named.name = "pool";
+  Create(named);
+  Do(scheduler_.OnGroupRemove(named.id, now_));
+  EXPECT_EQ(StateOf(named), GroupState::kRemoved);
+  for (int i = 0; i < static_cast<int>(GroupTable::kMaxRemoved); ++i) {
+    GroupSpec spec = MakeGroup(i + 2, GroupSpec::kPack, {Cpus(1)});
+    spec.name = "pool";
+    Scheduler::Actions actions;
+    EXPECT_TRUE(scheduler_.OnGroupCreate(spec, now_, &actions));
+    EXPECT_TRUE(scheduler_.OnGroupRemove(spec.id, now_).empty());
+  }
+  EXPECT_EQ(scheduler_.Groups({}).size(), GroupTable::kMaxRemoved);
+}
+
 TEST_F(GroupsTest, AGroupWaitsForRoomAndItsTasksWaitForIt) {
   AddNode(0, Cpus(2));
   Demand(driver_, 1, 1, Cpus(1));
