@@ -8,26 +8,20 @@
 namespace ray_engine {
 namespace {
 
-constexpr std::uint64_t kPackBelow = NodeChanges::kLoadScale / 2;
+constexpr std::uint64_t kPackBelow = NodeLoad::kScale / 2;
 // Penalties, each larger than all before it together; a score has 32 bits.
 constexpr std::uint64_t kGpuPenalty = std::uint64_t{1} << 24;
 constexpr std::uint64_t kUnwishedPenalty = std::uint64_t{1} << 25;  // without the labels that were wished for
 constexpr std::uint64_t kRankPenalty = std::uint64_t{1} << 26;      // per fallback
 
-std::uint32_t ComputeLoad(const NodeInfo& node) {
+NodeLoad ComputeLoad(const NodeInfo& node) {
   static const std::string kCounted[] = {"CPU", "memory", "object_store_memory"};
   double used = 0;
   for (const std::string& name : kCounted) {
     const double total = static_cast<double>(node.total.Get(name));
     if (total > 0) used = std::max(used, 1 - static_cast<double>(node.available.Get(name)) / total);
   }
-  return static_cast<std::uint32_t>(std::min(used, 1000.0) * NodeChanges::kLoadScale);
-}
-
-std::uint64_t HybridScore(const ResourceSet& asked, const NodeInfo& node, std::uint64_t used) {
-  static const std::string kGpu = "GPU";
-  const bool wastes_gpu = node.total.Get(kGpu) > 0 && asked.Get(kGpu) == 0;
-  return (used < kPackBelow ? 0 : used) + (wastes_gpu ? kGpuPenalty : 0);
+  return {static_cast<std::uint32_t>(std::min(used, 1000.0) * NodeLoad::kScale), node.total.Get("GPU") > 0};
 }
 
 std::uint64_t ScoreOf(std::uint64_t key) { return key >> 32; }
@@ -85,21 +79,24 @@ std::optional<std::size_t> PlacementShape::RankOf(const Labels& labels) const {
 // ---- NodeChanges ---------------------------------------------------------------------------------------------------
 
 void NodeChanges::Note(std::uint32_t node) {
-  if (node < loads_.size()) loads_[node] = kUnknown;
+  if (node < loads_.size()) loads_[node].used = kUnknown;
   noted_.push_back(node);
 }
 
-std::uint32_t NodeChanges::LoadOf(std::uint32_t node) const {
-  if (loads_.size() <= node) loads_.resize(cluster_.nodes().size(), kUnknown);
-  std::uint32_t& load = loads_[node];
-  if (load == kUnknown) load = ComputeLoad(cluster_.nodes()[node]);
+const NodeLoad& NodeChanges::LoadOf(std::uint32_t node) const {
+  if (loads_.size() <= node) loads_.resize(cluster_.nodes().size(), {kUnknown, false});
+  NodeLoad& load = loads_[node];
+  if (load.used == kUnknown) load = ComputeLoad(cluster_.nodes()[node]);
   return load;
 }
 
 // ---- Candidates ----------------------------------------------------------------------------------------------------
 
 Candidates::Candidates(PlacementShape shape, const NodeChanges* changes)
-    : shape_(std::move(shape)), units_(UnitAsk::Of(shape_.resources)), changes_(*changes) {}
+    : shape_(std::move(shape)),
+      units_(UnitAsk::Of(shape_.resources)),
+      wants_gpu_(shape_.resources.Get("GPU") > 0),
+      changes_(*changes) {}
 
 std::optional<std::uint32_t> Candidates::Pick(const Wishes& wishes) {
   CatchUp();
@@ -167,7 +164,6 @@ std::string Candidates::Refusal(const ClusterView& cluster, const NodeInfo& node
 }
 
 bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const {
-  if (!shape_.RankOf(node.labels)) return false;
   if (shape_.strategy != LeaseClass::kNodeAffinity || node.id == shape_.affinity) return true;
   if (!shape_.soft) return false;
   const NodeInfo* wished = cluster.Find(shape_.affinity);
@@ -178,15 +174,19 @@ Candidates::Key Candidates::ComputeKey(std::uint32_t index) const {
   const ClusterView& cluster = changes_.cluster();
   const NodeInfo* node = cluster.Find(index);
   if (node == nullptr || !Admits(cluster, *node)) return kInfeasible;
+  const std::optional<std::size_t> rank = shape_.RankOf(node->labels);
+  if (!rank) return kInfeasible;
   const bool has_room = node->available.Covers(shape_.resources);
   if (!has_room && !node->total.Covers(shape_.resources)) return kInfeasible;
   if (!units_.Empty() && !cluster.books(index).CouldFit(units_)) return kInfeasible;
   if (!has_room) return kFull;
   if (!units_.Empty() && !cluster.books(index).Fits(units_)) return kFull;
   if (shape_.strategy == LeaseClass::kSpread) return index;
-  const std::uint64_t penalty = MatchesLabels(shape_.soft_selector, node->labels) ? 0 : kUnwishedPenalty;
-  const std::uint64_t rank = *shape_.RankOf(node->labels) * kRankPenalty;
-  return (HybridScore(shape_.resources, *node, changes_.LoadOf(index)) + penalty + rank) << 32 | index;
+  const NodeLoad& load = changes_.LoadOf(index);
+  std::uint64_t score = (load.used < kPackBelow ? 0 : load.used) + *rank * kRankPenalty;
+  if (load.has_gpu && !wants_gpu_) score += kGpuPenalty;
+  if (!MatchesLabels(shape_.soft_selector, node->labels)) score += kUnwishedPenalty;
+  return score << 32 | index;
 }
 
 void Candidates::SetKey(std::uint32_t node, Key key) const {
@@ -202,7 +202,10 @@ void Candidates::SetKey(std::uint32_t node, Key key) const {
 void Candidates::ReadChanges() const {
   const std::vector<std::uint32_t>& noted = changes_.noted();
   if (is_stale_) Rebuild();
-  for (; seen_ < noted.size(); ++seen_) Refresh(noted[seen_]);
+  for (; seen_ < noted.size(); ++seen_) {
+    const bool again = seen_ + 1 < noted.size() && noted[seen_ + 1] == noted[seen_];
+    if (!again) Refresh(noted[seen_]);
+  }
 }
 
 void Candidates::Rebuild() const {

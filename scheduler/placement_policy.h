@@ -53,6 +53,13 @@ struct PlacementShape {
 
 PlacementShape ShapeOf(const LeaseClass& lease_class);
 
+struct NodeLoad {
+  static constexpr std::uint32_t kScale = 10000;
+  std::uint32_t used =
+      0;  // the share, from 0 to kScale and beyond, of the resource most in use, of those that every node has
+  bool has_gpu = false;
+};
+
 // The nodes of a cluster by number, as far as shapes need them: which have changed, and how much of each is in use.
 class NodeChanges {
  public:
@@ -66,9 +73,7 @@ class NodeChanges {
   void Clear() { noted_.clear(); }
 
   const ClusterView& cluster() const { return cluster_; }
-  // The share in use, from 0 to kLoadScale and beyond, of the resource most in use, of those that every node has.
-  std::uint32_t LoadOf(std::uint32_t node) const;
-  static constexpr std::uint32_t kLoadScale = 10000;
+  const NodeLoad& LoadOf(std::uint32_t node) const;
 
  private:
   static constexpr std::size_t kAtLeast = 1024;
@@ -76,7 +81,7 @@ class NodeChanges {
 
   const ClusterView& cluster_;
   std::vector<std::uint32_t> noted_;
-  mutable std::vector<std::uint32_t> loads_;  // by node; kUnknown since it changed
+  mutable std::vector<NodeLoad> loads_;  // by node; kUnknown since it changed
 };
 
 class Candidates {
@@ -132,6 +137,7 @@ class Candidates {
 
   PlacementShape shape_;
   UnitAsk units_;
+  bool wants_gpu_;
   const NodeChanges& changes_;
   // What is known of the nodes, up to the changes seen.
   mutable std::size_t seen_ = 0;
