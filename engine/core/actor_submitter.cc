@@ -18,6 +18,9 @@ bool Remove(const TaskRecord* record, std::deque<TaskRecord*>* calls) {
   return true;
 }
 
+// What is made again has had its turn, and those that wait for their arguments may wait for it.
+bool MayOvertake(const TaskRecord& record) { return record.options->out_of_order || record.lineage != nullptr; }
+
 }  // namespace
 
 ActorLine* ActorSubmitter::Line(const ActorId& actor) {
@@ -111,7 +114,7 @@ void ActorSubmitter::WarnOfMany(ActorLine* line) {
 
 // Now, not waiting for others.
 bool ActorSubmitter::MayGo(const ActorLine& line, const TaskRecord& record) {
-  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || record.options->out_of_order);
+  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || MayOvertake(record));
 }
 
 void ActorSubmitter::Push(ActorLine* line, TaskRecord* record) {
@@ -127,7 +130,7 @@ void ActorSubmitter::SendReady(ActorLine* line) {
     if (record->unresolved.empty()) {
       next = line->waiting.erase(next);
       Push(line, record);
-    } else if (record->options->out_of_order) {
+    } else if (MayOvertake(*record)) {
       ++next;
     } else {
       return;
@@ -141,7 +144,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
   if (!Remove(record, &line->sent)) Remove(record, &line->waiting);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    if (record->retries_left > 0) --record->retries_left;
+    TaskTable::TakeRetry(record);
     line->waiting.push_front(record);  // those behind it may wait for its result
     SendReady(line);
     return;
@@ -179,7 +182,7 @@ void ActorSubmitter::ResendOrFail(ActorLine* line) {
     } else if (record->retries_left == 0) {
       tasks_->FinishWithError(record, SystemError("ActorUnavailableError", line->last.cause, line->actor.Binary()));
     } else {
-      if (record->retries_left > 0) --record->retries_left;
+      TaskTable::TakeRetry(record);
       line->waiting.push_front(record);
     }
   }

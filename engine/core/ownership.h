@@ -87,6 +87,8 @@ class Ownership {
   // A stored value that is ready cannot be had on that node, for that reason. Another copy takes its place, or it is
   // made again and not ready until then, or it becomes an error; of a borrowed object the owner decides.
   void Lose(ObjectEntry* entry, std::uint32_t node, const std::string& reason);
+  // A lost own object is made again, or becomes the error that says why not. REQUIRES: it is not ready.
+  void Remake(ObjectEntry* entry, const std::string& reason);
   // An object that may be needed to make another again is kept in mind, without its value once nothing else holds it.
   // REQUIRES: its own lineage is at hand.
   void HoldLineage(ObjectEntry* entry) { ++entry->Extra().lineage_holds; }

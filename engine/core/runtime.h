@@ -120,6 +120,8 @@ class Runtime : private Ownership::Listener {
   // Larger values lie in the store. At most kMaxInlineValue.
   std::size_t inline_limit() const { return inline_limit_.load(std::memory_order_relaxed); }
   void set_inline_limit(std::size_t bytes) { inline_limit_ = std::min<std::size_t>(bytes, kMaxInlineValue); }
+  // Lineage of so many bytes is kept at most; 0: lost objects are not made again.
+  void set_lineage_limit(std::size_t bytes);
 
   // ---- objects -----------------------------------------------------------------------------------------------------
 
@@ -269,7 +271,6 @@ class Runtime : private Ownership::Listener {
   void LeaveProgress();
   int Drain();
   void Dispatch(const FrameHeader& header, std::string_view payload);
-  void OnStreamItem(ProcessId from, StreamItem item);
   void OnStreamConsumed(const StreamConsumed& message);
   void OnTaskDone(ProcessId from, std::string_view payload);
   void EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);

@@ -249,8 +249,12 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
   if (IsDone(*worker)) ReturnLease(worker);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    if (record->retries_left > 0) --record->retries_left;
+    TaskTable::TakeRetry(record);
     RetryLater(record, now);
+  } else if (done.outcome == DoneHeader::kCancelled && record->starts_over && !record->cancelled) {
+    record->starts_over = false;
+    TaskTable::TakeRetry(record);
+    Enqueue(record, true);
   } else {
     tasks_->Finish(record, std::move(values));
   }
@@ -342,7 +346,7 @@ void TaskSubmitter::Retry(TaskRecord* record, bool was_running, const std::strin
   } else if (was_running && record->retries_left == 0) {
     tasks_->FinishWithError(record, SystemError("WorkerCrashedError", cause));
   } else {
-    if (was_running && record->retries_left > 0) --record->retries_left;
+    if (was_running) TaskTable::TakeRetry(record);
     Enqueue(record, true);
   }
 }

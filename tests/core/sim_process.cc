@@ -128,10 +128,10 @@ void SimProcess::OnObjectReady(ObjectEntry* entry) {
 }
 
 std::optional<WireValue> SimProcess::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
-  const std::string_view why_not = LineageKeeper::WhyNot(*entry);
-  if (!why_not.empty()) return SystemError("ObjectReconstructionFailedError", std::string(why_not) + "\n" + reason);
-  if (TaskRecord* record = tasks_.MakeAgain(entry)) submitter_.Submit(record, world_->now());
-  return std::nullopt;
+  return tasks_.OnObjectLost(entry, reason, [this](TaskRecord* record) {
+    record->options->kind == TaskKind::kActorMethod ? actors_.Submit(record, record->actor_id)
+                                                    : submitter_.Submit(record, world_->now());
+  });
 }
 
 void SimProcess::Tick() {
