@@ -344,6 +344,29 @@ TEST_F(OwnershipTest, WhatWasReadFromABorrowedObjectIsRegisteredBeforeThatIsRele
   sender_.Take<BorrowRemove>(kOther);
 }
 
+TEST_F(OwnershipTest, WhatWasReadFromABorrowedObjectIsRegisteredBeforeItsOwnerHearsThatItIsLost) {
+  ObjectEntry* outer = ownership_.Receive({Object(1), kOwner}, true);
+  ownership_.RequestValue(outer);
+  ExpectWatch(kOwner);
+  sender_.Take<ValueRequest>(kOwner);
+  WireValue value = StoredAt(3);
+  value.refs = {{Object(2), kOther}};
+  ownership_.On(ValueReply{Object(1), value});
+  ObjectEntry* inner = ownership_.Find(Object(2));
+  ownership_.Hold(inner);
+  ownership_.Lose(outer, 3, "node 3 is gone");
+  ExpectWatch(kOther);
+  const BorrowAdd add = sender_.Take<BorrowAdd>(kOther);
+  EXPECT_TRUE(sender_.Nothing(kOwner));  // it may make the value again, and then lets go of the inner one
+  ownership_.On(BorrowAck{add.token});
+  EXPECT_EQ(sender_.Take<ValueRequest>(kOwner).lost_at, 3u);
+  ownership_.Drop(inner);
+  ownership_.Drop(outer);
+  ownership_.Flush();
+  sender_.Take<BorrowRemove>(kOther);
+  sender_.Take<BorrowRemove>(kOwner);
+}
+
 // ---- references in results -----------------------------------------------------------------------------------------
 
 TEST_F(OwnershipTest, OwnReferencesInAResultAreGrantedAtOnce) {
