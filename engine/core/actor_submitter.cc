@@ -88,7 +88,10 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   if (MayGo(*line, *record)) return Push(line, record);  // the fast path
   line->waiting.push_back(record);
   Watch(line);
-  if (record->unresolved.empty()) return SendReady(line);
+  record->unresolved.empty() ? SendReady(line) : AwaitArgs(line, record);
+}
+
+void ActorSubmitter::AwaitArgs(ActorLine* line, TaskRecord* record) {
   tasks_->ResolveArgs(record, [this, line](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) {
       Remove(ready, &line->waiting);
@@ -148,6 +151,12 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
     line->waiting.push_front(record);  // those behind it may wait for its result
     SendReady(line);
     return;
+  }
+  if (done.outcome == DoneHeader::kArgsLost) {
+    TaskTable::Reopen(record);
+    if (record->cancelled) return tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+    line->waiting.push_front(record);
+    return AwaitArgs(line, record);
   }
   tasks_->Finish(record, std::move(values));
 }

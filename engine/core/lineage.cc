@@ -16,10 +16,11 @@ std::size_t BytesOf(const Lineage& lineage) {
   return bytes;
 }
 
-// Holding it cannot keep anything else alive, such as an actor.
-bool IsPlain(const ObjectEntry& entry) {
-  return entry.ready && entry.kind == WireValue::kInline && entry.contained.empty() &&
-         entry.origin != ObjectEntry::kHandle;
+// Holding it cannot keep anything else alive, such as an actor or, in a circle, the results themselves. What belongs to
+// others is theirs to keep, unless it is a small value that is here.
+bool IsWorthHolding(const ObjectEntry& entry, bool own) {
+  if (!entry.ready || entry.origin == ObjectEntry::kHandle || !entry.contained.empty()) return false;
+  return own || entry.kind == WireValue::kInline;
 }
 
 std::shared_ptr<Lineage> LineageOf(const TaskRecord& record) {
@@ -28,6 +29,7 @@ std::shared_ptr<Lineage> LineageOf(const TaskRecord& record) {
   lineage->parent = record.parent;
   lineage->actor = record.actor_id;
   lineage->options = record.options;
+  lineage->stream = record.stream;
   return lineage;
 }
 
@@ -58,9 +60,9 @@ bool Lineage::HasPassed(const ObjectEntry& item) const {
 }
 
 ObjectEntry::Origin LineageKeeper::OriginOf(const CallOptions& options) const {
-  if (options.max_retries == 0) return ObjectEntry::kRetriesDisabled;
   const bool dynamic = options.yields == Yields::kDynamic;  // its items are its worker's
-  return most_bytes_ == 0 || dynamic ? ObjectEntry::kNoLineage : ObjectEntry::kTask;
+  if (most_bytes_ == 0 || dynamic) return ObjectEntry::kNoLineage;
+  return options.max_retries == 0 ? ObjectEntry::kRetriesDisabled : ObjectEntry::kTask;
 }
 
 void LineageKeeper::Keep(TaskRecord* record, const std::vector<WireValue>& values) {
@@ -88,12 +90,13 @@ void LineageKeeper::Keep(TaskRecord* record, const std::vector<WireValue>& value
 
 void LineageKeeper::KeepItem(TaskRecord* record, ObjectEntry* item) {
   if (item->origin == ObjectEntry::kTask) return;
-  item->origin = ObjectEntry::kRetriesDisabled;
-  if (record->options->max_retries == 0) return;
+  if (record->options->max_retries == 0) {
+    item->origin = OriginOf(*record->options);
+    return;
+  }
   if (record->lineage == nullptr) {
     record->lineage = LineageOf(*record);
     record->lineage->record = record;
-    record->lineage->stream = record->stream;
   }
   SetResult(record->lineage, item);
 }
@@ -104,13 +107,15 @@ void LineageKeeper::TakeSpec(TaskRecord* record, Lineage* lineage) {
   if (lineage->spec.payload.empty()) lineage->spec.payload = std::move(record->payload);
   std::vector<ObjectEntry*> rest;
   for (ObjectEntry* entry : record->holds) {
-    if (entry->origin == ObjectEntry::kTask) {
-      ownership_->HoldLineage(entry);
-      lineage->parents.push_back(entry);
-      rest.push_back(entry);
-    } else {
-      (IsPlain(*entry) ? lineage->holds : rest).push_back(entry);
+    const bool own = ownership_->IsOwn(*entry);
+    if (entry->origin != ObjectEntry::kTask && IsWorthHolding(*entry, own)) {
+      lineage->holds.push_back(entry);
+      continue;
     }
+    rest.push_back(entry);
+    if (!own || (entry->origin != ObjectEntry::kTask && entry->kind != WireValue::kStored)) continue;
+    ownership_->HoldLineage(entry);
+    lineage->parents.push_back(entry);
   }
   record->holds = std::move(rest);
 }

@@ -1,11 +1,11 @@
 // Lineage: how the stored results of a task were made, so that a lost one can be made again.
 //
 // Kept with the results of a task or method that may be retried, once it has ended and left something in a store: its
-// spec, and what its arguments mention, as far as it is small or can be made again in turn. The latter keep their
-// lineage, not their values: these go when the program lets go of them. It all goes with the last of the task's
-// results. Of a process together it takes a limited number of bytes; beyond that the oldest goes, and what it was for
-// cannot be made again. What lies in the stores of a task that yields is known as the items come, since they may be
-// lost before it ends.
+// spec, and what its arguments mention. Of what can be made again in turn only the lineage is kept, not the value: that
+// goes when the program lets go of it. Own objects that cannot (those that were put) stay, unless they contain
+// references. It all goes with the last of the task's results. Of a process together it takes a limited number of
+// bytes; beyond that the oldest goes, and what it was for cannot be made again. What lies in the stores of a task that
+// yields is known as the items come, since they may be lost before it ends.
 //
 // Part of the task table. Thread-compatible (the runtime's lock).
 
@@ -40,9 +40,9 @@ struct Lineage {
   TaskId id, parent;
   ActorId actor;  // of a method
   CallOptions* options = nullptr;
-  UnresolvedSpec spec;                // what is unresolved is among `parents`
-  std::vector<ObjectEntry*> holds;    // small values among what the arguments mention, held
-  std::vector<ObjectEntry*> parents;  // results among it that can be made again (Ownership::HoldLineage)
+  UnresolvedSpec spec;                // what is unresolved is among the two below
+  std::vector<ObjectEntry*> holds;    // what the arguments mention and cannot be made again, held
+  std::vector<ObjectEntry*> parents;  // stored ones among it that are not held (Ownership::HoldLineage)
   std::vector<ObjectEntry*> results;  // by return index - 1; not held; null: gone, or an item that needs no lineage
   std::size_t alive = 0;              // of the results
   std::shared_ptr<Stream> stream;     // of a task that yields

@@ -90,7 +90,6 @@ class Ownership {
   // A lost own object is made again, or becomes the error that says why not. REQUIRES: it is not ready.
   void Remake(ObjectEntry* entry, const std::string& reason);
   // An object that may be needed to make another again is kept in mind, without its value once nothing else holds it.
-  // REQUIRES: its own lineage is at hand.
   void HoldLineage(ObjectEntry* entry) { ++entry->Extra().lineage_holds; }
   void DropLineage(ObjectEntry* entry);
   // Holds an object that is kept in mind; it is made again if its value is gone.
@@ -131,6 +130,7 @@ class Ownership {
   void On(const CopyAdded& message);
   void On(const StoreFree& message);  // a borrower asks for Free()
   void OnProcessGone(ProcessId process, const std::string& cause);
+  bool IsOwn(const ObjectEntry& entry) const { return entry.owner == sender_->self(); }
   bool IsGone(ProcessId process) const { return gone_.contains(process); }
   // Sends what was collected. Call about every 10 ms while NeedsFlush().
   void Flush();

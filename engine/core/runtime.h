@@ -138,6 +138,7 @@ class Runtime : private Ownership::Listener {
   WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
                          bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
+  std::vector<ObjectEntry*> NotReady(const std::vector<ObjectEntry*>& entries);
   // Getting its value will move nothing between nodes. REQUIRES: IsReady().
   bool IsHere(ObjectEntry* entry);
   // Gives the value up though references are held: reading it is an error from now on. Nothing happens to an object
@@ -298,7 +299,6 @@ class Runtime : private Ownership::Listener {
   void TellBlocked();
   void TellUnblocked();
   void UpdateWantsReplies();
-  static bool HasRoom(const ExecTask& task, std::uint32_t index);
 
   // Values.
   absl::StatusOr<WireValue> MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,

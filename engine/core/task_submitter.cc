@@ -236,7 +236,8 @@ void TaskSubmitter::ReturnLease(LeasedWorker* worker) {
 
 void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values, Nanoseconds now) {
   LeasedWorker* worker = record->worker;
-  if (done.outcome != DoneHeader::kCancelled) Measure(record->options, done.ran);
+  if (done.outcome != DoneHeader::kCancelled && done.outcome != DoneHeader::kArgsLost)
+    Measure(record->options, done.ran);
   worker->pushed.front() == record
       ? worker->pushed.pop_front()
       : void(worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record)));
@@ -251,6 +252,9 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
       !record->cancelled) {
     TaskTable::TakeRetry(record);
     RetryLater(record, now);
+  } else if (done.outcome == DoneHeader::kArgsLost) {
+    TaskTable::Reopen(record);
+    record->cancelled ? tasks_->FinishWithError(record, SystemError("TaskCancelledError", "")) : Submit(record, now);
   } else if (done.outcome == DoneHeader::kCancelled && record->starts_over && !record->cancelled) {
     record->starts_over = false;
     TaskTable::TakeRetry(record);

@@ -110,7 +110,9 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
   }
   if (record->unresolved.empty()) return nullptr;
   record->locality = NodeWithMostBytes(record->unresolved);
-  const auto lasts = [](const auto& arg) { return arg.second->origin != ObjectEntry::kTask; };
+  const auto lasts = [this](const auto& arg) {
+    return arg.second->kind != WireValue::kStored || !ownership_->IsOwn(*arg.second);
+  };
   if (!absl::c_all_of(record->unresolved, lasts)) record->remade = Insert(*record, lasts);
   record->payload = Insert(*record, [](const auto&) { return true; }).payload;
   record->unresolved.clear();
@@ -194,6 +196,12 @@ void TaskTable::On(ProcessId from, StreamItem item) {
   if (stored && entry != nullptr) lineage_.KeepItem(record, entry);
 }
 
+void TaskTable::Reopen(TaskRecord* record) {
+  record->payload = std::move(record->remade.payload);
+  record->unresolved = std::move(record->remade.unresolved);
+  record->remade = {};
+}
+
 void TaskTable::TakeRetry(TaskRecord* record) {
   if (record->retries_left > 0) --record->retries_left;
   if (record->stream != nullptr) record->stream->BeginAttempt();
@@ -265,6 +273,10 @@ TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage) {
     ObjectEntry* entry = i <= lineage->results.size() ? lineage->results[i - 1] : nullptr;
     entry == nullptr ? void(entry = ownership_->NewOwned(ReturnObjectId(lineage->id, i))) : ownership_->Hold(entry);
     record->returns.push_back(entry);
+  }
+  for (ObjectEntry* entry : lineage->holds) {
+    record->holds.push_back(entry);
+    ownership_->Hold(entry);
   }
   for (ObjectEntry* entry : lineage->parents) {
     record->holds.push_back(entry);

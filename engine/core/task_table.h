@@ -70,9 +70,9 @@ struct TaskRecord {
   ProcessId process;                              // to which it was pushed last
   TaskId parent;                                  // task that submitted it, for recursive cancel
   std::string payload;                            // TaskHeader, name, args, keywords
-  UnresolvedSpec remade;              // the same, but for arguments that can be made again; empty if there are none
-  std::vector<ObjectEntry*> returns;  // held
-  std::vector<ObjectEntry*> holds;    // everything the arguments mention, held
+  UnresolvedSpec remade;                          // the same, but for own arguments in a store; empty if there are none
+  std::vector<ObjectEntry*> returns;              // held
+  std::vector<ObjectEntry*> holds;                // everything the arguments mention, held
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
   std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
   std::shared_ptr<Stream> stream;                                // kStreaming
@@ -110,6 +110,8 @@ class TaskTable {
 
   void On(ProcessId from, StreamItem item);
 
+  // Its worker has found arguments to be lost: the spec is as before ResolveArgs().
+  static void Reopen(TaskRecord* record);
   // It will be tried again, which counts.
   static void TakeRetry(TaskRecord* record);
   // A stored result is lost. Returns the error that it becomes; or nothing if it is being made again, for which
