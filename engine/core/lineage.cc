@@ -136,6 +136,7 @@ std::string_view LineageKeeper::WhyNot(const ObjectEntry& lost) {
   }
   const Lineage& lineage = *lost.rare->lineage;
   if (lineage.cancelled) return "TASK_CANCELLED";
+  if (lost.rare->released) return "";
   const bool comes = lineage.record != nullptr && !lineage.HasPassed(lost);
   const std::int32_t retries_left = lineage.record != nullptr ? lineage.record->retries_left : lineage.retries_left;
   return comes || retries_left != 0 ? "" : "MAX_ATTEMPTS_EXCEEDED";

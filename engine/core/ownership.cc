@@ -115,7 +115,7 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
     return;
   }
   entry->ready = true;
-  if (entry->rare != nullptr) entry->rare->faded = false;
+  if (entry->rare != nullptr) entry->rare->faded = entry->rare->released = false;
   entry->kind = value.kind;
   entry->is_error = value.is_error;
   entry->bytes = std::move(value.bytes);

@@ -62,6 +62,7 @@ void Ownership::On(const StoreFree& message) {
 
 void Ownership::Fade(ObjectEntry* entry) {
   entry->rare->faded = true;
+  entry->rare->released |= entry->ready;
   entry->ready = false;
   DropContained(entry);
 }

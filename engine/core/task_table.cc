@@ -247,7 +247,7 @@ std::optional<WireValue> TaskTable::OnObjectLost(ObjectEntry* lost, const std::s
   }
   const std::shared_ptr<Lineage> lineage = lost->rare->lineage;
   if (lineage->record == nullptr) {
-    submit(MakeAgain(lineage));
+    submit(MakeAgain(lineage, lost->rare->released));
   } else if (lineage->HasPassed(*lost)) {
     lineage->record->starts_over = lineage->options->kind == TaskKind::kNormal;
     lineage->stream->EndSoon(lineage->record->starts_over);
@@ -256,8 +256,8 @@ std::optional<WireValue> TaskTable::OnObjectLost(ObjectEntry* lost, const std::s
 }
 
 // A stored argument that cannot be made again may lie elsewhere now. Its reader finds out.
-TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage) {
-  if (lineage->retries_left > 0) --lineage->retries_left;
+TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free) {
+  if (!is_free && lineage->retries_left > 0) --lineage->retries_left;
   TaskRecord* record = NewRecord(lineage->id, lineage->options);
   lineage->record = record;
   record->lineage = lineage;

@@ -140,7 +140,7 @@ class TaskTable {
 
  private:
   void Remember(const TaskRecord& record, const WireValue* error);
-  TaskRecord* MakeAgain(const std::shared_ptr<Lineage>& lineage);
+  TaskRecord* MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free);
   void SettleItems(const std::shared_ptr<Lineage>& lineage, const WireValue* error);
   TaskRecord* NewRecord(const TaskId& id, CallOptions* options);
   void WaitForArgs(TaskRecord* record);

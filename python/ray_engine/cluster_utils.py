@@ -108,7 +108,8 @@ class Cluster:
         """Adds a node; the first one is the head. `wait`: until it can be used.
 
         `node_args`: num_cpus (1), num_gpus (0), resources, labels, memory and object_store_memory (150 MiB; bytes),
-        node_name. For the head, enable_object_reconstruction (True): whether lost objects are made again. Raises TypeError for others, RuntimeError if the node does not start.
+        node_name. For the head, enable_object_reconstruction (True): whether lost objects are made again. Raises
+        TypeError for others, RuntimeError if the node does not start.
         """
         settings = _settings(node_args)
         if self.head_node is None:

@@ -12,8 +12,10 @@ constexpr ProcessId kWorker{2, 7}, kBorrower{3, 4};
 class LineageTest : public CoreFixture {
  protected:
   std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override {
-    std::optional<WireValue> error =
-        tasks_.OnObjectLost(entry, reason, [this](TaskRecord* record) { again_ = record; });
+    const auto submit = [this](TaskRecord* record) {
+      submitted_ == nullptr ? void(again_ = record) : submitted_->push_back(record);
+    };
+    std::optional<WireValue> error = tasks_.OnObjectLost(entry, reason, submit);
     why_not_ = error ? std::string(PartsOf(error->bytes, entry->id).text) : "";
     why_not_ = why_not_.substr(0, why_not_.find('\n'));
     return error;
@@ -68,6 +70,7 @@ class LineageTest : public CoreFixture {
   CallOptions options_;
   std::shared_ptr<Stream> stream_;
   TaskRecord* again_ = nullptr;
+  std::vector<TaskRecord*>* submitted_ = nullptr;  // instead, where there are several
   std::string why_not_;
 };
 
@@ -269,6 +272,48 @@ TEST_F(LineageTest, AnErrorOfTheSecondMakingIsTheResult) {
   ownership_.Lose(Result(1), 2, "gone");
   tasks_.FinishWithError(std::exchange(again_, nullptr), SystemError("WorkerCrashedError", "killed"));
   EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
+}
+
+TEST_F(LineageTest, WhatWasPutStaysForWhatWasMadeFromIt) {
+  ObjectEntry* put = ownership_.NewOwned(NumberedId<ObjectId>(100));
+  put->origin = ObjectEntry::kPut;
+  ownership_.SetValue(put, StoredAt(1));
+  builder_.Ref(put);
+  TaskRecord* record = Build(1, &options_);
+  tasks_.ResolveArgs(record, [](TaskRecord*, ObjectEntry*) {});
+  Run(record, {StoredAt(2)});
+  ownership_.Drop(put);
+  EXPECT_TRUE(sender_.Nothing(ProcessId{1, 0}));  // it is not freed
+  ownership_.Lose(Result(1), 2, "gone");
+  tasks_.ResolveArgs(again_, [](TaskRecord*, ObjectEntry* failed) { EXPECT_EQ(failed, nullptr); });
+  RunAgain({StoredAt(5)});
+  EXPECT_EQ(Result(1)->node, 5u);
+}
+
+TEST_F(LineageTest, MakingAgainWhatWasReleasedCostsNoRetry) {
+  options_.max_retries = 1;
+  Run(Build(1, &options_), {StoredAt(2)});
+  ObjectEntry* first = Result(1);
+  for (const std::uint64_t task : {2, 3, 4}) {
+    builder_.Ref(first);
+    TaskRecord* record = Build(task, &options_);
+    tasks_.ResolveArgs(record, [](TaskRecord*, ObjectEntry*) {});
+    Run(record, {StoredAt(2)});
+  }
+  ownership_.Drop(first);
+  results_.erase(results_.begin());
+  for (const std::uint64_t task : {2, 3, 4}) {
+    EXPECT_FALSE(first->ready);
+    std::vector<TaskRecord*> again;
+    submitted_ = &again;
+    ownership_.Lose(Result(task), 2, "gone");
+    submitted_ = nullptr;
+    ASSERT_EQ(again.size(), 2u) << why_not_;
+    tasks_.ResolveArgs(again[1], [](TaskRecord*, ObjectEntry*) {});
+    Run(again[0], {StoredAt(3)});
+    Run(again[1], {StoredAt(3)});
+    EXPECT_TRUE(Result(task)->ready);
+  }
 }
 
 TEST_F(LineageTest, AMethodIsCalledAgainOnItsActor) {
