@@ -232,7 +232,7 @@ std::vector<ObjectEntry*> Ownership::ReceiveArgs(const TaskView& task) {
 ObjectEntry* Ownership::ReceiveStored(const ArgView& arg) {
   const WireRef& ref = arg.refs[0];
   ObjectEntry* entry = Receive({ref.object, ref.owner}, false);
-  if (entry->ready) return entry;
+  if (entry->ready || IsOwn(*entry)) return entry;  // of an own object that is lost the spec tells old news
   WireValue value;
   value.kind = WireValue::kStored;
   value.node = ref.node;

@@ -27,7 +27,10 @@ class Stream {
   // ---- the task ----------------------------------------------------------------------------------------------------
 
   // It will yield from the start.
-  void BeginAttempt() { passed_ = 0; }
+  void BeginAttempt() {
+    passed_ = 0;
+    worker_ = ProcessId();
+  }
   // `taken`: the item, if the reader has taken it and it is known to be held. Returns the item that has its value now,
   // or null.
   ObjectEntry* OnItem(ProcessId worker, std::uint32_t index, WireValue value, ObjectEntry* taken = nullptr);

@@ -420,6 +420,7 @@ TEST_F(LineageTest, ATaskWhoseItemIsLostWhileItRunsStartsOver) {
   tasks_.BeginAttempt(record, kWorker);
   Yield(record, 0, StoredAt(5));
   EXPECT_EQ(Result(1, 2)->node, 5u);
+  EXPECT_EQ(sender_.Take<StreamConsumed>(kWorker).count, 1u);
   tasks_.Finish(record, {InlineValue("")});
   ReadAll();
 }

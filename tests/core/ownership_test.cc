@@ -367,6 +367,20 @@ TEST_F(OwnershipTest, WhatWasReadFromABorrowedObjectIsRegisteredBeforeItsOwnerHe
   sender_.Take<BorrowRemove>(kOwner);
 }
 
+TEST_F(OwnershipTest, AnOwnArgumentThatIsLostStaysLostWhereverItsTaskSaysThatItLies) {
+  ObjectEntry* mine = ownership_.NewOwned(Object(1));
+  const WireRef ref = ownership_.Export(mine);
+  ArgView arg;
+  arg.kind = ArgHeader::kStored;
+  arg.refs = {ref};
+  TaskView task;
+  task.args = {arg};
+  const std::vector<ObjectEntry*> received = ownership_.ReceiveArgs(task);
+  EXPECT_FALSE(mine->ready);
+  ownership_.CloseScope(received);
+  ownership_.Drop(mine);
+}
+
 // ---- references in results -----------------------------------------------------------------------------------------
 
 TEST_F(OwnershipTest, OwnReferencesInAResultAreGrantedAtOnce) {
