@@ -15,19 +15,23 @@ std::uint64_t ChunkCount(std::uint64_t size) { return (size + kPullChunk - 1) / 
 PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::uint32_t holder, std::uint64_t size,
                                 ProcessId client, std::uint64_t token, std::uint64_t arrival, bool may_spill) {
   PullActions actions;
+  Want(object, owner, {client, token, holder}, size, arrival, may_spill, &actions);
+  return actions;
+}
+
+void PullManager::Want(const ObjectId& object, ProcessId owner, const Waiter& waiter, std::uint64_t size,
+                       std::uint64_t arrival, bool may_spill, PullActions* actions) {
+  const auto& [client, token, holder] = waiter;
   if (absl::StatusOr<Store::Location> here = store_->Pin(object, client); here.ok()) {
-    actions.pinned.push_back({client, token, object, *here});
-    return actions;
+    return actions->pinned.push_back({client, token, object, *here});
   }
   const bool is_new = !pulls_.contains(object);
   if (is_new && holder == self_.node) {
     const std::string error = absl::StrCat("the object is not in the store of node ", holder, ", where it should be");
-    actions.failed.push_back({client, token, object, error});
-    return actions;
+    return actions->failed.push_back({client, token, object, error});
   }
   if (const auto lost = lost_.find(holder); is_new && lost != lost_.end()) {
-    actions.failed.push_back({client, token, object, lost->second});
-    return actions;
+    return actions->failed.push_back({client, token, object, lost->second});
   }
   Pull& pull = pulls_[object];
   const bool under_way = pull.state == State::kActive || pull.state == State::kReturning;
@@ -36,14 +40,18 @@ PullActions PullManager::OnWant(const ObjectId& object, ProcessId owner, std::ui
     pull.holder = holder;
     pull.size = size;
   }
-  pull.waiters.push_back({client, token});
+  pull.waiters.push_back(waiter);
   pull.may_spill |= may_spill;
   if (is_new) {
     pull.arrival = arrival;
     queue_.push_back(object);
   }
-  Admit(&actions);
-  return actions;
+  Admit(actions);
+}
+
+bool PullManager::IsFetching(const ObjectId& object, std::uint32_t node) const {
+  const auto found = pulls_.find(object);
+  return found != pulls_.end() && found->second.state == State::kActive && found->second.source == node;
 }
 
 // Starts pulls in order of arrival until the limit or the end of the memory.
@@ -210,9 +218,18 @@ void PullManager::AskHolderIfQuiet(Pulls::iterator found, PullActions* actions) 
   Ask(found, pull.holder, true, actions);
 }
 
-void PullManager::Fail(const ObjectId& object, const std::string& error, PullActions* actions, bool full) {
+void PullManager::Fail(ObjectId object, const std::string& error, PullActions* actions, bool full) {
+  const Pull failed = pulls_.find(object)->second;
+  const auto hopes = [&](const Waiter& waiter) {
+    return !full && waiter.holder != failed.holder && waiter.holder != self_.node && !lost_.contains(waiter.holder);
+  };
+  std::vector<Waiter>& waiters = pulls_.find(object)->second.waiters;
+  waiters.erase(std::remove_if(waiters.begin(), waiters.end(), hopes), waiters.end());
   AnswerWaiters(object, error, full, actions);
   GiveUp(object, actions);
+  for (const Waiter& waiter : failed.waiters) {
+    if (hopes(waiter)) Want(object, failed.owner, waiter, failed.size, failed.arrival, failed.may_spill, actions);
+  }
 }
 
 void PullManager::AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions) {

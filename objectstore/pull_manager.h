@@ -105,6 +105,9 @@ class PullManager {
   // Call once a second or so. `helped`: memory may come by itself, so what waits for it is not starved.
   PullActions OnTick(std::uint64_t now_ms, bool helped = false);
 
+  // The object is being fetched from that node.
+  bool IsFetching(const ObjectId& object, std::uint32_t node) const;
+
   std::size_t pulls() const { return pulls_.size(); }
   std::size_t queued() const { return queue_.size(); }
   std::uint64_t bytes_in_flight() const { return bytes_in_flight_; }
@@ -119,6 +122,7 @@ class PullManager {
   struct Waiter {
     ProcessId client;
     std::uint64_t token = 0;
+    std::uint32_t holder = 0;  // as it was told
   };
   struct Pull {
     State state = State::kQueued;
@@ -136,6 +140,8 @@ class PullManager {
   };
   using Pulls = absl::flat_hash_map<ObjectId, Pull>;
 
+  void Want(const ObjectId& object, ProcessId owner, const Waiter& waiter, std::uint64_t size, std::uint64_t arrival,
+            bool may_spill, PullActions* actions);
   void Admit(PullActions* actions);
   std::deque<ObjectId>::const_iterator NextInQueue() const;
   // kDone: the pull is under way or has ended. kBusy: someone here writes the object. kFull: no room, `error` says so.
@@ -150,7 +156,8 @@ class PullManager {
   // Tells the source that nothing more is wanted of it.
   void Leave(Pulls::iterator pull, PullActions* actions);
   void AskHolderIfQuiet(Pulls::iterator pull, PullActions* actions);
-  void Fail(const ObjectId& object, const std::string& error, PullActions* actions, bool full = false);
+  // Those who were told of another holder want it from there.
+  void Fail(ObjectId object, const std::string& error, PullActions* actions, bool full = false);
   void AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions);
   void GiveUp(const ObjectId& object, PullActions* actions);
   void EndIfDrained(Pulls::iterator pull, PullActions* actions);

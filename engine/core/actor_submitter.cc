@@ -18,6 +18,9 @@ bool Remove(const TaskRecord* record, std::deque<TaskRecord*>* calls) {
   return true;
 }
 
+// What is made again has had its turn, and those that wait for their arguments may wait for it.
+bool MayOvertake(const TaskRecord& record) { return record.options->out_of_order || record.lineage != nullptr; }
+
 }  // namespace
 
 ActorLine* ActorSubmitter::Line(const ActorId& actor) {
@@ -85,7 +88,10 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   if (MayGo(*line, *record)) return Push(line, record);  // the fast path
   line->waiting.push_back(record);
   Watch(line);
-  if (record->unresolved.empty()) return SendReady(line);
+  record->unresolved.empty() ? SendReady(line) : AwaitArgs(line, record);
+}
+
+void ActorSubmitter::AwaitArgs(ActorLine* line, TaskRecord* record) {
   tasks_->ResolveArgs(record, [this, line](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) {
       Remove(ready, &line->waiting);
@@ -111,7 +117,7 @@ void ActorSubmitter::WarnOfMany(ActorLine* line) {
 
 // Now, not waiting for others.
 bool ActorSubmitter::MayGo(const ActorLine& line, const TaskRecord& record) {
-  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || record.options->out_of_order);
+  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || MayOvertake(record));
 }
 
 void ActorSubmitter::Push(ActorLine* line, TaskRecord* record) {
@@ -127,7 +133,7 @@ void ActorSubmitter::SendReady(ActorLine* line) {
     if (record->unresolved.empty()) {
       next = line->waiting.erase(next);
       Push(line, record);
-    } else if (record->options->out_of_order) {
+    } else if (MayOvertake(*record)) {
       ++next;
     } else {
       return;
@@ -141,10 +147,16 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
   if (!Remove(record, &line->sent)) Remove(record, &line->waiting);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    if (record->retries_left > 0) --record->retries_left;
+    TaskTable::TakeRetry(record);
     line->waiting.push_front(record);  // those behind it may wait for its result
     SendReady(line);
     return;
+  }
+  if (done.outcome == DoneHeader::kArgsLost) {
+    TaskTable::Reopen(record);
+    if (record->cancelled) return tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
+    line->waiting.push_front(record);
+    return AwaitArgs(line, record);
   }
   tasks_->Finish(record, std::move(values));
 }
@@ -179,7 +191,7 @@ void ActorSubmitter::ResendOrFail(ActorLine* line) {
     } else if (record->retries_left == 0) {
       tasks_->FinishWithError(record, SystemError("ActorUnavailableError", line->last.cause, line->actor.Binary()));
     } else {
-      if (record->retries_left > 0) --record->retries_left;
+      TaskTable::TakeRetry(record);
       line->waiting.push_front(record);
     }
   }

@@ -65,6 +65,7 @@ class ActorSubmitter {
 
  private:
   static bool MayGo(const ActorLine& line, const TaskRecord& record);
+  void AwaitArgs(ActorLine* line, TaskRecord* record);
   void Push(ActorLine* line, TaskRecord* record);
   void SendReady(ActorLine* line);
   void WarnOfMany(ActorLine* line);

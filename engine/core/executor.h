@@ -38,6 +38,12 @@ struct ExecTask {
   bool interruptible = true;                 // until its user code has returned
   bool leaving = false;                      // it has asked for the end of the process; written by its own thread
   std::uint32_t consumed = 0;                // of the items it has yielded
+
+  // Another item may be made after that one.
+  bool HasRoomAfter(std::uint32_t index) const {
+    const std::uint32_t limit = header.stream_limit;
+    return limit == 0 || cancelled || index + 1 < consumed || index + 1 - consumed < limit;
+  }
 };
 
 // For people; `process` is left open.

@@ -1,6 +1,7 @@
 #include "engine/core/lineage.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/core/task_table.h"
@@ -9,55 +10,112 @@ namespace ray_engine {
 namespace {
 
 std::size_t BytesOf(const Lineage& lineage) {
-  return sizeof lineage + lineage.spec.payload.size() + (lineage.holds.size() + lineage.parents.size()) * sizeof(void*);
+  const std::size_t pointers = lineage.holds.size() + lineage.parents.size() + lineage.results.size();
+  std::size_t bytes = sizeof lineage + lineage.spec.payload.size() + pointers * sizeof(void*);
+  for (const ObjectEntry* entry : lineage.holds) bytes += sizeof *entry + entry->bytes.size();
+  return bytes;
 }
 
-// Holding it cannot keep anything else alive, such as an actor.
-bool IsPlain(const ObjectEntry& entry) {
-  return entry.ready && entry.kind == WireValue::kInline && entry.contained.empty() &&
-         entry.origin != ObjectEntry::kHandle;
+// Holding it cannot keep anything else alive, such as an actor or, in a circle, the results themselves. What belongs to
+// others is theirs to keep, unless it is a small value that is here.
+bool IsWorthHolding(const ObjectEntry& entry, bool own) {
+  if (!entry.ready || entry.origin == ObjectEntry::kHandle || !entry.contained.empty()) return false;
+  return own || entry.kind == WireValue::kInline;
 }
 
-ObjectEntry::Origin OriginOf(const CallOptions& options, bool there_is_room) {
-  if (options.max_retries == 0) return ObjectEntry::kRetriesDisabled;
-  if (options.kind != TaskKind::kNormal || options.yields != Yields::kNo) return ObjectEntry::kNoLineage;
-  return there_is_room ? ObjectEntry::kTask : ObjectEntry::kLineageEvicted;
+std::shared_ptr<Lineage> LineageOf(const TaskRecord& record) {
+  auto lineage = std::make_shared<Lineage>();
+  lineage->id = record.id;
+  lineage->parent = record.parent;
+  lineage->actor = record.actor_id;
+  lineage->options = record.options;
+  lineage->stream = record.stream;
+  return lineage;
+}
+
+void SetResult(const std::shared_ptr<Lineage>& lineage, ObjectEntry* entry) {
+  const std::size_t place = Lineage::PlaceOf(entry->id);
+  if (lineage->results.size() <= place) lineage->results.resize(place + 1);
+  lineage->results[place] = entry;
+  ++lineage->alive;
+  entry->origin = ObjectEntry::kTask;
+  entry->Extra().lineage = lineage;
 }
 
 }  // namespace
 
-void LineageKeeper::Keep(TaskRecord* record, const std::vector<WireValue>& values) {
-  if (record->lineage != nullptr) return;
-  const bool stored = std::any_of(values.begin(), values.end(),
-                                  [](const WireValue& value) { return value.kind == WireValue::kStored; });
-  if (!stored) return;
-  const ObjectEntry::Origin origin = OriginOf(*record->options, counts_.bytes < most_bytes_);
-  for (ObjectEntry* entry : record->returns) entry->origin = origin;
-  if (origin != ObjectEntry::kTask) return;
-  auto lineage = std::make_shared<Lineage>();
-  lineage->id = record->id;
-  lineage->parent = record->parent;
-  lineage->options = record->options;
-  lineage->spec = std::move(record->remade);
-  if (lineage->spec.payload.empty()) lineage->spec.payload = std::move(record->payload);
-  TakeHolds(record, lineage.get());
-  lineage->returns = record->returns;
-  lineage->retries_left = record->retries_left;
-  counts_.bytes += BytesOf(*lineage);
-  ++counts_.tasks;
-  for (ObjectEntry* entry : record->returns) entry->Extra().lineage = lineage;
+std::size_t Lineage::PlaceOf(const ObjectId& result) {
+  std::uint32_t index = 0;
+  std::memcpy(&index, result.data() + TaskId::kSize, sizeof index);
+  return index - 1;
 }
 
-void LineageKeeper::TakeHolds(TaskRecord* record, Lineage* lineage) {
+ObjectEntry* Lineage::Item(std::uint32_t index) const {
+  ObjectEntry* item = index + 1 < results.size() ? results[index + 1] : nullptr;
+  return item == nullptr || item->rare->faded ? nullptr : item;
+}
+
+bool Lineage::HasPassed(const ObjectEntry& item) const {
+  return stream != nullptr && stream->HasPassed(static_cast<std::uint32_t>(PlaceOf(item.id)) - 1);
+}
+
+ObjectEntry::Origin LineageKeeper::OriginOf(const CallOptions& options) const {
+  const bool dynamic = options.yields == Yields::kDynamic;  // its items are its worker's
+  if (most_bytes_ == 0 || dynamic) return ObjectEntry::kNoLineage;
+  return options.max_retries == 0 ? ObjectEntry::kRetriesDisabled : ObjectEntry::kTask;
+}
+
+void LineageKeeper::Keep(TaskRecord* record, const std::vector<WireValue>& values) {
+  if (record->lineage == nullptr) {
+    const auto is_stored = [](const WireValue& value) { return value.kind == WireValue::kStored; };
+    if (std::none_of(values.begin(), values.end(), is_stored)) return;
+    const ObjectEntry::Origin origin = OriginOf(*record->options);
+    for (ObjectEntry* entry : record->returns) entry->origin = origin;
+    if (origin != ObjectEntry::kTask) return;
+    record->lineage = LineageOf(*record);
+    for (ObjectEntry* entry : record->returns) SetResult(record->lineage, entry);
+  }
+  Lineage* lineage = record->lineage.get();
+  if (lineage->bytes != 0 || lineage->alive == 0) return;
+  if (const auto origin = OriginOf(*record->options); origin != ObjectEntry::kTask)
+    return void(Disown(lineage, origin));
+  TakeSpec(record, lineage);
+  lineage->bytes = BytesOf(*lineage);
+  lineage->age = by_age_.insert(by_age_.end(), lineage);
+  counts_.bytes += lineage->bytes;
+  ++counts_.tasks;
+  while (counts_.bytes > most_bytes_ && EvictOldest()) {
+  }
+}
+
+void LineageKeeper::KeepItem(TaskRecord* record, ObjectEntry* item) {
+  if (item->origin == ObjectEntry::kTask) return;
+  if (record->options->max_retries == 0) {
+    item->origin = OriginOf(*record->options);
+    return;
+  }
+  if (record->lineage == nullptr) {
+    record->lineage = LineageOf(*record);
+    record->lineage->record = record;
+  }
+  SetResult(record->lineage, item);
+}
+
+void LineageKeeper::TakeSpec(TaskRecord* record, Lineage* lineage) {
+  lineage->retries_left = record->retries_left;
+  lineage->spec = std::move(record->remade);
+  if (lineage->spec.payload.empty()) lineage->spec.payload = std::move(record->payload);
   std::vector<ObjectEntry*> rest;
   for (ObjectEntry* entry : record->holds) {
-    if (entry->origin == ObjectEntry::kTask) {
-      ownership_->HoldLineage(entry);
-      lineage->parents.push_back(entry);
-      rest.push_back(entry);
-    } else {
-      (IsPlain(*entry) ? lineage->holds : rest).push_back(entry);
+    const bool own = ownership_->IsOwn(*entry);
+    if (entry->origin != ObjectEntry::kTask && IsWorthHolding(*entry, own)) {
+      lineage->holds.push_back(entry);
+      continue;
     }
+    rest.push_back(entry);
+    if (!own || (entry->origin != ObjectEntry::kTask && entry->kind != WireValue::kStored)) continue;
+    ownership_->HoldLineage(entry);
+    lineage->parents.push_back(entry);
   }
   record->holds = std::move(rest);
 }
@@ -78,21 +136,45 @@ std::string_view LineageKeeper::WhyNot(const ObjectEntry& lost) {
   }
   const Lineage& lineage = *lost.rare->lineage;
   if (lineage.cancelled) return "TASK_CANCELLED";
-  return lineage.retries_left == 0 && !lineage.under_way ? "MAX_ATTEMPTS_EXCEEDED" : "";
+  if (lost.rare->released) return "";
+  const bool comes = lineage.record != nullptr && !lineage.HasPassed(lost);
+  const std::int32_t retries_left = lineage.record != nullptr ? lineage.record->retries_left : lineage.retries_left;
+  return comes || retries_left != 0 ? "" : "MAX_ATTEMPTS_EXCEEDED";
 }
 
 void LineageKeeper::Forget(const ObjectEntry& result) {
-  Lineage& lineage = *result.rare->lineage;
-  std::replace(lineage.returns.begin(), lineage.returns.end(), const_cast<ObjectEntry*>(&result),
-               static_cast<ObjectEntry*>(nullptr));
-  const bool needed =
-      std::any_of(lineage.returns.begin(), lineage.returns.end(), [](const ObjectEntry* entry) { return entry; });
-  if (needed) return;
-  counts_.bytes -= BytesOf(lineage);
+  const std::shared_ptr<Lineage> lineage = result.rare->lineage;
+  lineage->results[Lineage::PlaceOf(result.id)] = nullptr;
+  if (--lineage->alive == 0 && lineage->bytes != 0) Release(lineage.get());
+}
+
+// What is being made again stays until it is there.
+bool LineageKeeper::EvictOldest() {
+  const auto oldest =
+      std::find_if(by_age_.begin(), by_age_.end(), [](const Lineage* lineage) { return lineage->record == nullptr; });
+  if (oldest == by_age_.end()) return false;
+  const std::shared_ptr<Lineage> lineage = Disown(*oldest, ObjectEntry::kLineageEvicted);
+  Release(lineage.get());
+  return true;
+}
+
+// Its results have none any more. Returns it, as long as somebody holds it.
+std::shared_ptr<Lineage> LineageKeeper::Disown(Lineage* lineage, ObjectEntry::Origin origin) {
+  std::shared_ptr<Lineage> disowned;
+  for (ObjectEntry* entry : lineage->results) {
+    if (entry == nullptr) continue;
+    entry->origin = origin;
+    disowned = std::move(entry->rare->lineage);
+  }
+  return disowned;
+}
+
+void LineageKeeper::Release(Lineage* lineage) {
+  by_age_.erase(lineage->age);
+  counts_.bytes -= std::exchange(lineage->bytes, 0);
   --counts_.tasks;
-  const std::shared_ptr<Lineage> keep = result.rare->lineage;
-  for (ObjectEntry* entry : std::exchange(lineage.holds, {})) ownership_->Drop(entry);
-  for (ObjectEntry* entry : std::exchange(lineage.parents, {})) ownership_->DropLineage(entry);
+  for (ObjectEntry* entry : std::exchange(lineage->holds, {})) ownership_->Drop(entry);
+  for (ObjectEntry* entry : std::exchange(lineage->parents, {})) ownership_->DropLineage(entry);
 }
 
 }  // namespace ray_engine

@@ -1,9 +1,11 @@
 // Lineage: how the stored results of a task were made, so that a lost one can be made again.
 //
-// Kept with the results of a normal task that may be retried, once it has ended and left something in a store: its
-// spec, and what its arguments mention, as far as it is small or can be made again in turn. The latter keep their
-// lineage, not their values: these go when the program lets go of them. It all goes with the last of the task's
-// results. Of a process together it takes about kMostBytes at most; what ends beyond that cannot be made again.
+// Kept with the results of a task or method that may be retried, once it has ended and left something in a store: its
+// spec, and what its arguments mention. Of what can be made again in turn only the lineage is kept, not the value: that
+// goes when the program lets go of it. Own objects that cannot (those that were put) stay, unless they contain
+// references. It all goes with the last of the task's results. Of a process together it takes a limited number of
+// bytes; beyond that the oldest goes, and what it was for cannot be made again. What lies in the stores of a task that
+// yields is known as the items come, since they may be lost before it ends.
 //
 // Part of the task table. Thread-compatible (the runtime's lock).
 
@@ -11,6 +13,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <list>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +26,7 @@
 namespace ray_engine {
 
 class Ownership;
+class Stream;
 struct CallOptions;
 struct TaskRecord;
 
@@ -33,25 +38,41 @@ struct UnresolvedSpec {
 
 struct Lineage {
   TaskId id, parent;
+  ActorId actor;  // of a method
   CallOptions* options = nullptr;
-  UnresolvedSpec spec;                // what is unresolved is among `parents`
-  std::vector<ObjectEntry*> holds;    // small values among what the arguments mention, held
-  std::vector<ObjectEntry*> parents;  // results among it that can be made again (Ownership::HoldLineage)
-  std::vector<ObjectEntry*> returns;  // not held; null: gone
+  UnresolvedSpec spec;                // what is unresolved is among the two below
+  std::vector<ObjectEntry*> holds;    // what the arguments mention and cannot be made again, held
+  std::vector<ObjectEntry*> parents;  // stored ones among it that are not held (Ownership::HoldLineage)
+  std::vector<ObjectEntry*> results;  // by return index - 1; not held; null: gone, or an item that needs no lineage
+  std::size_t alive = 0;              // of the results
+  std::shared_ptr<Stream> stream;     // of a task that yields
   std::int32_t retries_left = 0;      // -1: for ever
   bool cancelled = false;             // by the program, after the end
-  bool under_way = false;             // it is being made again
+  TaskRecord* record = nullptr;       // that makes the results, or makes them again
+  std::size_t bytes = 0;              // 0: the task has not ended yet, or has been evicted
+  std::list<Lineage*>::iterator age;  // in the keeper's list, if it takes bytes
+
+  // Where the result stands in `results`.
+  static std::size_t PlaceOf(const ObjectId& result);
+  // An item of a task that yields, which is held. Null: it is gone, or needs no lineage.
+  ObjectEntry* Item(std::uint32_t index) const;
+  // An item that the attempt that runs, or ran last, has brought.
+  bool HasPassed(const ObjectEntry& item) const;
 };
 
 class LineageKeeper {
  public:
   static constexpr std::size_t kMostBytes = std::size_t{1} << 30;
 
-  explicit LineageKeeper(Ownership* ownership, std::size_t most_bytes = kMostBytes)
-      : ownership_(ownership), most_bytes_(most_bytes) {}
+  explicit LineageKeeper(Ownership* ownership) : ownership_(ownership) {}
 
-  // A task has ended well. Takes what serves a purpose of its spec and holds; those left in the record are not needed.
+  // 0: none is kept. Counts for tasks that end from now on.
+  void set_most_bytes(std::size_t bytes) { most_bytes_ = bytes; }
+
+  // A task has ended. Takes what serves a purpose of its spec and holds; those left in the record are not needed.
   void Keep(TaskRecord* record, const std::vector<WireValue>& values);
+  // An item of the task has come that lies in a store.
+  void KeepItem(TaskRecord* record, ObjectEntry* item);
   // Why a lost object cannot be made again: the name of a ReconstructionFailure (ray_engine.exceptions). Empty if it
   // can be.
   static std::string_view WhyNot(const ObjectEntry& lost);
@@ -64,11 +85,16 @@ class LineageKeeper {
   Counts Stats() const { return counts_; }
 
  private:
-  void TakeHolds(TaskRecord* record, Lineage* lineage);
+  ObjectEntry::Origin OriginOf(const CallOptions& options) const;
+  void TakeSpec(TaskRecord* record, Lineage* lineage);
+  bool EvictOldest();
+  static std::shared_ptr<Lineage> Disown(Lineage* lineage, ObjectEntry::Origin origin);
+  void Release(Lineage* lineage);
 
   Ownership* ownership_;
-  std::size_t most_bytes_;
+  std::size_t most_bytes_ = kMostBytes;
   Counts counts_;
+  std::list<Lineage*> by_age_;  // of tasks that have ended, the oldest first
 };
 
 }  // namespace ray_engine

@@ -67,6 +67,7 @@ struct ObjectEntry {
     std::vector<ProcessId> waiting;                              // own: to be told when ready
     std::vector<std::uint32_t> copies;                           // own: nodes with a copy beside the primary
     bool faded = false;                                          // kTask: its value is gone, its lineage not
+    bool released = false;                                       // it is gone as nobody held it, not lost
     std::uint32_t lineage_holds = 0;                             // kTask: lineages of others that lead back to it
     std::shared_ptr<Lineage> lineage;                            // kTask
     std::uint32_t grants = 0;                                    // borrowed: counts the owner holds for this process

@@ -7,35 +7,8 @@ namespace ray_engine {
 namespace {
 
 constexpr std::size_t kRemovalBatch = 64;
-constexpr std::string_view kDependantsError = "RayTaskError";  // its text is the task's name, its detail the error
 
 }  // namespace
-
-WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail) {
-  WireValue value;
-  value.kind = WireValue::kSystemError;
-  value.is_error = true;
-  value.bytes.append(kind).push_back('\0');
-  value.bytes.append(text).push_back('\0');
-  value.bytes.append(detail);
-  return value;
-}
-
-SystemErrorParts PartsOf(std::string_view system_error, const ObjectId& object) {
-  const std::size_t text = system_error.find('\0') + 1;
-  const std::size_t detail = system_error.find('\0', text) + 1;
-  SystemErrorParts parts{system_error.substr(0, text - 1), system_error.substr(text, detail - 1 - text),
-                         std::string(system_error.substr(detail))};
-  const bool of_task = parts.kind.substr(0, 4) == "Task";
-  if (parts.detail.empty()) parts.detail = of_task ? TaskOf(object).Binary() : object.Binary();
-  return parts;
-}
-
-WireValue ErrorOfDependant(std::string_view task_name, std::string_view system_error, const ObjectId& object) {
-  const SystemErrorParts parts = PartsOf(system_error, object);
-  if (parts.kind == kDependantsError) return SystemError(parts.kind, parts.text, parts.detail);
-  return SystemError(kDependantsError, task_name, SystemError(parts.kind, parts.text, parts.detail).bytes);
-}
 
 Ownership::~Ownership() {
   while (all_ != nullptr) delete std::exchange(all_, all_->next);
@@ -82,33 +55,13 @@ void Ownership::Release(ObjectEntry* entry) {
 
 void Ownership::ReleaseOwned(ObjectEntry* entry) {
   if (entry->rare != nullptr && !entry->rare->borrowers.empty()) return;
-  if (entry->rare != nullptr && entry->rare->lineage_holds > 0) return Fade(entry);
   if (!entry->freed) FreeCopies(entry);
+  if (entry->rare != nullptr && entry->rare->lineage_holds > 0) return Fade(entry);
   if (entry->is_error && !entry->seen && entry->kind == WireValue::kInline) listener_->OnErrorUnseen(*entry);
   if (entry->origin == ObjectEntry::kTask) listener_->OnLineageUnneeded(*entry);
   DropContained(entry);
   listener_->OnObjectFreed(entry->id);
   Delete(entry);
-}
-
-void Ownership::FreeCopies(ObjectEntry* entry) {
-  if (!entry->ready || entry->kind != WireValue::kStored) return;
-  const StoreFree message{{entry->id}};
-  sender_->Send(ProcessId{entry->node, 0}, message);
-  if (entry->rare == nullptr) return;
-  for (const std::uint32_t node : std::exchange(entry->rare->copies, {})) sender_->Send(ProcessId{node, 0}, message);
-}
-
-void Ownership::Free(ObjectEntry* entry) {
-  const bool own = entry->owner == sender_->self();
-  if (entry->is_error || entry->freed || (own && !entry->ready)) return;
-  entry->freed = entry->ready;
-  DropHint(entry);  // what this process reads from now on it asks the owner for, who hears of this first
-  if (own) {
-    FreeCopies(entry);
-  } else if (!gone_.contains(entry->owner)) {
-    sender_->Send(entry->owner, StoreFree{{entry->id}});
-  }
 }
 
 // What was read from a borrowed object loses its custodian: it is registered first, and what is said to the custodian
@@ -118,68 +71,6 @@ void Ownership::ReleaseContained(ObjectEntry* entry) {
     if (child->holds > 1) Register(child);
   }
   DropContained(entry);
-}
-
-void Ownership::Fade(ObjectEntry* entry) {
-  if (!entry->freed) FreeCopies(entry);
-  entry->rare->faded = true;
-  entry->ready = false;
-  DropContained(entry);
-}
-
-void Ownership::DropLineage(ObjectEntry* entry) {
-  --entry->rare->lineage_holds;
-  Hold(entry);
-  Drop(entry);
-}
-
-void Ownership::Recall(ObjectEntry* entry) {
-  Hold(entry);
-  Revive(entry);
-}
-
-void Ownership::Revive(ObjectEntry* entry) {
-  if (entry->rare == nullptr || !std::exchange(entry->rare->faded, false)) return;
-  if (entry->freed) {  // by the program: whoever reads it is told so
-    entry->ready = true;
-    return;
-  }
-  to_revive_.push_back(entry);
-  Hold(entry);
-  if (reviving_) return;
-  reviving_ = true;
-  while (!to_revive_.empty()) {
-    ObjectEntry* next = to_revive_.back();
-    to_revive_.pop_back();
-    std::optional<WireValue> error = listener_->OnObjectLost(next, "it was released");
-    if (error) SetValue(next, *std::move(error));
-    Drop(next);
-  }
-  reviving_ = false;
-}
-
-void Ownership::Lose(ObjectEntry* entry, std::uint32_t node, const std::string& reason) {
-  if (!entry->ready || entry->freed || entry->kind != WireValue::kStored) return;
-  if (entry->owner == sender_->self()) return LoseOwned(entry, node, reason);
-  entry->ready = false;
-  DropHint(entry);
-  ReleaseContained(entry);
-  entry->requested = false;
-  RequestValue(entry, node, reason);
-}
-
-void Ownership::LoseOwned(ObjectEntry* entry, std::uint32_t node, const std::string& reason) {
-  std::vector<std::uint32_t>& copies = entry->Extra().copies;
-  copies.erase(std::remove(copies.begin(), copies.end(), node), copies.end());
-  if (entry->node != node) return;  // old news
-  if (!copies.empty()) {
-    entry->node = copies.back();
-    copies.pop_back();
-    sender_->Send(ProcessId{entry->node, 0}, StoreKeep{entry->id});
-    return;
-  }
-  entry->ready = false;  // what it contains stays until it has a value again, for those that have read it
-  if (std::optional<WireValue> error = listener_->OnObjectLost(entry, reason)) SetValue(entry, *std::move(error));
 }
 
 void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
@@ -224,6 +115,7 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
     return;
   }
   entry->ready = true;
+  if (entry->rare != nullptr) entry->rare->faded = entry->rare->released = false;
   entry->kind = value.kind;
   entry->is_error = value.is_error;
   entry->bytes = std::move(value.bytes);
@@ -232,12 +124,6 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
   const std::vector<ObjectEntry*> before = std::exchange(entry->contained, std::move(contained));
   Announce(entry);
   for (ObjectEntry* child : before) Drop(child);
-}
-
-// It was made again though it was not lost.
-void Ownership::TakeSecondCopy(ObjectEntry* entry, std::uint32_t node) {
-  if (entry->freed) return sender_->Send(ProcessId{node, 0}, StoreFree{{entry->id}});
-  AddCopy(entry, node);
 }
 
 void Ownership::Announce(ObjectEntry* entry) {
@@ -293,7 +179,9 @@ void Ownership::RequestValue(ObjectEntry* entry, std::uint32_t lost_at, const st
     return;
   }
   WatchOnce(entry->owner);
-  sender_->Send(entry->owner, ValueRequest{entry->id, lost_at, reason});
+  const ValueRequest request{entry->id, lost_at, reason};
+  lost_at == kNoNode ? sender_->Send(entry->owner, request)
+                     : SendGuarded(entry->owner, MessageType::kValueRequest, Encode(request), true);
 }
 
 // ---- references in messages ----------------------------------------------------------------------------------------
@@ -344,7 +232,7 @@ std::vector<ObjectEntry*> Ownership::ReceiveArgs(const TaskView& task) {
 ObjectEntry* Ownership::ReceiveStored(const ArgView& arg) {
   const WireRef& ref = arg.refs[0];
   ObjectEntry* entry = Receive({ref.object, ref.owner}, false);
-  if (entry->ready) return entry;
+  if (entry->ready || IsOwn(*entry)) return entry;  // of an own object that is lost the spec tells old news
   WireValue value;
   value.kind = WireValue::kStored;
   value.node = ref.node;
@@ -509,28 +397,6 @@ void Ownership::On(ProcessId from, const ValueRequest& message) {
 void Ownership::On(const ValueReply& message) {
   ObjectEntry* entry = Find(message.object);
   if (entry != nullptr && entry->owner != sender_->self()) SetValue(entry, message.value);
-}
-
-void Ownership::On(const CopyAdded& message) {
-  ObjectEntry* entry = Find(message.object);
-  if (entry == nullptr || entry->freed) {
-    sender_->Send(ProcessId{message.node, 0}, StoreFree{{message.object}});
-  } else {
-    AddCopy(entry, message.node);
-  }
-}
-
-void Ownership::AddCopy(ObjectEntry* entry, std::uint32_t node) {
-  if (entry->kind != WireValue::kStored || node == entry->node) return;
-  auto& copies = entry->Extra().copies;
-  if (std::find(copies.begin(), copies.end(), node) == copies.end()) copies.push_back(node);
-}
-
-void Ownership::On(const StoreFree& message) {
-  for (const ObjectId& object : message.objects) {
-    ObjectEntry* entry = Find(object);
-    if (entry != nullptr && entry->owner == sender_->self()) Free(entry);
-  }
 }
 
 void Ownership::WatchOnce(ProcessId process) {

@@ -87,8 +87,9 @@ class Ownership {
   // A stored value that is ready cannot be had on that node, for that reason. Another copy takes its place, or it is
   // made again and not ready until then, or it becomes an error; of a borrowed object the owner decides.
   void Lose(ObjectEntry* entry, std::uint32_t node, const std::string& reason);
+  // A lost own object is made again, or becomes the error that says why not. REQUIRES: it is not ready.
+  void Remake(ObjectEntry* entry, const std::string& reason);
   // An object that may be needed to make another again is kept in mind, without its value once nothing else holds it.
-  // REQUIRES: its own lineage is at hand.
   void HoldLineage(ObjectEntry* entry) { ++entry->Extra().lineage_holds; }
   void DropLineage(ObjectEntry* entry);
   // Holds an object that is kept in mind; it is made again if its value is gone.
@@ -129,6 +130,7 @@ class Ownership {
   void On(const CopyAdded& message);
   void On(const StoreFree& message);  // a borrower asks for Free()
   void OnProcessGone(ProcessId process, const std::string& cause);
+  bool IsOwn(const ObjectEntry& entry) const { return entry.owner == sender_->self(); }
   bool IsGone(ProcessId process) const { return gone_.contains(process); }
   // Sends what was collected. Call about every 10 ms while NeedsFlush().
   void Flush();

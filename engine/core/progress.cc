@@ -281,7 +281,7 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
     case MessageType::kCancelTask:
       return with(CancelTask{}, [&](const auto& m) { OnCancel(from, m); });
     case MessageType::kStreamItem:
-      return with(StreamItem{}, [&](StreamItem& m) { OnStreamItem(from, std::move(m)); });
+      return with(StreamItem{}, [&](StreamItem& m) { tasks_->On(from, std::move(m)); });
     case MessageType::kStreamConsumed:
       return with(StreamConsumed{}, [&](const auto& m) { OnStreamConsumed(m); });
     case MessageType::kReturnYourQueue:
@@ -349,14 +349,6 @@ void Runtime::OnTaskDone(ProcessId from, std::string_view payload) {
   if (may_retry && record->options->retry_if != nullptr)
     return AskWhetherToRetry(from, record, done, std::move(values));
   EndTask(from, record, done, std::move(values));
-}
-
-void Runtime::OnStreamItem(ProcessId from, StreamItem item) {
-  TaskRecord* record = tasks_->Get(item.slot);
-  if (record == nullptr || record->attempt != item.attempt || record->stream == nullptr) {
-    return ownership_->Refuse(item.value);
-  }
-  record->stream->OnItem(from, item.index, std::move(item.value));
 }
 
 void Runtime::OnStreamConsumed(const StreamConsumed& message) {
@@ -487,13 +479,13 @@ void Runtime::OnObjectReady(ObjectEntry*) {
 void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(object); }
 
 std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
-  const std::string_view why_not = LineageKeeper::WhyNot(*entry);
-  if (!why_not.empty()) {
-    return SystemError("ObjectReconstructionFailedError", fmt::format("{}\n{}", why_not, reason), entry->id.Binary());
-  }
-  if (TaskRecord* record = tasks_->MakeAgain(entry)) submitter_->Submit(record, Nanoseconds(0));
+  const auto submit = [this](TaskRecord* record) {
+    record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->actor_id)
+                                                    : submitter_->Submit(record, Nanoseconds(0));
+  };
+  std::optional<WireValue> error = tasks_->OnObjectLost(entry, reason, submit);
   UpdateWantsReplies();
-  return std::nullopt;
+  return error;
 }
 
 void Runtime::OnErrorUnseen(const ObjectEntry& entry) {

@@ -155,6 +155,11 @@ void Runtime::set_job(const JobId& job) {
   process_task_ = NewTaskId();
 }
 
+void Runtime::set_lineage_limit(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  tasks_->set_lineage_limit(bytes);
+}
+
 TaskContext& Runtime::Context() {
   static thread_local TaskContext context;
   return context;

@@ -120,6 +120,8 @@ class Runtime : private Ownership::Listener {
   // Larger values lie in the store. At most kMaxInlineValue.
   std::size_t inline_limit() const { return inline_limit_.load(std::memory_order_relaxed); }
   void set_inline_limit(std::size_t bytes) { inline_limit_ = std::min<std::size_t>(bytes, kMaxInlineValue); }
+  // Lineage of so many bytes is kept at most; 0: lost objects are not made again.
+  void set_lineage_limit(std::size_t bytes);
 
   // ---- objects -----------------------------------------------------------------------------------------------------
 
@@ -136,6 +138,7 @@ class Runtime : private Ownership::Listener {
   WaitResult WaitObjects(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline_ns,
                          bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
+  std::vector<ObjectEntry*> NotReady(const std::vector<ObjectEntry*>& entries);
   // Getting its value will move nothing between nodes. REQUIRES: IsReady().
   bool IsHere(ObjectEntry* entry);
   // Gives the value up though references are held: reading it is an error from now on. Nothing happens to an object
@@ -269,7 +272,6 @@ class Runtime : private Ownership::Listener {
   void LeaveProgress();
   int Drain();
   void Dispatch(const FrameHeader& header, std::string_view payload);
-  void OnStreamItem(ProcessId from, StreamItem item);
   void OnStreamConsumed(const StreamConsumed& message);
   void OnTaskDone(ProcessId from, std::string_view payload);
   void EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
@@ -297,7 +299,6 @@ class Runtime : private Ownership::Listener {
   void TellBlocked();
   void TellUnblocked();
   void UpdateWantsReplies();
-  static bool HasRoom(const ExecTask& task, std::uint32_t index);
 
   // Values.
   absl::StatusOr<WireValue> MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,

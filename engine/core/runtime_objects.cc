@@ -1,6 +1,7 @@
 // The runtime's part for objects: values, references, waiting for them, streams of them.
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/core/runtime.h"
@@ -84,6 +85,14 @@ ObjectEntry* Runtime::Adopt(const WireRef& ref) {
 bool Runtime::IsReady(ObjectEntry* entry) {
   const std::lock_guard lock(mutex_);
   return entry->ready;
+}
+
+std::vector<ObjectEntry*> Runtime::NotReady(const std::vector<ObjectEntry*>& entries) {
+  const std::lock_guard lock(mutex_);
+  std::vector<ObjectEntry*> rest;
+  std::copy_if(entries.begin(), entries.end(), std::back_inserter(rest),
+               [](const auto* entry) { return !entry->ready; });
+  return rest;
 }
 
 bool Runtime::IsHere(ObjectEntry* entry) {

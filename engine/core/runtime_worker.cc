@@ -89,18 +89,13 @@ bool Runtime::YieldItem(ExecTask* task, std::uint32_t index, ValuePieces pieces)
   ownership_->SendGuarded(task->owner, MessageType::kStreamItem, Encode(item), false);
   for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
   Unpark();
-  return HasRoom(*task, index);
-}
-
-bool Runtime::HasRoom(const ExecTask& task, std::uint32_t index) {
-  const std::uint32_t limit = task.header.stream_limit;
-  return limit == 0 || task.cancelled || index + 1 < task.consumed || index + 1 - task.consumed < limit;
+  return task->HasRoomAfter(index);
 }
 
 WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
   std::unique_lock lock(mutex_);
   return WaitFor(
-      lock, [&] { return HasRoom(*task, index); }, kNever, kPatienceNs);
+      lock, [&] { return task->HasRoomAfter(index); }, kNever, kPatienceNs);
 }
 
 void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {

@@ -15,11 +15,11 @@ Stream::Stream(Ownership* ownership, Sender* sender, const TaskId& task, std::ui
   Item(0);
 }
 
-void Stream::Refuse(std::uint32_t index, const WireValue& value) {
+ObjectEntry* Stream::Refuse(std::uint32_t index, const WireValue& value) {
   ownership_->Refuse(value);
-  // A repeated item may have taken the place of the first one in that store, so only what nobody has read goes.
-  if (!closed_ || value.kind != WireValue::kStored) return;
-  sender_->Send(ProcessId{value.node, 0}, StoreFree{{ReturnObjectId(task_, index + 2)}});
+  if (value.kind == WireValue::kStored)
+    sender_->Send(ProcessId{value.node, 0}, StoreFree{{ReturnObjectId(task_, index + 2)}});
+  return nullptr;
 }
 
 // The entry of that item, which may be the first to ask for it.
@@ -31,15 +31,26 @@ ObjectEntry* Stream::Item(std::uint32_t index) {
   return items_[index - read_];
 }
 
-void Stream::OnItem(ProcessId worker, std::uint32_t index, WireValue value) {
-  const bool known = index < produced_ || end_.has_value();
-  produced_ = std::max(produced_, index + 1);
-  if (std::exchange(worker_, worker) != worker && (read_ > 0 || closed_)) TellConsumed();
-  if (closed_ || known) return Refuse(index, value);
-  ownership_->SetValue(Item(index), std::move(value));
+ObjectEntry* Stream::OnItem(ProcessId worker, std::uint32_t index, WireValue value, ObjectEntry* taken) {
+  const bool is_new = index >= produced_ && !end_.has_value();
+  passed_ = index + 1;
+  if (is_new) produced_ = passed_;
+  if (std::exchange(worker_, worker) != worker && (read_ > 0 || closed_ || end_.has_value())) TellConsumed();
+  const bool is_unread = !closed_ && index >= read_ && (is_new || index < produced_);
+  ObjectEntry* item = is_unread ? Item(index) : taken;
+  if (item == nullptr) return Refuse(index, value);
+  ownership_->SetValue(item, std::move(value));
+  return item;
+}
+
+void Stream::EndSoon(bool by_cancelling) {
+  if (worker_.IsNil()) return;
+  by_cancelling ? sender_->Send(worker_, CancelTask{task_, false, false})
+                : sender_->Send(worker_, StreamConsumed{task_, kAll});
 }
 
 void Stream::End(const WireValue* error) {
+  worker_ = ProcessId();
   if (end_.has_value()) return;
   end_ = error == nullptr ? produced_ : produced_ + 1;
   if (closed_) return;
@@ -63,8 +74,8 @@ void Stream::Close() {
 }
 
 void Stream::TellConsumed() {
-  if (limit_ == 0 || worker_.IsNil() || end_.has_value()) return;
-  sender_->Send(worker_, StreamConsumed{task_, closed_ ? kAll : read_});
+  if (limit_ == 0 || worker_.IsNil()) return;
+  sender_->Send(worker_, StreamConsumed{task_, closed_ || end_.has_value() ? kAll : read_});
 }
 
 }  // namespace ray_engine

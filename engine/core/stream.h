@@ -3,9 +3,10 @@
 // Item i is the object with return index i + 2 of the task; index 1 is the object that ends with the task itself. The
 // entry of the next item to be read exists before its value does, so waiting for an item is waiting for an object like
 // any other. Where the items end, that entry is given a value too and `AtEnd()` is true. Items that arrive again
-// because the task was retried are dropped.
+// because the task was retried, or makes lost items again, go to those who hold them and are not read a second time.
 //
-// Owned by whoever reads it and by the task's record. Pure state machine. Thread-compatible (the runtime's lock).
+// Owned by whoever reads it, by the task's record and by its lineage. Pure state machine. Thread-compatible (the
+// runtime's lock).
 
 #pragma once
 
@@ -25,7 +26,18 @@ class Stream {
 
   // ---- the task ----------------------------------------------------------------------------------------------------
 
-  void OnItem(ProcessId worker, std::uint32_t index, WireValue value);
+  // It will yield from the start.
+  void BeginAttempt() {
+    passed_ = 0;
+    worker_ = ProcessId();
+  }
+  // `taken`: the item, if the reader has taken it and it is known to be held. Returns the item that has its value now,
+  // or null.
+  ObjectEntry* OnItem(ProcessId worker, std::uint32_t index, WireValue value, ObjectEntry* taken = nullptr);
+  // This attempt has yielded it.
+  bool HasPassed(std::uint32_t index) const { return index < passed_; }
+  // An item that this attempt has yielded is lost: it is to end soon, since another one must follow.
+  void EndSoon(bool by_cancelling);
   // The task has ended. An error becomes the last item.
   void End(const WireValue* error);
 
@@ -41,7 +53,7 @@ class Stream {
   void Close();
 
  private:
-  void Refuse(std::uint32_t index, const WireValue& value);
+  ObjectEntry* Refuse(std::uint32_t index, const WireValue& value);
   ObjectEntry* Item(std::uint32_t index);
   void TellConsumed();
 
@@ -54,6 +66,7 @@ class Stream {
   std::deque<ObjectEntry*> items_;    // from `read_` on
   std::uint32_t read_ = 0;            // index of the next item to be read
   std::uint32_t produced_ = 0;        // items seen of any attempt
+  std::uint32_t passed_ = 0;          // items seen of the attempt that runs, or ran last
   std::optional<std::uint32_t> end_;  // number of items, once known
 };
 

@@ -236,7 +236,8 @@ void TaskSubmitter::ReturnLease(LeasedWorker* worker) {
 
 void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values, Nanoseconds now) {
   LeasedWorker* worker = record->worker;
-  if (done.outcome != DoneHeader::kCancelled) Measure(record->options, done.ran);
+  if (done.outcome != DoneHeader::kCancelled && done.outcome != DoneHeader::kArgsLost)
+    Measure(record->options, done.ran);
   worker->pushed.front() == record
       ? worker->pushed.pop_front()
       : void(worker->pushed.erase(std::find(worker->pushed.begin(), worker->pushed.end(), record)));
@@ -249,8 +250,15 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
   if (IsDone(*worker)) ReturnLease(worker);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    if (record->retries_left > 0) --record->retries_left;
+    TaskTable::TakeRetry(record);
     RetryLater(record, now);
+  } else if (done.outcome == DoneHeader::kArgsLost) {
+    TaskTable::Reopen(record);
+    record->cancelled ? tasks_->FinishWithError(record, SystemError("TaskCancelledError", "")) : Submit(record, now);
+  } else if (done.outcome == DoneHeader::kCancelled && record->starts_over && !record->cancelled) {
+    record->starts_over = false;
+    TaskTable::TakeRetry(record);
+    Enqueue(record, true);
   } else {
     tasks_->Finish(record, std::move(values));
   }
@@ -342,7 +350,7 @@ void TaskSubmitter::Retry(TaskRecord* record, bool was_running, const std::strin
   } else if (was_running && record->retries_left == 0) {
     tasks_->FinishWithError(record, SystemError("WorkerCrashedError", cause));
   } else {
-    if (was_running && record->retries_left > 0) --record->retries_left;
+    if (was_running) TaskTable::TakeRetry(record);
     Enqueue(record, true);
   }
 }

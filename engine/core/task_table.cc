@@ -1,6 +1,7 @@
 #include "engine/core/task_table.h"
 
 #include <absl/algorithm/container.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -10,6 +11,10 @@
 
 namespace ray_engine {
 namespace {
+
+constexpr std::string_view kInconsistent = "StreamingGeneratorReplayInconsistentError";
+constexpr std::string_view kYieldedLess =
+    "The object was lost, and the generator that had yielded it has yielded fewer objects when it was run again.";
 
 std::uint32_t Retries(const TaskRecord& record) {
   return static_cast<std::uint32_t>(std::max(0, record.options->max_retries - record.retries_left));
@@ -105,7 +110,9 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
   }
   if (record->unresolved.empty()) return nullptr;
   record->locality = NodeWithMostBytes(record->unresolved);
-  const auto lasts = [](const auto& arg) { return arg.second->origin != ObjectEntry::kTask; };
+  const auto lasts = [this](const auto& arg) {
+    return arg.second->kind != WireValue::kStored || !ownership_->IsOwn(*arg.second);
+  };
   if (!absl::c_all_of(record->unresolved, lasts)) record->remade = Insert(*record, lasts);
   record->payload = Insert(*record, [](const auto&) { return true; }).payload;
   record->unresolved.clear();
@@ -154,6 +161,7 @@ UnresolvedSpec TaskTable::Insert(const TaskRecord& record, Predicate choose) {
 void TaskTable::BeginAttempt(TaskRecord* record, ProcessId process, LeaseId lease) {
   if (++next_attempt_ == 0) ++next_attempt_;
   record->attempt = next_attempt_;
+  if (record->stream != nullptr) record->stream->BeginAttempt();
   record->process = process;
   std::memcpy(record->payload.data() + offsetof(TaskHeader, attempt), &record->attempt, sizeof record->attempt);
   std::memcpy(record->payload.data() + offsetof(TaskHeader, lease), &lease, sizeof lease);
@@ -177,24 +185,51 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
   return nullptr;
 }
 
+void TaskTable::On(ProcessId from, StreamItem item) {
+  TaskRecord* record = Get(item.slot);
+  if (record == nullptr || record->attempt != item.attempt || record->stream == nullptr) {
+    return ownership_->Refuse(item.value);
+  }
+  const bool stored = item.value.kind == WireValue::kStored;
+  ObjectEntry* taken = record->lineage == nullptr ? nullptr : record->lineage->Item(item.index);
+  ObjectEntry* entry = record->stream->OnItem(from, item.index, std::move(item.value), taken);
+  if (stored && entry != nullptr) lineage_.KeepItem(record, entry);
+}
+
+void TaskTable::Reopen(TaskRecord* record) {
+  record->payload = std::move(record->remade.payload);
+  record->unresolved = std::move(record->remade.unresolved);
+  record->remade = {};
+}
+
+void TaskTable::TakeRetry(TaskRecord* record) {
+  if (record->retries_left > 0) --record->retries_left;
+  if (record->stream != nullptr) record->stream->BeginAttempt();
+}
+
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
   const WireValue* error = !values.empty() && values[0].is_error ? &values[0] : nullptr;
+  std::optional<WireValue> failed;
+  if (error != nullptr && record->stream != nullptr) failed = *error;
   Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error);
   if (record->stream != nullptr) record->stream->End(error);
-  if (record->outcome == DoneHeader::kOk) lineage_.Keep(record, values);
+  if (record->outcome == DoneHeader::kOk || record->stream != nullptr) lineage_.Keep(record, values);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
     ownership_->SetValue(record->returns[i], i < values.size()
                                                  ? std::move(values[i])
                                                  : SystemError("RaySystemError", "a return value is missing"));
   }
-  Free(record);
+  End(record, failed ? &*failed : nullptr);
 }
 
 void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
   Remember(*record, &error);
-  if (record->stream != nullptr) record->stream->End(&error);
+  if (record->stream != nullptr) {
+    record->stream->End(&error);
+    lineage_.Keep(record, {});
+  }
   for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
-  Free(record);
+  End(record, &error);
 }
 
 // The dependant of a task that raised has that task's error; where the engine failed, it says which task was hit.
@@ -204,22 +239,44 @@ void TaskTable::FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed) {
   FinishWithError(record, error);
 }
 
-// A stored argument that cannot be made again may lie elsewhere now. Its reader finds out.
-TaskRecord* TaskTable::MakeAgain(ObjectEntry* lost) {
+std::optional<WireValue> TaskTable::OnObjectLost(ObjectEntry* lost, const std::string& reason,
+                                                 absl::FunctionRef<void(TaskRecord*)> submit) {
+  const std::string_view why_not = LineageKeeper::WhyNot(*lost);
+  if (!why_not.empty()) {
+    return SystemError("ObjectReconstructionFailedError", fmt::format("{}\n{}", why_not, reason), lost->id.Binary());
+  }
   const std::shared_ptr<Lineage> lineage = lost->rare->lineage;
-  if (std::exchange(lineage->under_way, true)) return nullptr;
-  if (lineage->retries_left > 0) --lineage->retries_left;
+  if (lineage->record == nullptr) {
+    submit(MakeAgain(lineage, lost->rare->released));
+  } else if (lineage->HasPassed(*lost)) {
+    lineage->record->starts_over = lineage->options->kind == TaskKind::kNormal;
+    lineage->stream->EndSoon(lineage->record->starts_over);
+  }
+  return std::nullopt;
+}
+
+// A stored argument that cannot be made again may lie elsewhere now. Its reader finds out.
+TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free) {
+  if (!is_free && lineage->retries_left > 0) --lineage->retries_left;
   TaskRecord* record = NewRecord(lineage->id, lineage->options);
+  lineage->record = record;
   record->lineage = lineage;
   record->parent = lineage->parent;
+  record->actor_id = lineage->actor;
+  record->stream = lineage->stream;
   record->retries_left = lineage->retries_left;
   record->payload = lineage->spec.payload;
   record->unresolved = lineage->spec.unresolved;
   std::memcpy(record->payload.data() + offsetof(TaskHeader, slot), &record->slot, sizeof record->slot);
+  if (record->stream != nullptr) record->stream->BeginAttempt();
   for (std::uint32_t i = 1; i <= lineage->options->num_returns; ++i) {
-    ObjectEntry* entry = lineage->returns[i - 1];
+    ObjectEntry* entry = i <= lineage->results.size() ? lineage->results[i - 1] : nullptr;
     entry == nullptr ? void(entry = ownership_->NewOwned(ReturnObjectId(lineage->id, i))) : ownership_->Hold(entry);
     record->returns.push_back(entry);
+  }
+  for (ObjectEntry* entry : lineage->holds) {
+    record->holds.push_back(entry);
+    ownership_->Hold(entry);
   }
   for (ObjectEntry* entry : lineage->parents) {
     record->holds.push_back(entry);
@@ -274,10 +331,36 @@ std::vector<TaskInfo> TaskTable::Report() const {
   return report;
 }
 
+void TaskTable::End(TaskRecord* record, const WireValue* error) {
+  const std::shared_ptr<Lineage> lineage = record->lineage;
+  const bool yields = record->stream != nullptr;
+  Free(record);
+  if (lineage != nullptr && yields) SettleItems(lineage, error);
+}
+
+// A task that yields has ended. What is lost of its items it has either brought again, or lost again since.
+void TaskTable::SettleItems(const std::shared_ptr<Lineage>& lineage, const WireValue* error) {
+  const std::string reason = "it was lost before the task that made it had ended";
+  std::vector<ObjectEntry*> lost;
+  for (ObjectEntry* entry : lineage->results) {
+    if (entry == nullptr || entry->ready || entry->rare->faded) continue;
+    ownership_->Hold(entry);
+    lost.push_back(entry);
+  }
+  for (ObjectEntry* entry : lost) {
+    if (lineage->HasPassed(*entry)) {
+      ownership_->Remake(entry, reason);
+    } else {
+      ownership_->SetValue(entry, error != nullptr ? *error : SystemError(kInconsistent, kYieldedLess));
+    }
+    ownership_->Drop(entry);
+  }
+}
+
 void TaskTable::Free(TaskRecord* record) {
   if (record->stream != nullptr) record->returns[0]->seen = true;  // its error is an item of the stream
   if (record->missing > 0) --waiting_;
-  if (record->lineage != nullptr) record->lineage->under_way = false;
+  if (record->lineage != nullptr) record->lineage->record = nullptr;
   records_[record->slot] = nullptr;
   free_slots_.push_back(record->slot);
   --live_;

@@ -9,10 +9,13 @@
 
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,13 +70,14 @@ struct TaskRecord {
   ProcessId process;                              // to which it was pushed last
   TaskId parent;                                  // task that submitted it, for recursive cancel
   std::string payload;                            // TaskHeader, name, args, keywords
-  UnresolvedSpec remade;              // the same, but for arguments that can be made again; empty if there are none
-  std::vector<ObjectEntry*> returns;  // held
-  std::vector<ObjectEntry*> holds;    // everything the arguments mention, held
+  UnresolvedSpec remade;                          // the same, but for own arguments in a store; empty if there are none
+  std::vector<ObjectEntry*> returns;              // held
+  std::vector<ObjectEntry*> holds;                // everything the arguments mention, held
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
   std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
   std::shared_ptr<Stream> stream;                                // kStreaming
-  std::shared_ptr<Lineage> lineage;                              // it makes something again
+  std::shared_ptr<Lineage> lineage;                              // of what it makes again, or of items that have come
+  bool starts_over = false;                                      // it has been cancelled only to be run again
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;
   ActorId actor_id;                  // of a method
@@ -104,9 +108,18 @@ class TaskTable {
   void FinishWithError(TaskRecord* record, const WireValue& error);
   void FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed);
 
-  // A stored result of a task that has ended is lost. A record that makes it again, ready to be submitted; null if one
-  // is under way already. REQUIRES: LineageKeeper::WhyNot(*lost) is empty.
-  TaskRecord* MakeAgain(ObjectEntry* lost);
+  void On(ProcessId from, StreamItem item);
+
+  // Its worker has found arguments to be lost: the spec is as before ResolveArgs().
+  static void Reopen(TaskRecord* record);
+  // It will be tried again, which counts.
+  static void TakeRetry(TaskRecord* record);
+  // A stored result is lost. Returns the error that it becomes; or nothing if it is being made again, for which
+  // `submit` gets a record unless one is under way.
+  std::optional<WireValue> OnObjectLost(ObjectEntry* lost, const std::string& reason,
+                                        absl::FunctionRef<void(TaskRecord*)> submit);
+  // 0: no lineage is kept.
+  void set_lineage_limit(std::size_t bytes) { lineage_.set_most_bytes(bytes); }
   // The task that made this result, which has ended: it will not be made again.
   static void CancelLineage(const ObjectEntry& result);
   void OnLineageUnneeded(const ObjectEntry& result) { lineage_.Forget(result); }
@@ -127,12 +140,15 @@ class TaskTable {
 
  private:
   void Remember(const TaskRecord& record, const WireValue* error);
+  TaskRecord* MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free);
+  void SettleItems(const std::shared_ptr<Lineage>& lineage, const WireValue* error);
   TaskRecord* NewRecord(const TaskId& id, CallOptions* options);
   void WaitForArgs(TaskRecord* record);
   void OnArgReady(std::uint32_t slot, const TaskId& id);
   ObjectEntry* InsertArgs(TaskRecord* record);
   template <class Predicate>
   UnresolvedSpec Insert(const TaskRecord& record, Predicate choose);
+  void End(TaskRecord* record, const WireValue* error);
   void Free(TaskRecord* record);
 
   Ownership* ownership_;

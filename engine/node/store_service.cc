@@ -164,6 +164,9 @@ void StoreService::HandlePullRequest(std::uint32_t node, const PullRequest& requ
   if (spilling_.Away(object)) return WantBack(object, ProcessId{node, 0}, 0);
   const std::string lost = spilling_.WhyLost(object);
   if (!lost.empty() && !store_.Contains(object)) return NotPinned(ProcessId{node, 0}, 0, object, lost, false);
+  if (pulls_.IsFetching(object, node)) {  // each was told that the other one has it
+    return NotPinned(ProcessId{node, 0}, 0, object, "it is being fetched from the node that asks for it", false);
+  }
   Perform(server_.OnPullRequest(node, object, request.from, request.direct));
 }
 

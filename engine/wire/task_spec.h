@@ -72,7 +72,9 @@ struct DoneHeader {
   std::uint32_t attempt = 0;
   RunTime ran;
   std::uint16_t num_returns = 0;
-  enum Outcome : std::uint8_t { kOk = 0, kUserError = 1, kCancelled = 2, kFinalError = 3 };  // the last never travels
+  // kFinalError never travels. kArgsLost: it has not started, since stored arguments of its owner's are lost; the owner
+  // has been told of them, and is to send it again with what takes their place.
+  enum Outcome : std::uint8_t { kOk = 0, kUserError = 1, kCancelled = 2, kFinalError = 3, kArgsLost = 4 };
   Outcome outcome = kOk;
   std::uint8_t reserved[5] = {};
 };

@@ -52,6 +52,20 @@ ObjectEntry* ObjectRef::Entry() const {
   return entry_;
 }
 
+WaitResult WaitForPins(PinRequest* request, std::int64_t deadline) {
+  Runtime& runtime = TheRuntime();
+  const absl::Cleanup abandon = [&] { runtime.Abandon(request); };
+  while (true) {
+    WaitResult result;
+    {
+      const nb::gil_scoped_release release;
+      result = runtime.PinObjects(request, deadline);
+    }
+    if (result != WaitResult::kInterrupted) return result;
+    CheckSignals();
+  }
+}
+
 namespace {
 
 nb::bytes BytesOf(std::string_view binary) { return nb::bytes(binary.data(), binary.size()); }
@@ -86,20 +100,6 @@ WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, 
 
 void RaiseIfFreed(const ObjectEntry* entry) {
   if (entry->freed) RaiseSystemError("ObjectFreedError", "", entry->id.Binary());
-}
-
-WaitResult WaitForPins(PinRequest* request, std::int64_t deadline) {
-  Runtime& runtime = TheRuntime();
-  const absl::Cleanup abandon = [&] { runtime.Abandon(request); };
-  while (true) {
-    WaitResult result;
-    {
-      const nb::gil_scoped_release release;
-      result = runtime.PinObjects(request, deadline);
-    }
-    if (result != WaitResult::kInterrupted) return result;
-    CheckSignals();
-  }
 }
 
 // False: some have been lost, and may be ready again later, or errors.

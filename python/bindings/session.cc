@@ -186,6 +186,7 @@ void BindSession(nb::module_& module) {
   module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });
   module.def("stats", [] { return TheRuntime().StatsText(); });
   module.def("set_inline_limit", [](std::size_t bytes) { TheRuntime().set_inline_limit(bytes); });
+  module.def("set_lineage_limit", [](std::size_t bytes) { TheRuntime().set_lineage_limit(bytes); });
   module.def("set_job", [](nb::bytes job) { TheRuntime().set_job(JobId::FromBinary({job.c_str(), JobId::kSize})); });
 }
 

@@ -5,7 +5,9 @@
 #include <nanobind/stl/string.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
@@ -123,6 +125,9 @@ class Execution : public std::enable_shared_from_this<Execution> {
       const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
       if (IsStream()) YieldAll(result);
       Succeed(IsStream() ? nb::none() : result);
+    } catch (const ArgsLost&) {
+      EndInterrupts();
+      Finish(DoneHeader::kArgsLost, {});
     } catch (nb::python_error& exception) {
       Fail(exception);
     } catch (const std::exception& exception) {
@@ -226,19 +231,33 @@ class Execution : public std::enable_shared_from_this<Execution> {
     }
   }
 
+  // Stored arguments that are lost are for the task's owner to make again. That may need what this task has been given,
+  // or this actor; so the task goes back, and comes again when they are there. A constructor, which the head sends,
+  // waits.
+  struct ArgsLost {};
+  bool MustGoBack(const std::vector<ObjectEntry*>& lost) const {
+    const auto is_owners = [this](const ObjectEntry* entry) { return entry->owner == task_->owner; };
+    return !IsCreation() && !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
+  }
+
   // Stored arguments come the way get() brings values, all at once: a task that has some and waits for memory for the
   // others would be in the way of another such task.
   nb::object StoredArgs() {
     nb::list refs;
+    std::vector<ObjectEntry*> stored;
     auto ref = received_.begin();
     for (const ArgView& arg : view_.args) {
       if (arg.kind == ArgHeader::kStored) {
+        if (!(*ref)->is_error) stored.push_back(*ref);
         runtime_.Hold(*ref);
         refs.append(ObjectRef(current_session, *ref));
       }
       ref += static_cast<std::ptrdiff_t>(arg.refs.size());
     }
     if (nb::len(refs) == 0) return nb::none();
+    PinRequest request(std::move(stored));  // keeps what is here until get() has it
+    WaitForPins(&request, kNever);
+    if (request.lost && MustGoBack(runtime_.NotReady(request.entries))) throw ArgsLost();
     return nb::module_::import_("ray_engine._core").attr("get")(refs);
   }
 

@@ -108,7 +108,8 @@ class Cluster:
         """Adds a node; the first one is the head. `wait`: until it can be used.
 
         `node_args`: num_cpus (1), num_gpus (0), resources, labels, memory and object_store_memory (150 MiB; bytes),
-        node_name. Raises TypeError for others, RuntimeError if the node does not start.
+        node_name. For the head, enable_object_reconstruction (True): whether lost objects are made again. Raises
+        TypeError for others, RuntimeError if the node does not start.
         """
         settings = _settings(node_args)
         if self.head_node is None:
@@ -119,7 +120,7 @@ class Cluster:
         if wait:
             node.wait_until_up()
         if node is self.head_node:
-            lifecycle.note_head(node.address, node_args.get("_system_config"))
+            lifecycle.note_head(node.address, _system_config(node_args))
         return node
 
     def remove_node(self, node: Node, allow_graceful: bool = True) -> None:
@@ -168,12 +169,18 @@ class Cluster:
 # Arguments of Ray's add_node() that no node is told. The head's _system_config counts for drivers in this process.
 _IGNORED = (
     "_system_config",
+    "enable_object_reconstruction",
     "dashboard_port",
     "include_dashboard",
     "min_worker_port",
     "max_worker_port",
     "node_ip_address",
 )
+
+
+def _system_config(node_args) -> dict:
+    config = node_args.get("_system_config") or {}
+    return config if node_args.get("enable_object_reconstruction", True) else {**config, "max_lineage_bytes": 0}
 
 
 def _settings(node_args) -> dict:

@@ -101,6 +101,30 @@ TEST_F(ActorSubmitterTest, CallsWaitUntilTheActorLives) {
   EXPECT_EQ(Result(3)->bytes, "done");
 }
 
+TEST_F(ActorSubmitterTest, WhatIsMadeAgainOvertakesTheCallsThatWaitForIt) {
+  Update(ActorState::kAlive, 0, kActor);
+  ObjectEntry* argument = Pending(100);
+  ownership_.SetValue(argument, StoredAt(2));
+  builder_.Ref(argument);
+  Call(1, &method_);
+  ExpectWatch();
+  const TaskHeader first = TakePush();
+  argument->ready = false;  // the actor has told us so
+  Done(first, DoneHeader::kArgsLost);
+  TaskRecord* again = Build(2, &method_);
+  again->lineage = std::make_shared<Lineage>();
+  actors_.Submit(again, actor_);
+  const TaskHeader second = TakePush();
+  EXPECT_EQ(second.task, Task(2));
+  Done(second);
+  ownership_.SetValue(argument, StoredAt(3));
+  Done(TakePush());
+  EXPECT_EQ(Result(1)->bytes, "done");
+  ownership_.Drop(argument);
+  results_.erase(results_.begin());
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{3, 0}).objects.at(0), NumberedId<ObjectId>(100));
+}
+
 TEST_F(ActorSubmitterTest, ACallWithoutItsArgumentsHoldsBackThoseBehindIt) {
   ObjectEntry* argument = CallTwiceWithAPendingArgument();
   EXPECT_TRUE(sender_.Nothing(kActor));

@@ -11,12 +11,14 @@ constexpr ProcessId kWorker{2, 7}, kBorrower{3, 4};
 
 class LineageTest : public CoreFixture {
  protected:
-  // As the runtime does it.
   std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override {
-    why_not_ = std::string(LineageKeeper::WhyNot(*entry));
-    if (!why_not_.empty()) return SystemError("ObjectReconstructionFailedError", reason);
-    again_ = tasks_.MakeAgain(entry);
-    return std::nullopt;
+    const auto submit = [this](TaskRecord* record) {
+      submitted_ == nullptr ? void(again_ = record) : submitted_->push_back(record);
+    };
+    std::optional<WireValue> error = tasks_.OnObjectLost(entry, reason, submit);
+    why_not_ = error ? std::string(PartsOf(error->bytes, entry->id).text) : "";
+    why_not_ = why_not_.substr(0, why_not_.find('\n'));
+    return error;
   }
   void OnLineageUnneeded(const ObjectEntry& result) override { tasks_.OnLineageUnneeded(result); }
 
@@ -25,6 +27,33 @@ class LineageTest : public CoreFixture {
     tasks_.Finish(record, std::move(values));
   }
   void RunAgain(std::vector<WireValue> values) { Run(std::exchange(again_, nullptr), std::move(values)); }
+  // A task that yields; its reader is `stream_`.
+  TaskRecord* BuildStream(std::uint64_t number, std::uint32_t limit = 0) {
+    options_.yields = Yields::kStreaming;
+    TaskRecord* record = Build(number, &options_);
+    record->stream = stream_ = std::make_shared<Stream>(&ownership_, &sender_, record->id, limit);
+    tasks_.BeginAttempt(record, kWorker);
+    return record;
+  }
+  void Yield(const TaskRecord* record, std::uint32_t index, WireValue value) {
+    tasks_.On(kWorker, {record->slot, record->attempt, index, std::move(value)});
+  }
+  void YieldStored(const TaskRecord* record, std::uint32_t count, std::uint32_t node) {
+    for (std::uint32_t i = 0; i < count; ++i) Yield(record, i, StoredAt(node));
+  }
+  // Items are results from the return index 2 on.
+  void ReadAll() {
+    while (!stream_->AtEnd()) results_.push_back(stream_->Take());
+    stream_->Close();
+  }
+  std::vector<std::uint32_t> NodesOfItems(std::uint32_t count) const {
+    std::vector<std::uint32_t> nodes;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const ObjectEntry* item = Result(1, i + 2);
+      nodes.push_back(item->ready && item->kind == WireValue::kStored ? item->node : 99);
+    }
+    return nodes;
+  }
   void TakeFrees() {
     for (std::uint32_t node = 0; node < 10; ++node) {
       while (!sender_.Nothing(ProcessId{node, 0})) sender_.Take<StoreFree>(ProcessId{node, 0});
@@ -39,7 +68,9 @@ class LineageTest : public CoreFixture {
   }
 
   CallOptions options_;
+  std::shared_ptr<Stream> stream_;
   TaskRecord* again_ = nullptr;
+  std::vector<TaskRecord*>* submitted_ = nullptr;  // instead, where there are several
   std::string why_not_;
 };
 
@@ -189,13 +220,51 @@ TEST_F(LineageTest, ReasonsWhyNot) {
   EXPECT_EQ(why_not_, "PUT");
 }
 
-TEST_F(LineageTest, WhatDoesNotFitIsNotKept) {
-  LineageKeeper keeper(&ownership_, 0);
-  TaskRecord* record = Build(1, &options_);
-  keeper.Keep(record, {StoredAt(2)});
-  EXPECT_EQ(keeper.Stats().tasks, 0u);
+TEST_F(LineageTest, NoneIsKeptWhereItIsDisabled) {
+  tasks_.set_lineage_limit(0);
+  Run(Build(1, &options_), {StoredAt(2)});
+  EXPECT_EQ(tasks_.lineage().tasks, 0u);
+  EXPECT_EQ(LineageKeeper::WhyNot(*Result(1)), "LINEAGE_DISABLED");
+}
+
+TEST_F(LineageTest, TheOldestGoesWhereThereIsTooMuch) {
+  builder_.Value("argument");
+  Run(Build(1, &options_), {StoredAt(2)});
+  tasks_.set_lineage_limit(5 * tasks_.lineage().bytes / 2);
+  for (const std::uint64_t task : {2, 3, 4}) {
+    builder_.Value("argument");
+    Run(Build(task, &options_), {StoredAt(2)});
+  }
+  EXPECT_EQ(tasks_.lineage().tasks, 2u);
   EXPECT_EQ(LineageKeeper::WhyNot(*Result(1)), "LINEAGE_EVICTED");
-  tasks_.FinishWithError(record, SystemError("RaySystemError", ""));
+  EXPECT_EQ(LineageKeeper::WhyNot(*Result(2)), "LINEAGE_EVICTED");
+  EXPECT_EQ(LineageKeeper::WhyNot(*Result(4)), "");
+}
+
+TEST_F(LineageTest, SmallArgumentsThatItHoldsCount) {
+  ObjectEntry* small = ownership_.NewOwned(NumberedId<ObjectId>(100));
+  ownership_.SetValue(small, InlineValue(std::string(50'000, 'x')));
+  builder_.Value("x", {small});
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Drop(small);
+  EXPECT_GT(tasks_.lineage().bytes, 50'000u);
+}
+
+TEST_F(LineageTest, ADescendantOfWhatWasEvictedFailsWhenItIsNeeded) {
+  Run(Build(1, &options_), {StoredAt(2)});
+  builder_.Ref(Result(1));
+  TaskRecord* record = Build(2, &options_);
+  tasks_.ResolveArgs(record, [](TaskRecord*, ObjectEntry*) {});
+  Run(record, {StoredAt(2)});
+  ownership_.Drop(results_.front());  // its lineage alone is kept
+  results_.erase(results_.begin());
+  TakeFrees();
+  tasks_.set_lineage_limit(1);
+  Run(Build(3, &options_), {StoredAt(2)});
+  EXPECT_EQ(tasks_.lineage().tasks, 0u);
+  EXPECT_EQ(ownership_.Stats().entries, 2u);
+  ownership_.Lose(Result(2), 2, "gone");
+  EXPECT_EQ(why_not_, "LINEAGE_EVICTED");
 }
 
 TEST_F(LineageTest, AnErrorOfTheSecondMakingIsTheResult) {
@@ -203,6 +272,208 @@ TEST_F(LineageTest, AnErrorOfTheSecondMakingIsTheResult) {
   ownership_.Lose(Result(1), 2, "gone");
   tasks_.FinishWithError(std::exchange(again_, nullptr), SystemError("WorkerCrashedError", "killed"));
   EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
+}
+
+TEST_F(LineageTest, WhatWasPutStaysForWhatWasMadeFromIt) {
+  ObjectEntry* put = ownership_.NewOwned(NumberedId<ObjectId>(100));
+  put->origin = ObjectEntry::kPut;
+  ownership_.SetValue(put, StoredAt(1));
+  builder_.Ref(put);
+  TaskRecord* record = Build(1, &options_);
+  tasks_.ResolveArgs(record, [](TaskRecord*, ObjectEntry*) {});
+  Run(record, {StoredAt(2)});
+  ownership_.Drop(put);
+  EXPECT_TRUE(sender_.Nothing(ProcessId{1, 0}));  // it is not freed
+  ownership_.Lose(Result(1), 2, "gone");
+  tasks_.ResolveArgs(again_, [](TaskRecord*, ObjectEntry* failed) { EXPECT_EQ(failed, nullptr); });
+  RunAgain({StoredAt(5)});
+  EXPECT_EQ(Result(1)->node, 5u);
+}
+
+TEST_F(LineageTest, MakingAgainWhatWasReleasedCostsNoRetry) {
+  options_.max_retries = 1;
+  Run(Build(1, &options_), {StoredAt(2)});
+  ObjectEntry* first = Result(1);
+  for (const std::uint64_t task : {2, 3, 4}) {
+    builder_.Ref(first);
+    TaskRecord* record = Build(task, &options_);
+    tasks_.ResolveArgs(record, [](TaskRecord*, ObjectEntry*) {});
+    Run(record, {StoredAt(2)});
+  }
+  ownership_.Drop(first);
+  results_.erase(results_.begin());
+  for (const std::uint64_t task : {2, 3, 4}) {
+    EXPECT_FALSE(first->ready);
+    std::vector<TaskRecord*> again;
+    submitted_ = &again;
+    ownership_.Lose(Result(task), 2, "gone");
+    submitted_ = nullptr;
+    ASSERT_EQ(again.size(), 2u) << why_not_;
+    tasks_.ResolveArgs(again[1], [](TaskRecord*, ObjectEntry*) {});
+    Run(again[0], {StoredAt(3)});
+    Run(again[1], {StoredAt(3)});
+    EXPECT_TRUE(Result(task)->ready);
+  }
+}
+
+TEST_F(LineageTest, AMethodIsCalledAgainOnItsActor) {
+  const ActorId actor = NumberedId<ActorId>(7);
+  options_.kind = TaskKind::kActorMethod;
+  TaskRecord* record = Build(1, &options_);
+  record->actor_id = actor;
+  Run(record, {StoredAt(2)});
+  ownership_.Lose(Result(1), 2, "gone");
+  ASSERT_NE(again_, nullptr);
+  EXPECT_EQ(again_->actor_id, actor);
+  RunAgain({StoredAt(4)});
+  EXPECT_EQ(Result(1)->node, 4u);
+}
+
+TEST_F(LineageTest, AMethodThatMayNotBeTriedAgainIsNot) {
+  options_.kind = TaskKind::kActorMethod;
+  options_.max_retries = 0;
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Lose(Result(1), 2, "gone");
+  EXPECT_EQ(why_not_, "RETRIES_DISABLED");
+}
+
+TEST_F(LineageTest, LostItemsAreYieldedAgainAndNotReadTwice) {
+  TaskRecord* record = BuildStream(1);
+  YieldStored(record, 3, 2);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  ASSERT_NE(again_, nullptr);
+  tasks_.BeginAttempt(again_, kWorker);
+  YieldStored(again_, 3, 5);
+  EXPECT_EQ(NodesOfItems(3), (std::vector<std::uint32_t>{5, 2, 2}));
+  EXPECT_TRUE(stream_->AtEnd());
+  RunAgain({InlineValue("")});
+  EXPECT_TRUE(stream_->AtEnd());
+}
+
+TEST_F(LineageTest, AnItemThatNobodyHoldsIsYieldedAndFreedAgain) {
+  TaskRecord* record = BuildStream(1);
+  YieldStored(record, 2, 2);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+  ownership_.Drop(results_.back());
+  results_.pop_back();
+  TakeFrees();
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  tasks_.BeginAttempt(again_, kWorker);
+  YieldStored(again_, 2, 5);
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{5, 0}).objects.at(0), ReturnObjectId(Task(1), 3));
+  RunAgain({InlineValue("")});
+}
+
+TEST_F(LineageTest, ALostItemThatIsNotYieldedAgainIsAnError) {
+  TaskRecord* record = BuildStream(1);
+  YieldStored(record, 3, 2);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  ownership_.Lose(Result(1, 4), 2, "gone");
+  tasks_.BeginAttempt(again_, kWorker);
+  YieldStored(again_, 2, 5);
+  RunAgain({InlineValue("")});
+  EXPECT_EQ(Result(1, 2)->node, 5u);
+  EXPECT_EQ(KindOf(Result(1, 4)), "StreamingGeneratorReplayInconsistentError");
+}
+
+TEST_F(LineageTest, ALostItemGetsTheErrorOfTheSecondRun) {
+  TaskRecord* record = BuildStream(1);
+  YieldStored(record, 3, 2);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+  for (std::uint32_t index : {2, 3, 4}) ownership_.Lose(Result(1, index), 2, "gone");
+  tasks_.BeginAttempt(again_, kWorker);
+  YieldStored(again_, 2, 5);
+  tasks_.FinishWithError(std::exchange(again_, nullptr), SystemError("WorkerCrashedError", "killed"));
+  EXPECT_EQ(NodesOfItems(3), (std::vector<std::uint32_t>{5, 5, 99}));
+  EXPECT_EQ(KindOf(Result(1, 4)), "WorkerCrashedError");
+}
+
+TEST_F(LineageTest, AnItemLostWhileItsTaskIsTriedAgainComesWithThat) {
+  TaskRecord* record = BuildStream(1);
+  YieldStored(record, 2, 2);
+  results_.push_back(stream_->Take());
+  TaskTable::TakeRetry(record);  // its worker has died, with its node
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  tasks_.BeginAttempt(record, kWorker);
+  YieldStored(record, 2, 5);
+  EXPECT_EQ(Result(1, 2)->node, 5u);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+  EXPECT_EQ(again_, nullptr);
+}
+
+TEST_F(LineageTest, ATaskWhoseItemIsLostWhileItRunsStartsOver) {
+  TaskRecord* record = BuildStream(1, 1);
+  Yield(record, 0, StoredAt(2));
+  results_.push_back(stream_->Take());
+  sender_.Take<StreamConsumed>(kWorker);
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  EXPECT_EQ(sender_.Take<CancelTask>(kWorker).task, Task(1));
+  EXPECT_TRUE(record->starts_over);
+  TaskTable::TakeRetry(record);
+  tasks_.BeginAttempt(record, kWorker);
+  Yield(record, 0, StoredAt(5));
+  EXPECT_EQ(Result(1, 2)->node, 5u);
+  EXPECT_EQ(sender_.Take<StreamConsumed>(kWorker).count, 1u);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+}
+
+TEST_F(LineageTest, AMethodWhoseItemIsLostWhileItRunsIsLetRunToItsEndAndCalledAgain) {
+  options_.kind = TaskKind::kActorMethod;
+  TaskRecord* record = BuildStream(1, 1);
+  Yield(record, 0, StoredAt(2));
+  results_.push_back(stream_->Take());
+  sender_.Take<StreamConsumed>(kWorker);
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  EXPECT_EQ(sender_.Take<StreamConsumed>(kWorker).count, 0xffffffffu);
+  EXPECT_EQ(again_, nullptr);
+  tasks_.Finish(record, {InlineValue("")});
+  ASSERT_NE(again_, nullptr);
+  tasks_.BeginAttempt(again_, kWorker);
+  Yield(again_, 0, StoredAt(5));
+  EXPECT_EQ(sender_.Take<StreamConsumed>(kWorker).count, 0xffffffffu);  // nobody holds it up this time
+  RunAgain({InlineValue("")});
+  EXPECT_EQ(Result(1, 2)->node, 5u);
+  ReadAll();
+}
+
+TEST_F(LineageTest, AnItemLostWithoutARetryLeftIsAnErrorAtOnce) {
+  options_.max_retries = 1;
+  TaskRecord* record = BuildStream(1);
+  TaskTable::TakeRetry(record);
+  tasks_.BeginAttempt(record, kWorker);
+  YieldStored(record, 2, 2);
+  results_.push_back(stream_->Take());
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  EXPECT_EQ(why_not_, "MAX_ATTEMPTS_EXCEEDED");
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+}
+
+TEST_F(LineageTest, ItemsOfAStreamWithoutRetriesAreNotMadeAgain) {
+  options_.max_retries = 0;
+  TaskRecord* record = BuildStream(1);
+  YieldStored(record, 1, 2);
+  tasks_.Finish(record, {InlineValue("")});
+  ReadAll();
+  EXPECT_EQ(tasks_.lineage().tasks, 0u);
+  ownership_.Lose(Result(1, 2), 2, "gone");
+  EXPECT_EQ(why_not_, "RETRIES_DISABLED");
+}
+
+TEST_F(LineageTest, ACopyOfWhatIsSmallInItsOtherMakingIsFreed) {
+  options_.num_returns = 2;
+  Run(Build(1, &options_), {StoredAt(2), InlineValue("small")});
+  ownership_.Lose(Result(1, 1), 2, "gone");
+  RunAgain({StoredAt(5), StoredAt(6)});
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{6, 0}).objects.at(0), ReturnObjectId(Task(1), 2));
 }
 
 TEST_F(LineageTest, AnArgumentLostWhileAnotherIsWaitedForIsWaitedForAgain) {

@@ -344,6 +344,43 @@ TEST_F(OwnershipTest, WhatWasReadFromABorrowedObjectIsRegisteredBeforeThatIsRele
   sender_.Take<BorrowRemove>(kOther);
 }
 
+TEST_F(OwnershipTest, WhatWasReadFromABorrowedObjectIsRegisteredBeforeItsOwnerHearsThatItIsLost) {
+  ObjectEntry* outer = ownership_.Receive({Object(1), kOwner}, true);
+  ownership_.RequestValue(outer);
+  ExpectWatch(kOwner);
+  sender_.Take<ValueRequest>(kOwner);
+  WireValue value = StoredAt(3);
+  value.refs = {{Object(2), kOther}};
+  ownership_.On(ValueReply{Object(1), value});
+  ObjectEntry* inner = ownership_.Find(Object(2));
+  ownership_.Hold(inner);
+  ownership_.Lose(outer, 3, "node 3 is gone");
+  ExpectWatch(kOther);
+  const BorrowAdd add = sender_.Take<BorrowAdd>(kOther);
+  EXPECT_TRUE(sender_.Nothing(kOwner));  // it may make the value again, and then lets go of the inner one
+  ownership_.On(BorrowAck{add.token});
+  EXPECT_EQ(sender_.Take<ValueRequest>(kOwner).lost_at, 3u);
+  ownership_.Drop(inner);
+  ownership_.Drop(outer);
+  ownership_.Flush();
+  sender_.Take<BorrowRemove>(kOther);
+  sender_.Take<BorrowRemove>(kOwner);
+}
+
+TEST_F(OwnershipTest, AnOwnArgumentThatIsLostStaysLostWhereverItsTaskSaysThatItLies) {
+  ObjectEntry* mine = ownership_.NewOwned(Object(1));
+  const WireRef ref = ownership_.Export(mine);
+  ArgView arg;
+  arg.kind = ArgHeader::kStored;
+  arg.refs = {ref};
+  TaskView task;
+  task.args = {arg};
+  const std::vector<ObjectEntry*> received = ownership_.ReceiveArgs(task);
+  EXPECT_FALSE(mine->ready);
+  ownership_.CloseScope(received);
+  ownership_.Drop(mine);
+}
+
 // ---- references in results -----------------------------------------------------------------------------------------
 
 TEST_F(OwnershipTest, OwnReferencesInAResultAreGrantedAtOnce) {

@@ -25,12 +25,20 @@ SimProcess::SimProcess(SimWorld* world, ProcessId id, bool driver)
     if (i == 3) options->lease_class.resources.Set("CPU", ResourceSet::kUnit);
     functions_.push_back(std::move(options));
   }
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 3; ++i) {
     auto options = std::make_unique<CallOptions>();
     options->kind = TaskKind::kActorMethod;
     options->max_retries = i == 0 ? 0 : 2;
     methods_.push_back(std::move(options));
   }
+  for (std::uint32_t limit : {0u, 2u}) {
+    auto options = std::make_unique<CallOptions>();
+    options->name = "long";
+    options->yields = Yields::kStreaming;
+    options->stream_limit = limit;
+    functions_.push_back(std::move(options));
+  }
+  methods_[2]->yields = Yields::kStreaming;  // without a limit: what is behind a call that is held up may be waited for
   constructor_.kind = TaskKind::kActorCreation;
   constructor_.num_returns = 0;
   if (!driver) return;
@@ -63,6 +71,10 @@ void SimProcess::Dispatch(const Frame& frame) {
       return with(TasksReturned{}, [&](const auto& m) { submitter_.On(frame.from, m, now); });
     case MessageType::kCancelTask:
       return with(CancelTask{}, [&](const auto& m) { OnCancel(frame.from, m); });
+    case MessageType::kStreamItem:
+      return with(StreamItem{}, [&](auto& m) { tasks_.On(frame.from, std::move(m)); });
+    case MessageType::kStreamConsumed:
+      return with(StreamConsumed{}, [&](const auto& m) { executor_.On(m); });
     case MessageType::kReturnYourQueue:
       return executor_.GiveBack();
     case MessageType::kValueRequest:
@@ -128,10 +140,10 @@ void SimProcess::OnObjectReady(ObjectEntry* entry) {
 }
 
 std::optional<WireValue> SimProcess::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
-  const std::string_view why_not = LineageKeeper::WhyNot(*entry);
-  if (!why_not.empty()) return SystemError("ObjectReconstructionFailedError", std::string(why_not) + "\n" + reason);
-  if (TaskRecord* record = tasks_.MakeAgain(entry)) submitter_.Submit(record, world_->now());
-  return std::nullopt;
+  return tasks_.OnObjectLost(entry, reason, [this](TaskRecord* record) {
+    record->options->kind == TaskKind::kActorMethod ? actors_.Submit(record, record->actor_id)
+                                                    : submitter_.Submit(record, world_->now());
+  });
 }
 
 void SimProcess::Tick() {
@@ -172,6 +184,7 @@ void SimProcess::StartTasks() {
     program->task = executor_.Start(world_->now());
     program->steps = 1 + world_->random().Below(8);
     Receive(program.get());
+    if (GiveBackIfArgsAreLost(program.get())) continue;
     programs_.push_back(std::move(program));
   }
   if (ending_ && programs_.empty()) world_->Kill(id_, "it was asked to end");
@@ -195,18 +208,42 @@ void SimProcess::Receive(Program* program) {
   }
 }
 
+// As a worker that cannot have the arguments pinned.
+bool SimProcess::GiveBackIfArgsAreLost(Program* program) {
+  ExecTask* task = program->task;
+  if (task->header.kind == TaskKind::kActorCreation) return false;
+  bool lost = false;
+  auto entry = program->received.begin();
+  for (const ArgView& arg : program->view.args) {
+    const bool stored = arg.kind == ArgHeader::kStored && (*entry)->owner == task->owner;
+    if (stored && (*entry)->ready) FindLost(*entry);
+    lost |= stored && !(*entry)->ready;
+    entry += static_cast<std::ptrdiff_t>(arg.refs.size());
+  }
+  if (!lost) return false;
+  while (!program->refs.empty()) DropOne(program);
+  ownership_.CloseScope(program->received);
+  DoneHeader done;
+  done.slot = task->header.slot;
+  done.attempt = task->header.attempt;
+  done.outcome = DoneHeader::kArgsLost;
+  ownership_.SendGuarded(task->owner, MessageType::kTaskDone, DonePayload(done, {}), false);
+  executor_.Finished(task);
+  return true;
+}
+
 bool SimProcess::CanRun() const {
-  return std::any_of(programs_.begin(), programs_.end(),
-                     [](const auto& program) { return program->waits_for == nullptr || program->waits_for->ready; });
+  return std::any_of(programs_.begin(), programs_.end(), [](const auto& program) { return program->IsAble(); });
 }
 
 void SimProcess::RunOne() {
   std::vector<Program*> able;
   for (const auto& program : programs_) {
-    if (program->waits_for == nullptr || program->waits_for->ready) able.push_back(program.get());
+    if (program->IsAble()) able.push_back(program.get());
   }
   Program* program = able[world_->random().Below(able.size())];
   const bool cancelled = program->task != nullptr && program->task->cancelled && program->IsNormal();
+  if (std::exchange(program->told_blocked, false)) sender_.SendToHead(Unblocked{executor_.LeaseOf(*program->task)});
   if (program->waits_for != nullptr) {
     Resume(program);
   } else if (program->steps == 0 || cancelled || !world_->WantsMore()) {
@@ -220,7 +257,7 @@ void SimProcess::RunOne() {
 
 void SimProcess::TellBlocked() {
   for (const auto& program : programs_) {
-    if (program->task == nullptr || program->waits_for == nullptr || program->waits_for->ready) continue;
+    if (program->task == nullptr || program->IsAble()) continue;
     if (std::exchange(program->told_blocked, true)) continue;
     executor_.GiveBack();
     sender_.SendToHead(Blocked{executor_.LeaseOf(*program->task)});
@@ -239,9 +276,12 @@ bool SimProcess::FindLost(ObjectEntry* entry) {
 
 void SimProcess::Resume(Program* program) {
   ObjectEntry* entry = program->waits_for;
+  if (std::exchange(program->waits_for_item, false)) {
+    program->waits_for = nullptr;
+    return ownership_.Drop(entry);
+  }
   if (FindLost(entry)) return;
   program->waits_for = nullptr;
-  if (std::exchange(program->told_blocked, false)) sender_.SendToHead(Unblocked{executor_.LeaseOf(*program->task)});
   CheckValue(*entry, program->wait_needs);
   const Mask needs = program->wait_needs | world_->BitOf(entry->owner) | world_->TruthOf(entry->id).contained_needs;
   for (ObjectEntry* child : entry->contained) {
@@ -252,6 +292,7 @@ void SimProcess::Resume(Program* program) {
 }
 
 void SimProcess::Finish(Program* program) {
+  Close(program);
   if (program->task != nullptr) {
     Reply(program);
   } else {
@@ -274,6 +315,10 @@ DoneHeader SimProcess::DoneOf(const Program& program) {
 
 WireValue SimProcess::MakeResult(DoneHeader::Outcome outcome, const ObjectId& object, Program* program,
                                  std::vector<ObjectEntry*>* contained) {
+  if (outcome == DoneHeader::kOk && program->Yields()) {
+    world_->TruthOf(object).contained.insert(std::vector<ObjectId>());
+    return InlineValue("");
+  }
   if (outcome == DoneHeader::kOk) return MakeValue(object, program->task->owner, program, contained);
   if (outcome == DoneHeader::kCancelled) return SystemError("TaskCancelledError", "");
   WireValue error = InlineValue("E");

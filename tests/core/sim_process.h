@@ -59,8 +59,15 @@ class SimProcess : private Ownership::Listener {
     std::vector<SimRef> refs;
     ObjectEntry* waits_for = nullptr;  // held
     Mask wait_needs = 0;
+    bool waits_for_item = false;  // that is the next one of a stream
     bool told_blocked = false;
+    std::vector<std::shared_ptr<Stream>> streams;  // that it reads
+    std::uint32_t yielded = 0;
     bool IsNormal() const { return task != nullptr && task->header.kind == TaskKind::kNormal; }
+    bool Yields() const { return task != nullptr && task->header.yields == ray_engine::Yields::kStreaming; }
+    // It waits for its reader.
+    bool IsHeldUp() const { return yielded > 0 && !task->HasRoomAfter(yielded - 1); }
+    bool IsAble() const { return (waits_for == nullptr || waits_for->ready) && !IsHeldUp(); }
   };
 
   // Frames.
@@ -77,6 +84,7 @@ class SimProcess : private Ownership::Listener {
   // Programs.
   void StartTasks();
   void Receive(Program* program);
+  bool GiveBackIfArgsAreLost(Program* program);
   void Do(Program* program);
   void Finish(Program* program);
   void Reply(Program* program);
@@ -96,6 +104,10 @@ class SimProcess : private Ownership::Listener {
   void SubmitTask(Program* program);
   void CreateActor(Program* program);
   void CallActor(Program* program);
+  void Yield(Program* program);
+  void Read(Program* program);
+  void Close(Program* program);
+  void BeginStream(Program* program, TaskRecord* record);
   void CancelSome(Program* program);
   void Swap(Program* program);  // with what the process keeps
   Mask AddArgs(Program* program, TaskBuilder* builder, bool for_constructor);

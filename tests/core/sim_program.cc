@@ -51,6 +51,8 @@ bool SimProcess::MayWaitFor(const Program& program, const ObjectEntry& entry) co
 // ---- what a program may do -----------------------------------------------------------------------------------------
 
 void SimProcess::Do(Program* program) {
+  if (program->Yields() && world_->random().Chance(40)) return Yield(program);
+  if (!program->streams.empty() && world_->random().Chance(40)) return Read(program);
   const std::size_t dice = world_->random().Below(100);
   if (dice < 15) return Put(program);
   if (dice < 38) return SubmitTask(program);
@@ -147,13 +149,14 @@ void SimProcess::NoteReturns(Program* program, const std::vector<ObjectEntry*>& 
 }
 
 void SimProcess::SubmitTask(Program* program) {
-  CallOptions* options = functions_[world_->random().Below(functions_.size())].get();
+  CallOptions* options = functions_[world_->random().Below(world_->options().streams ? 6 : 4)].get();
   TaskBuilder builder(&ownership_, &tasks_, options->name);
   const Mask needs = AddArgs(program, &builder, false);
   std::vector<ObjectEntry*> returns;
   TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), options, &returns);
   for (ObjectEntry* entry : returns) ownership_.Hold(entry);  // Keep() below may drop what the submission looks at
   NoteReturns(program, returns, needs);
+  if (options->yields == Yields::kStreaming) BeginStream(program, record);
   submitter_.Submit(record, world_->now());
   for (ObjectEntry* entry : returns) ownership_.Drop(entry);
 }
@@ -193,12 +196,69 @@ void SimProcess::CallActor(Program* program) {
   Mask needs = handle->needs | truth.needs | world_->BitOf(truth.owner);
   needs |= AddArgs(program, &builder, false);
   std::vector<ObjectEntry*> returns;
-  CallOptions* options = methods_[world_->random().Below(methods_.size())].get();
+  CallOptions* options = methods_[world_->random().Below(world_->options().streams ? 3 : 2)].get();
   TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), options, &returns);
   for (ObjectEntry* entry : returns) ownership_.Hold(entry);
   NoteReturns(program, returns, needs);
+  if (options->yields == Yields::kStreaming) BeginStream(program, record);
   actors_.Submit(record, actor);
   for (ObjectEntry* entry : returns) ownership_.Drop(entry);
+}
+
+// ---- streams -------------------------------------------------------------------------------------------------------
+
+// The object that ends with the task is for nobody: who waits for it before it has read the items may wait for ever.
+void SimProcess::BeginStream(Program* program, TaskRecord* record) {
+  record->stream = std::make_shared<Stream>(&ownership_, &sender_, record->id, record->options->stream_limit);
+  program->streams.push_back(record->stream);
+  ownership_.Drop(program->refs.back().entry);
+  program->refs.pop_back();
+}
+
+// As Runtime::YieldItem().
+void SimProcess::Yield(Program* program) {
+  const TaskHeader& header = program->task->header;
+  const std::uint32_t index = program->yielded++;
+  const ObjectId object = ReturnObjectId(header.task, index + 2);
+  const Truth task = world_->TruthOf(ReturnObjectId(header.task, 1));
+  Truth& truth = world_->TruthOf(object);
+  truth.order = task.order;
+  truth.owner = program->task->owner;
+  truth.needs = task.needs;
+  truth.is_item = true;
+  std::vector<ObjectEntry*> contained;
+  WireValue value = MakeValue(object, truth.owner, program, &contained);
+  ownership_.GrantContained(contained, truth.owner, &value);
+  const StreamItem item{header.slot, header.attempt, index, value};
+  ownership_.SendGuarded(truth.owner, MessageType::kStreamItem, Encode(item), false);
+  for (ObjectEntry* entry : contained) ownership_.Drop(entry);
+}
+
+void SimProcess::Read(Program* program) {
+  const std::size_t at = world_->random().Below(program->streams.size());
+  Stream* stream = program->streams[at].get();
+  ObjectEntry* next = stream->Peek();
+  if (!next->ready) {
+    const Truth& task = world_->TruthOf(ReturnObjectId(TaskOf(next->id), 1));
+    if (task.order >= program->order || (program->task != nullptr && !program->IsNormal())) return;
+    program->waits_for = next;
+    program->waits_for_item = true;
+    return ownership_.Hold(next);
+  }
+  if (!stream->AtEnd()) {
+    const Truth task = world_->TruthOf(ReturnObjectId(TaskOf(next->id), 1));
+    Truth& truth = world_->TruthOf(next->id);
+    truth.needs |= task.needs;  // it may be the error of the task
+    truth.owner = id_;
+    truth.is_item = true;
+    return Keep(program, stream->Take(), 0);
+  }
+  stream->Close();
+  program->streams.erase(program->streams.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+void SimProcess::Close(Program* program) {
+  for (const auto& stream : std::exchange(program->streams, {})) stream->Close();
 }
 
 void SimProcess::CancelSome(Program* program) {
@@ -256,6 +316,7 @@ bool SimProcess::Excused(const ObjectEntry& entry, const Truth& truth, Mask need
   const std::string kind = KindOf(entry);
   if (kind == "TaskCancelledError") return options.cancels;
   if (kind == "WorkerCrashedError" || kind == "ActorUnavailableError") return options.crashes;
+  if (kind == "StreamingGeneratorReplayInconsistentError") return options.losses || options.crashes;
   if (kind == "ActorDiedError") return options.crashes || options.losses || somebody_died;
   // What is made again may find that its arguments are gone.
   if (options.losses && (kind == "ObjectReconstructionFailedError" || kind == "ObjectLostError")) return true;

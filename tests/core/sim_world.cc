@@ -225,7 +225,8 @@ void SimWorld::CheckTruths() {
   for (const auto& [object, truth] : truths_) {
     const bool once = truth.times_ready == 1 ||
                       (truth.times_ready > 1 && (dead_ != 0 || losses_ != 0));  // a freed one may come back as lost
-    if (!Lives(truth.owner) || truth.owner.IsNil() || once) continue;
+    const bool never = truth.is_item && truth.times_ready == 0;
+    if (!Lives(truth.owner) || truth.owner.IsNil() || once || never) continue;
     Problem("object " + object.Hex() + " became ready " + std::to_string(truth.times_ready) + " times");
   }
 }

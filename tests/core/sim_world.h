@@ -36,6 +36,7 @@ struct SimOptions {
   bool meddling = false;  // leases are reclaimed, idle workers end
   bool crashes = false;
   bool losses = false;  // stored values vanish from their nodes
+  bool streams = false;
   bool prints = false;  // each frame, as it arrives
 };
 
@@ -47,6 +48,7 @@ struct Truth {
   ProcessId owner;
   bool is_put = false;     // ready from the start
   bool is_handle = false;  // counts the handles of an actor
+  bool is_item = false;    // of a stream: its owner may refuse it
   Mask needs = 0;          // processes whose end may make it an error
   Mask contained_needs = 0;
   std::set<std::vector<ObjectId>> contained;  // what its value may contain, for each time it was made

@@ -57,10 +57,18 @@ TEST(SimulationTest, StoredValuesThatVanish) {
   RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->losses = true; });
 }
 
+TEST(SimulationTest, Streams) {
+  RunSeeds([](SimOptions* options) { options->actors = options->streams = options->meddling = true; });
+}
+
+TEST(SimulationTest, StreamsWhoseItemsVanish) {
+  RunSeeds([](SimOptions* options) { options->actors = options->streams = options->losses = true; });
+}
+
 TEST(SimulationTest, EverythingAtOnce) {
   RunSeeds([](SimOptions* options) {
     options->actors = options->keep_state = options->failures = options->cancels = true;
-    options->meddling = options->crashes = options->losses = true;
+    options->meddling = options->crashes = options->losses = options->streams = true;
   });
 }
 

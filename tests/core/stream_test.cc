@@ -85,6 +85,18 @@ TEST_F(StreamTest, ALimitedWorkerIsToldWhatHasBeenRead) {
   EXPECT_EQ(sender_.Take<StreamConsumed>(kOther).count, 0xffffffffu);
 }
 
+TEST_F(StreamTest, AWorkerThatBeginsAnewIsToldAgainWhatHasBeenRead) {
+  Stream stream = Make(2);
+  stream.OnItem(kWorker, 0, InlineValue("a"));
+  Read(&stream);
+  sender_.Take<StreamConsumed>(kWorker);
+  stream.BeginAttempt();
+  stream.OnItem(kWorker, 0, InlineValue("again"));
+  EXPECT_EQ(sender_.Take<StreamConsumed>(kWorker).count, 1u);
+  stream.Close();
+  EXPECT_EQ(sender_.Take<StreamConsumed>(kWorker).count, 0xffffffffu);
+}
+
 TEST_F(StreamTest, NobodyKeepsWhatComesAfterTheReaderHasGone) {
   Stream stream = Make(1);
   stream.Close();

@@ -432,6 +432,25 @@ TEST_F(TaskSubmitterTest, ATaskWhoseArgumentTheEngineLostSaysSoInItsName) {
   }
 }
 
+TEST_F(TaskSubmitterTest, ATaskWhoseArgumentIsLostWaitsForItHereAndIsSentAgain) {
+  ObjectEntry* argument = Own(100);
+  Store(argument, 0);
+  SubmitWith(argument, 1, &quick_);
+  TakeDemand();
+  Grant(1);
+  const TaskHeader task = TakePush();
+  argument->ready = false;  // its worker has told us so
+  Done(task, DoneHeader::kArgsLost);
+  EXPECT_TRUE(sender_.Nothing(kWorker));
+  EXPECT_FALSE(Result(1)->ready);
+  Store(argument, 0);
+  const TaskHeader again = TakePush();
+  EXPECT_EQ(again.task, Task(1));
+  EXPECT_EQ(tasks_.Get(again.slot)->retries_left, quick_.max_retries);
+  Done(again);
+  Free(argument, 0);
+}
+
 TEST_F(TaskSubmitterTest, ATaskWithoutAWorkerIsCancelledAtOnce) {
   TaskRecord* record = Submit(1, &options_);
   EXPECT_EQ(TakeDemand(), 1u);

@@ -220,6 +220,35 @@ TEST_F(PullManagerTest, ObjectWantedAgainWhileItsOldPullDrainsIsPulledFromTheNew
   EXPECT_EQ(pulls_.OnChunkDone(8, Chunk('a', 0, kPullChunk), absl::OkStatus()).pinned.size(), 1u);
 }
 
+TEST_F(PullManagerTest, WhoWasToldOfAnotherHolderThanTheOneThatIsLostGetsItFromThere) {
+  Want('a', kPullChunk, kAlice, 1, 7);
+  EXPECT_TRUE(Want('a', kPullChunk, kBob, 2, 8).empty());
+  const PullActions actions = pulls_.OnNodeLost(7, "gone");
+  ASSERT_EQ(actions.failed.size(), 1u);
+  EXPECT_EQ(actions.failed[0].client, kAlice);
+  ASSERT_EQ(actions.requests.size(), 1u);
+  EXPECT_EQ(actions.requests[0].node, 8u);
+  ASSERT_TRUE(Begin('a', 0, kPullChunk, 8));
+  EXPECT_EQ(pulls_.OnChunkDone(8, Chunk('a', 0, kPullChunk), absl::OkStatus()).pinned.size(), 1u);
+}
+
+TEST_F(PullManagerTest, WhoWasToldOfAnotherHolderWaitsUntilTheOldPullHasDrained) {
+  Want('a', kPullChunk, kAlice, 1, 7);
+  ASSERT_TRUE(Begin('a', 0, kPullChunk));
+  Want('a', kPullChunk, kBob, 2, 8);
+  EXPECT_EQ(pulls_.OnPullFailed(7, Object('a'), "it is not here").failed.size(), 1u);
+  const PullActions actions = End('a', 0, kPullChunk, absl::UnavailableError("cut"));
+  ASSERT_EQ(actions.requests.size(), 1u);
+  EXPECT_EQ(actions.requests[0].node, 8u);
+}
+
+TEST_F(PullManagerTest, ItIsKnownFromWhomAnObjectIsFetched) {
+  EXPECT_FALSE(pulls_.IsFetching(Object('a'), 7));
+  Want('a', kPullChunk);
+  EXPECT_TRUE(pulls_.IsFetching(Object('a'), 7));
+  EXPECT_FALSE(pulls_.IsFetching(Object('a'), 8));
+}
+
 TEST_F(PullManagerTest, FailedChunkFailsThePull) {
   Want('a', kPullChunk);
   ASSERT_TRUE(Begin('a', 0, kPullChunk));

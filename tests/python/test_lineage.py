@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import ray_engine as ray
 from ray_engine.cluster_utils import Cluster
-from ray_engine.exceptions import ObjectReconstructionFailedError, RayTaskError, ReconstructionFailure
+from ray_engine.exceptions import (
+    ObjectReconstructionFailedError,
+    RayTaskError,
+    ReconstructionFailure,
+    StreamingGeneratorReplayInconsistentError,
+)
 
 from tests.python import leaks
 from tests.python.waiting import wait_for
@@ -170,6 +175,120 @@ def test_why_a_lost_object_cannot_be_made_again(nodes, runs, reason):
     with pytest.raises(ObjectReconstructionFailedError, match="node") as caught:
         ray.get(ref, timeout=LIMIT)
     assert caught.value.reason is ReconstructionFailure[reason]
+
+
+def test_a_lost_result_of_a_method_is_made_again_by_the_actor(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1}, num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    class Maker:
+        def make(self, fill):
+            note("method")
+            return np.full(SIZE, fill, np.uint8)
+
+        def total(self, array):
+            return int(array.sum())
+
+    maker = Maker.remote()
+    ref = maker.make.remote(3)
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    # The actor itself is to make what this call waits for.
+    assert ray.get(maker.total.remote(ref), timeout=LIMIT) == 3 * SIZE and times("method") == 2
+
+
+def test_a_lost_result_of_a_method_without_retries(nodes, runs):
+    note, _ = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1}, num_cpus=0, max_restarts=-1)
+    class Maker:
+        def make(self):
+            return np.ones(SIZE, np.uint8)
+
+    maker = Maker.remote()
+    ref = maker.make.remote()
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    with pytest.raises(ObjectReconstructionFailedError) as caught:
+        ray.get(ref, timeout=LIMIT)
+    assert caught.value.reason is ReconstructionFailure.RETRIES_DISABLED
+
+
+def test_lost_items_are_yielded_again(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1})
+    def count():
+        note("generator")
+        for i in range(4):
+            yield np.full(SIZE, i, np.uint8)
+
+    refs = list(count.remote())
+    assert len(refs) == 4
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert [int(array[0]) for array in ray.get(refs, timeout=LIMIT)] == [0, 1, 2, 3]
+    assert times("generator") == 2
+
+
+def test_an_item_that_is_not_yielded_again(nodes, tmp_path):
+    first = add_far(nodes)
+    mark = str(tmp_path / "once")
+
+    @ray.remote(resources={"far": 0.1})
+    def count():
+        again = os.path.exists(mark)
+        open(mark, "w").close()
+        for i in range(1 if again else 2):
+            yield np.full(SIZE, i, np.uint8)
+
+    one, two = list(count.remote())
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(one, timeout=LIMIT)[0] == 0
+    with pytest.raises(StreamingGeneratorReplayInconsistentError):
+        ray.get(two, timeout=LIMIT)
+
+
+def test_a_task_that_waits_for_a_lost_argument_keeps_nothing_that_making_it_needs(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 1})
+    def make():
+        note("whole")
+        return np.ones(SIZE, np.uint8)
+
+    @ray.remote(resources={"far": 1})
+    def total(array):
+        return int(array.sum())
+
+    ref = make.remote()
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(total.remote(ref), timeout=LIMIT) == SIZE and times("whole") == 2
+
+
+def test_what_was_put_stays_for_what_was_made_from_it(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1})
+    def grow(array):
+        note("grow")
+        return array + np.uint8(1)
+
+    ref = grow.remote(ray.put(np.ones(SIZE, np.uint8)))
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(ref, timeout=LIMIT).sum() == 2 * SIZE and times("grow") == 2
 
 
 def test_what_was_put_on_a_lost_node_goes_with_its_owner(nodes):

@@ -62,6 +62,8 @@ class TaskBuilder {
     header_.slot = record->slot;
     header_.num_returns = options->num_returns;
     header_.kind = options->kind;
+    header_.yields = options->yields;
+    header_.stream_limit = options->stream_limit;
     std::memcpy(payload_.data(), &header_, sizeof header_);
     record->payload = std::move(payload_);
     record->holds = std::move(holds_);

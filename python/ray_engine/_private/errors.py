@@ -85,7 +85,8 @@ def _dependant_failed(function_name, encoded):
     kind, text, detail = encoded.split(b"\0", 2)
     cause = system_error(kind.decode(), text.decode(errors="replace"), detail)
     shown = _shown("".join(traceback.format_exception_only(type(cause), cause)))
-    text = f"ray::{function_name}() did not run, as one of its arguments is an error:\n{shown}"
+    reason = "At least one of the input arguments for this task could not be computed"
+    text = f"ray::{function_name}() did not run. {reason}:\n{shown}"
     return exceptions.RayTaskError(function_name, text, cause, ip=_own_address()).as_instanceof_cause()
 
 

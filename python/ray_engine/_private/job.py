@@ -29,13 +29,20 @@ def config(namespace: str, environment: dict, private: dict) -> bytes:
 
 
 # Ray's private settings that are served: how long the end of an actor may take before its process is killed, in
-# milliseconds; the size in bytes up to which a value travels inside messages, instead of lying in the store.
-_SERVED = {"actor_graceful_shutdown_timeout_ms": "exit_grace_ms", "max_direct_call_object_size": "inline_limit"}
+# milliseconds; the size in bytes up to which a value travels inside messages, instead of lying in the store; how many
+# bytes may be kept of what lost objects are made again from.
+_SERVED = {
+    "actor_graceful_shutdown_timeout_ms": "exit_grace_ms",
+    "max_direct_call_object_size": "inline_limit",
+    "max_lineage_bytes": "lineage_limit",
+}
 
 
 def private_settings(system_config: dict) -> dict:
     """Those that were given, in `system_config` or as environment variables (RAY_<name>)."""
     given = {ours: system_config.get(name, os.environ.get(f"RAY_{name}")) for name, ours in _SERVED.items()}
+    if system_config.get("lineage_pinning_enabled") is False:
+        given["lineage_limit"] = 0
     return {name: max(int(value), 0) for name, value in given.items() if value is not None}
 
 
@@ -45,6 +52,8 @@ def apply_private(settings: dict):
         _core.set_exit_grace(settings["exit_grace_ms"])
     if "inline_limit" in settings:
         _core.set_inline_limit(settings["inline_limit"])
+    if "lineage_limit" in settings:
+        _core.set_lineage_limit(settings["lineage_limit"])
 
 
 def _working_directory() -> str:
