@@ -1,7 +1,7 @@
 // FailureDetector: which of the nodes it watches have been silent for too long.
 //
-// It counts its owner's own ticks, not the time: an owner that was stopped itself, with or without the others, makes one
-// late tick of it and accuses nobody.
+// It counts its owner's own ticks, not the time: an owner that was stopped itself, with or without the others, makes
+// one late tick of it and accuses nobody.
 //
 // Pure; loop-bound.
 
