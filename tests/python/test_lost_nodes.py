@@ -15,7 +15,7 @@ LIMIT = 120
 
 
 @pytest.fixture
-def cluster(start):
+def nodes(start):
     machine = leaks.Machine(os.environ[leaks.MARK_NAME])
     cluster = Cluster()
     for _ in range(NODES):
@@ -29,7 +29,7 @@ def cluster(start):
 
 
 @pytest.mark.timeout(300)
-def test_half_of_the_nodes_are_lost_under_two_thousand_objects(cluster, tmp_path):
+def test_half_of_the_nodes_are_lost_under_two_thousand_objects(nodes, tmp_path):
     runs = str(tmp_path / "runs")
 
     @ray.remote(scheduling_strategy="SPREAD", max_retries=-1)
@@ -40,13 +40,13 @@ def test_half_of_the_nodes_are_lost_under_two_thousand_objects(cluster, tmp_path
 
     refs = [make.remote(i) for i in range(OBJECTS)]
     assert len(ray.wait(refs, num_returns=OBJECTS, timeout=LIMIT, fetch_local=False)[0]) == OBJECTS
-    victims = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[:LOST]
+    victims = sorted(nodes.worker_nodes, key=lambda node: node.node_id)[:LOST]
     lost_nodes = {node.node_id for node in victims}
     locations = ray.experimental.get_object_locations(refs)
     lost = {i for i, ref in enumerate(refs) if set(locations[ref]["node_ids"]) <= lost_nodes}
     assert len(lost) > OBJECTS / 10, "the objects have not spread over the nodes"
     for node in victims:
-        cluster.remove_node(node, allow_graceful=False)
+        nodes.remove_node(node, allow_graceful=False)
     for i, ref in enumerate(refs):
         array = ray.get(ref, timeout=LIMIT)
         assert array.size == SIZE and np.all(array == i % 251)
