@@ -55,6 +55,11 @@ std::string CheckBootstrapTimeout(std::string_view text) {
   return seconds >= 1 && seconds <= 3600 ? "" : "it is 1 to 3600 seconds";
 }
 
+std::string CheckHeartbeat(std::string_view text) {
+  const double seconds = ParseNumber(text).value_or(0);
+  return seconds >= 0.01 && seconds <= 3600 ? "" : "it is 0.01 to 3600 seconds";
+}
+
 std::string CheckCustomResources(std::string_view text) {
   const auto pairs = ParsePairs(text);
   if (!pairs.ok()) return std::string(pairs.status().message());
@@ -88,6 +93,10 @@ constexpr OptionSpec kTable[] = {
      "how the ranks meet: pmix, mpi, or auto: by PMIx where the launcher has it", CheckBootstrap},
     {"bootstrap-timeout", OptionType::kInteger, "300", "SECONDS", kLauncher,
      "how long the ranks may take to meet before the job ends", CheckBootstrapTimeout},
+    {"heartbeat-interval", OptionType::kNumber, "1", "SECONDS", kBothPrograms,
+     "how often the head looks for a sign of life of each node", CheckHeartbeat},
+    {"heartbeat-limit", OptionType::kNumber, "5", "SECONDS", kBothPrograms,
+     "how long a node may be silent before the session goes on without it", CheckHeartbeat},
     {"session-name", OptionType::kText, "", "NAME", kLauncher,
      "name by which others find the session (default: from the job id)", CheckName},
     {"python", OptionType::kText, "python3", "FILE", kLauncher, "interpreter of driver and workers"},

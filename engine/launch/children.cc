@@ -51,7 +51,8 @@ void AddOffer(const Offer& offer, std::vector<std::string>* argv) {
 }
 
 void AddOptions(const Options& options, std::vector<std::string>* argv) {
-  for (const char* name : {"resources", "labels", "node-name", "join", "spill-limit"}) {
+  for (const char* name :
+       {"resources", "labels", "node-name", "join", "spill-limit", "heartbeat-interval", "heartbeat-limit"}) {
     if (options.Given(name)) argv->push_back(fmt::format("--{}={}", name, options.Text(name)));
   }
   for (const char* name : {"log-dir", "spill-directory"}) {

@@ -37,7 +37,11 @@ Lifecycle::Actions Lifecycle::OnDriverEnded(int wait_status, Time now) {
   return EndEngine(ExitCodeOf(wait_status), now, signalled_ ? kEngineGrace : kEngineEnd);
 }
 
+// Of rank 0 it ends the job. Any other rank leaves the job to the rest: with a code other than 0 its launcher would end
+// it.
 Lifecycle::Actions Lifecycle::Lose(const std::string& what, int code) {
+  if (role_ == Role::kMember && code == kEngineLost)
+    return {Say{fmt::format("{} {}; the job goes on without it", name_, what)}, FinishWith(0)};
   Actions actions;
   actions.push_back(Say{fmt::format("{} {}; the job ends", name_, what)});
   if (role_ == Role::kDriver && !driver_ended_) actions.push_back(KillDriver{});
@@ -51,7 +55,9 @@ Lifecycle::Actions Lifecycle::OnEngineEnded(int wait_status) {
   const bool never_ran = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kCannotStart;
   const bool engine_first = driver_ended_ && code_ != 0 && !signalled_ && (WIFSIGNALED(wait_status) || never_ran);
   if (phase_ == Phase::kEngineToEnd && !engine_first) return {FinishWith(code_)};
-  if (role_ != Role::kDriver && EndedWell(wait_status)) return {FinishWith(0)};
+  const bool has_said_why =
+      role_ == Role::kMember && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kEngineCutOff;
+  if (role_ != Role::kDriver && (EndedWell(wait_status) || has_said_why)) return {FinishWith(0)};
   return Lose("has lost its engine, which " + DescribeEnd(wait_status), never_ran ? kCannotStart : kEngineLost);
 }
 

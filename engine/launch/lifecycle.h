@@ -5,7 +5,7 @@
 //
 //   the driver ends       -> tell the engine -> the engine ends -> finish with the driver's code
 //   SIGINT, SIGTERM, ...  -> hand it to the driver; kill the driver after a grace, or at the second signal
-//   the engine is lost    -> kill the driver, finish with kEngineLost
+//   the engine is lost    -> kill the driver, finish with kEngineLost; a member leaves the job to the others
 //   a lifeline closes     -> tell the engine; the launcher itself is lost: finish at once
 //
 // Loop-bound.
@@ -22,6 +22,8 @@ namespace ray_engine {
 
 // Exit codes of ray-engine that are not a driver's.
 inline constexpr int kUsageError = 2, kEngineLost = 70, kCannotStart = 72;
+// Exit code of an engine that has lost the head, or was given up by it.
+inline constexpr int kEngineCutOff = 71;
 
 class Lifecycle {
  public:

@@ -85,6 +85,9 @@ int Run(Command command) {
   if (!rank.ok()) return Fail(rank.status(), RankOfSlurm(environment), kCannotStart);
   absl::StatusOr<Launch> launch = PrepareLaunch(std::move(command), environment, *rank);
   if (!launch.ok()) return Fail(launch.status(), *rank, kUsageError);
+  if (rank->rank == 0 && rank->size > 1 && !rank->OneMachine()) {
+    if (const std::string notice = WhatALostNodeEnds(environment, *rank); !notice.empty()) SayToUser(notice);
+  }
   return Supervisor(*std::move(launch)).Run();
 }
 

@@ -152,6 +152,23 @@ std::string SessionName(const Environment& environment, const std::string& fallb
   return fmt::format("{}-{:010x}", job, hash >> 24);
 }
 
+std::string WhatALostNodeEnds(const Environment& environment, const Rank& rank) {
+  const auto is_on = [&environment](const char* name) {
+    const std::string value = environment.Get(name);
+    return value == "1" || value == "true" || value == "yes";
+  };
+  if (environment.Has("OMPI_COMM_WORLD_RANK")) {
+    if (is_on("OMPI_MCA_orte_enable_recovery") || is_on("PRTE_MCA_prte_enable_recovery")) return "";
+    return "the loss of a node will end the job: mpirun was started without --enable-recovery";
+  }
+  if (!IsSlurmTask(environment) || rank.launcher.empty()) return "";
+  if (environment.Has("SLURM_NO_KILL") && environment.Get("SLURM_KILL_BAD_EXIT") == "0") return "";
+  return "the loss of a node will end the job, unless srun was started with --no-kill --kill-on-bad-exit=0 and the "
+         "batch "
+         "script says --no-kill (export SLURM_NO_KILL=set SLURM_KILL_BAD_EXIT=0 does the same for srun, and ends this "
+         "notice)";
+}
+
 void DropLauncherVariables(Environment* environment) {
   for (const char* prefix : {"OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDI_", "PALS_", "MV2_COMM_WORLD_"})
     environment->DropPrefix(prefix);

@@ -36,6 +36,10 @@ Rank RankOfSlurm(const Environment& environment);
 // `fallback` where the environment names no job.
 std::string SessionName(const Environment& environment, const std::string& fallback);
 
+// Why the launcher will end the whole job when a node of it is lost, and what it has to be told so that it does not.
+// Empty if it has been told, or if nobody here knows such a launcher.
+std::string WhatALostNodeEnds(const Environment& environment, const Rank& rank);
+
 // Takes out what belongs to the launcher's own processes: a child that finds it would take itself for a rank.
 void DropLauncherVariables(Environment* environment);
 

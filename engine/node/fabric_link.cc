@@ -50,7 +50,8 @@ void FabricLink::Connected(std::uint32_t node) {
 void FabricLink::RemoveNode(std::uint32_t node) {
   gone_.insert(node);
   waiting_.erase(node);
-  if (nodes_.erase(node) != 0) fabric_->Disconnect(node);
+  nodes_.erase(node);
+  if (fabric_ != nullptr) fabric_->Fence(node);
 }
 
 bool FabricLink::Send(std::uint32_t node, const FrameHeader& header, std::string_view payload) {
@@ -69,7 +70,9 @@ void FabricLink::OnFrame(std::uint32_t node, const FrameHeader& frame, std::stri
   router_->OnFrame(frame, payload);
 }
 
-char* FabricLink::OnBulk(std::uint32_t node, const BulkChunk& chunk) { return store_->OnBulk(node, chunk); }
+char* FabricLink::OnBulk(std::uint32_t node, const BulkChunk& chunk) {
+  return gone_.count(node) != 0 ? nullptr : store_->OnBulk(node, chunk);
+}
 
 void FabricLink::OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {
   store_->OnBulkDone(node, chunk, status);

@@ -47,6 +47,7 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
   void Connect(Router* router, StoreService* store, OnLost on_lost);
 
   absl::Status AddNode(std::uint32_t node, const std::string& address);
+  // The node has left or is given up: nothing is sent to it or taken from it any more.
   void RemoveNode(std::uint32_t node);
   // False if the node has left.
   bool Send(std::uint32_t node, const FrameHeader& header, std::string_view payload);

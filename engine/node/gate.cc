@@ -90,6 +90,12 @@ void Gate::AdmitNode(std::uint64_t id, const Hello& hello) {
   guest.channel->Send(*introduce);
 }
 
+void Gate::TurnOut(std::uint32_t index, const std::string& reason) {
+  for (const auto& [id, guest] : guests_by_id_) {
+    if (guest.is_node && guest.index == index) return Refuse(id, reason);
+  }
+}
+
 void Gate::Gone(std::uint64_t id) {
   const Guest& guest = guests_by_id_[id];
   const bool is_node = guest.is_node;

@@ -36,6 +36,8 @@ class Gate {
   // From now on the name is taken; guests wait until Open().
   absl::Status Bind(const std::string& name);
   void Open();
+  // A node that came in here is no longer wanted; no effect if it did not.
+  void TurnOut(std::uint32_t index, const std::string& reason);
   // Whoever comes from now on is refused.
   void Shut(const std::string& reason) { shut_ = reason; }
 

@@ -132,6 +132,7 @@ void HeadService::OnNodeJoined(const NodeInfo& node) { Perform(scheduler_.OnNode
 void HeadService::OnNodeLost(std::uint32_t node, const std::string& reason) {
   Perform(scheduler_.OnNodeLost(node, reason, Now()));
   Perform(actors_.OnNodeLost(node, reason));
+  EndJobsOf([node](ProcessId driver) { return driver.node == node; });
   flushed_.OnGone(ProcessId{node, 0});
   on_lost_(node);
 }
@@ -140,12 +141,17 @@ void HeadService::OnProcessGone(ProcessId process, const std::string& cause) {
   ReportLostActor(process, cause);
   Perform(actors_.OnProcessGone(process, cause));
   Perform(scheduler_.OnClientGone(process, cause, Now()));
-  const auto gone = [process](const auto& job) { return job.second.driver == process; };
-  const auto job = std::find_if(jobs_.begin(), jobs_.end(), gone);
-  if (job == jobs_.end()) return;
-  job->second.log_to_driver = false;
-  summaries_.at(job->first).ended_ms = WallMs();
-  Perform(scheduler_.OnJobEnded(job->first, Now()));
+  EndJobsOf([process](ProcessId driver) { return driver == process; });
+}
+
+void HeadService::EndJobsOf(const std::function<bool(ProcessId driver)>& gone) {
+  for (auto& [id, job] : jobs_) {
+    JobSummary& summary = summaries_.at(id);
+    if (summary.ended_ms != 0 || !gone(job.driver)) continue;
+    job.log_to_driver = false;
+    summary.ended_ms = WallMs();
+    Perform(scheduler_.OnJobEnded(id, Now()));
+  }
 }
 
 // An actor that ended as it was meant to has left its process before that ends.

@@ -58,6 +58,7 @@ class HeadService {
   void HandleGroupCreate(ProcessId from, const GroupCreate& create);
   void HandleJobStart(ProcessId from, const JobStart& start);
   void HandleDriverLine(const DriverLine& line);
+  void EndJobsOf(const std::function<bool(ProcessId driver)>& gone);
   void ReportLostActor(ProcessId process, const std::string& cause);
 
   void Perform(const Scheduler::Actions& actions);

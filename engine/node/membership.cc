@@ -18,10 +18,14 @@ Membership::Membership(Router* router, FabricLink* fabric, HeadService* head, Pr
       head_(head),
       processes_(processes),
       introduced_(std::move(introduced)),
-      needed_(introduced_.node_count),
+      launched_(introduced_.node_count),
       next_index_(introduced_.node_count) {
-  router_->On<NodeJoin>([this](ProcessId, const NodeJoin& join) { HandleJoin(join); });
-  router_->On<NodeLeave>([this](ProcessId, const NodeLeave& leave) { Lost(leave.index, leave.reason); });
+  router_->On<NodeJoin>([this](ProcessId from, const NodeJoin& join) {
+    if (from == ProcessId{join.node.index, 0}) HandleJoin(join);
+  });
+  router_->On<NodeLeave>([this](ProcessId from, const NodeLeave& leave) {
+    if (from.IsEngine()) Gone(leave.index, leave.reason, leave.in_order);
+  });
 }
 
 void Membership::AddSelf(const NodeInfo& node) {
@@ -52,9 +56,9 @@ void Membership::HandleJoin(const NodeJoin& join) {
   if (absl::Status status = fabric_->AddNode(index, join.fabric_address); !status.ok()) {
     spdlog::error("cannot reach {}: {}", names_[index], std::string(status.message()));
   }
-  router_->Send(ProcessId{index, 0}, NodeWelcome{index});
   head_->OnNodeJoined(join.node);
   Announce();
+  on_joined_(index);
   on_change_();
 }
 
@@ -67,20 +71,33 @@ void Membership::Announce() {
   for (const std::uint32_t other : Others()) router_->Send(ProcessId{other, 0}, peers);
 }
 
-void Membership::Lost(std::uint32_t node, const std::string& reason) {
+void Membership::Gone(std::uint32_t node, const std::string& reason, bool in_order) {
   if (node == router_->self().node || !lost_.insert(node).second) return;
   const auto known = names_.find(node);
-  const std::string text =
-      fmt::format("{} is lost: {}", known == names_.end() ? fmt::format("node {}", node) : known->second, reason);
+  const std::string name = known == names_.end() ? fmt::format("node {}", node) : known->second;
+  const std::string text = fmt::format("{} {}: {}", name, in_order ? "has left" : "is lost", reason);
+  if (!in_order) spdlog::warn("{}; the session goes on without it", text);
   const bool was_here = joined_.erase(node) != 0;
+  router_->Send(ProcessId{node, 0}, NodeLeave{node, text}, true);  // should it live
   fabric_->RemoveNode(node);
+  Announce();
   processes_->EndNode(node, text);
-  if (was_here) {
-    head_->OnNodeLost(node, text);
-    Announce();
-  }
-  if (node < needed_) on_needed_lost_(text);
+  if (was_here) head_->OnNodeLost(node, text);
+  on_gone_(node, text);
   on_change_();
+}
+
+void Membership::GiveUpMissing(const std::string& reason) {
+  for (std::uint32_t node = 0; node < launched_; ++node) {
+    if (joined_.count(node) == 0) Lost(node, reason);
+  }
+}
+
+bool Membership::Complete() const {
+  for (std::uint32_t node = 0; node < launched_; ++node) {
+    if (joined_.count(node) == 0 && lost_.count(node) == 0) return false;
+  }
+  return true;
 }
 
 std::set<std::uint32_t> Membership::Others() const {

@@ -1,8 +1,8 @@
 // Membership: which nodes the session has. The head's side of it.
 //
 // Nodes of the launcher bring their index; nodes that join later get the next one. Everyone learns of everyone's
-// address. The loss of a node of the launcher ends the session; one that joined by itself may go, and its processes are
-// gone with it.
+// address. When a node leaves or is lost, everyone is told before anything else follows from it, and shuts it out:
+// should it live, it can do no harm. Its index is not given out again.
 //
 // Loop-bound (head loop).
 
@@ -26,8 +26,6 @@ namespace ray_engine {
 
 class Membership {
  public:
-  using OnNeededNodeLost = std::function<void(const std::string& reason)>;
-
   // Registers its messages at the router. The pointers must outlive this.
   Membership(Router* router, FabricLink* fabric, HeadService* head, Processes* processes, Introduce introduced);
 
@@ -35,21 +33,25 @@ class Membership {
   void AddSelf(const NodeInfo& node);
   // A node wants to join by the head's socket: what to tell it.
   absl::StatusOr<Introduce> Admit(const std::string& fabric_address);
-  // A node is lost, or has left. No effect if that is known.
-  void Lost(std::uint32_t node, const std::string& reason);
+  // A node is lost. No effect if that is known, or it has left.
+  void Lost(std::uint32_t node, const std::string& reason) { Gone(node, reason, false); }
+  // Gives up nodes of the launcher that have not joined.
+  void GiveUpMissing(const std::string& reason);
 
-  void OnNeededLost(OnNeededNodeLost listener) { on_needed_lost_ = std::move(listener); }
+  void OnJoined(std::function<void(std::uint32_t)> listener) { on_joined_ = std::move(listener); }
+  // A node has gone, `text` says which and why.
+  void OnGone(std::function<void(std::uint32_t, const std::string& text)> listener) { on_gone_ = std::move(listener); }
   // Called after each change.
   void OnChange(std::function<void()> listener) { on_change_ = std::move(listener); }
-  // From now on nodes may leave.
-  void Release() { needed_ = 0; }
 
-  bool Complete() const { return joined_.size() >= introduced_.node_count; }  // all of the launcher are there
+  // All nodes of the launcher have joined, or are lost.
+  bool Complete() const;
   // The others that are there.
   std::set<std::uint32_t> Others() const;
 
  private:
   void HandleJoin(const NodeJoin& join);
+  void Gone(std::uint32_t node, const std::string& reason, bool in_order);
   void Announce();
 
   Router* router_;
@@ -57,12 +59,13 @@ class Membership {
   HeadService* head_;
   Processes* processes_;
   Introduce introduced_;
-  std::uint32_t needed_;  // indexes below are the launcher's
+  std::uint32_t launched_;  // indexes below are the launcher's
   std::uint32_t next_index_;
   std::map<std::uint32_t, std::string> joined_;  // -> fabric address
   std::map<std::uint32_t, std::string> names_;   // for people
   std::set<std::uint32_t> lost_;
-  OnNeededNodeLost on_needed_lost_ = [](const std::string&) {};
+  std::function<void(std::uint32_t)> on_joined_ = [](std::uint32_t) {};
+  std::function<void(std::uint32_t, const std::string&)> on_gone_ = [](std::uint32_t, const std::string&) {};
   std::function<void()> on_change_ = [] {};
 };
 

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <fstream>
 
 #include "engine/base/accelerators.h"
@@ -36,6 +38,10 @@ std::string InterfaceOfDefaultRoute() {
 
 int Descriptor(const Options& options, const char* name) {
   return options.Given(name) ? static_cast<int>(options.Integer(name)) : -1;
+}
+
+std::chrono::milliseconds Milliseconds(const Options& options, const char* seconds) {
+  return std::chrono::milliseconds(std::llround(options.Number(seconds) * 1000));
 }
 
 ResourceSet TotalOf(const Options& options, const NodeInfo& node, bool head) {
@@ -102,6 +108,7 @@ NodeConfig ConfigOf(const Options& options) {
   config.join = options.Text("join");
   config.log_dir = options.Text("log-dir");
   config.forkserver_cpus = options.Given("forkserver-cpus") ? options.Number("forkserver-cpus") : 1;
+  config.heartbeat = {Milliseconds(options, "heartbeat-interval"), Milliseconds(options, "heartbeat-limit")};
   config.accelerator_environment = VariablesOf(Environment::OfThisProcess());
   config.info = InfoOf(options, config.head);
   config.store_bytes = config.info.store_bytes;

@@ -13,6 +13,7 @@
 #include "engine/base/ids.h"
 #include "engine/base/options.h"
 #include "engine/base/resources.h"
+#include "engine/node/heartbeats.h"
 #include "engine/wire/messages.h"
 
 namespace ray_engine {
@@ -24,6 +25,7 @@ struct NodeConfig {
   bool fabric = false;         // there are other nodes from the start
   std::string session, socket, join, log_dir;
   double forkserver_cpus = 1;
+  Heartbeats::Pace heartbeat;
   std::uint64_t store_bytes = 0;
   std::string spill_directory;
   std::optional<std::uint64_t> spill_limit;                                  // bytes; 0: nothing is spilled

@@ -1,5 +1,6 @@
 #include "engine/node/node_engine.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr auto kHeadPatience = std::chrono::milliseconds(3000);
 constexpr auto kMemberPatience = std::chrono::milliseconds(2000);
+constexpr auto kJoinPatience = std::chrono::seconds(60);  // for nodes whose engines were up before the introduction
 
 void RaiseFdLimit() {
   rlimit limit{};
@@ -145,6 +147,10 @@ void NodeEngine::OnIntroduced(const Introduce& introduce) {
   fabric_.Connect(&router_, &all.objects,
                   [this](std::uint32_t node, const std::string& reason) { OnNodeLost(node, reason); });
   if (!fabric_.Address().empty()) fabric_.Introduce(introduce.index, introduce.secret);
+  links_->SetOnDamage([&all](ProcessId process) {
+    spdlog::error("{} has written over the memory by which it sends messages", all.processes.NameOf(process));
+    all.workers.KillProcess(process.serial, "it had written over the memory by which it sends messages");
+  });
   all.objects.NameBy([&all](ProcessId process) { return all.processes.NameOf(process); });
   all.workers.OnOutput([&all](const Output& output) { all.output.OnOutput(output); });
   all.processes.OnEnded([this, &all](const Process& process, const std::string&) {
@@ -168,10 +174,15 @@ void NodeEngine::BeHead(const Introduce& introduce) {
   });
   all.processes.OnGone([&head](ProcessId gone, const std::string& cause) { head.OnProcessGone(gone, cause); });
   Membership& membership = all.membership.emplace(&router_, &fabric_, &head, &all.processes, introduce);
-  membership.OnNeededLost([this](const std::string& reason) {
-    spdlog::critical("{}; the job ends", reason);
-    End(reason, kNodeLost);
+  BeginHeartbeats(config_.heartbeat);
+  membership.OnJoined([this](std::uint32_t node) {
+    const auto milliseconds = [](auto time) { return static_cast<std::uint32_t>(time.count()); };
+    const Heartbeats::Pace& pace = config_.heartbeat;
+    router_.Send(ProcessId{node, 0}, NodeWelcome{node, milliseconds(pace.interval), milliseconds(pace.limit)});
+    heartbeats_->Watch(node);
   });
+  membership.OnGone([this](std::uint32_t node, const std::string& text) { OnNodeGone(node, text); });
+  loop_.After(kJoinPatience, [&membership] { membership.GiveUpMissing("it has not joined the session"); });
   membership.OnChange([this] {
     AdmitDriver();
     StopIfAllEnded();
@@ -180,17 +191,29 @@ void NodeEngine::BeHead(const Introduce& introduce) {
 }
 
 void NodeEngine::BeMember(const Introduce& introduce) {
-  router_.On<NodeWelcome>([this](ProcessId, const NodeWelcome&) {
-    if (head_ != nullptr) ReportUp();  // only now can tasks run here
-  });
-  router_.On<NodePeers>([this](ProcessId, const NodePeers& peers) { HandlePeers(peers); });
-  router_.On<Shutdown>([this](ProcessId, const Shutdown& shutdown) { End(shutdown.reason, 0); });
+  router_.OnFromHead<NodeWelcome>([this](const NodeWelcome& welcome) { HandleWelcome(welcome); });
+  router_.OnFromHead<NodePeers>([this](const NodePeers& peers) { HandlePeers(peers); });
+  router_.OnFromHead<NodeLeave>([this](const NodeLeave& leave) { Abandon("the head says: " + leave.reason); });
+  router_.OnFromHead<Shutdown>([this](const Shutdown& shutdown) { End(shutdown.reason, 0); });
   router_.On<Blocked>([this](ProcessId, const Blocked& blocked) { router_.Send(kHead, blocked); });
   router_.On<Unblocked>([this](ProcessId, const Unblocked& unblocked) { router_.Send(kHead, unblocked); });
   if (absl::Status status = fabric_.AddNode(kHead.node, introduce.head_fabric_address); !status.ok()) {
     return Abandon("the head cannot be reached: " + std::string(status.message()));
   }
   router_.Send(kHead, NodeJoin{config_.info, fabric_.Address()});
+}
+
+void NodeEngine::HandleWelcome(const NodeWelcome& welcome) {
+  if (heartbeats_) return;
+  BeginHeartbeats({std::chrono::milliseconds(welcome.heartbeat_interval_ms),
+                   std::chrono::milliseconds(welcome.heartbeat_limit_ms)});
+  heartbeats_->Watch(kHead.node);
+  if (head_ != nullptr) ReportUp();  // only now can tasks run here
+}
+
+void NodeEngine::BeginHeartbeats(Heartbeats::Pace pace) {
+  heartbeats_.emplace(&loop_, &router_, pace,
+                      [this](std::uint32_t node, const std::string& reason) { OnNodeLost(node, reason); });
 }
 
 void NodeEngine::LetGuestsIn() {
@@ -227,21 +250,29 @@ void NodeEngine::HandlePeers(const NodePeers& peers) {
       spdlog::error("cannot reach node {}: {}", node, std::string(status.message()));
     }
   }
-  for (const std::uint32_t node : peers.gone) {
-    fabric_.RemoveNode(node);
-    OnNodeLost(node, "the head has given it up");
-  }
+  for (const std::uint32_t node : peers.gone) Forget(node, "the head has given it up");
 }
 
+// All must agree on who is lost, so the head decides. A node that it can reach and another one cannot is lost to both.
 void NodeEngine::OnNodeLost(std::uint32_t node, const std::string& reason) {
+  if (services_->membership) return services_->membership->Lost(node, reason);
+  if (node == kHead.node) return Abandon("the head is lost, or has given up this node: " + reason);
+  router_.Send(kHead, NodeLeave{node, fmt::format("node {} cannot reach it: {}", router_.self().node, reason)});
+  Forget(node, reason);
+}
+
+// On the head: membership has decided.
+void NodeEngine::OnNodeGone(std::uint32_t node, const std::string& text) {
+  heartbeats_->Forget(node);
+  services_->objects.OnNodeLost(node, text);
+  gate_->TurnOut(node, text);
+}
+
+// On any other engine.
+void NodeEngine::Forget(std::uint32_t node, const std::string& reason) {
+  fabric_.RemoveNode(node);
   services_->objects.OnNodeLost(node, reason);
-  if (services_->membership) {
-    services_->membership->Lost(node, reason);
-  } else if (node == kHead.node) {
-    Abandon("the head is lost: " + reason);
-  } else {
-    services_->processes.EndNode(node, "node " + std::to_string(node) + " is lost: " + reason);
-  }
+  services_->processes.EndNode(node, fmt::format("node {} is lost: {}", node, reason));
 }
 
 void NodeEngine::End(const std::string& reason, int code) {
@@ -252,7 +283,6 @@ void NodeEngine::End(const std::string& reason, int code) {
   if (services_ == nullptr) return loop_.Stop();
   gate_->Shut("the session ends");
   if (services_->membership) {
-    services_->membership->Release();
     for (const std::uint32_t other : services_->membership->Others())
       router_.Send(ProcessId{other, 0}, Shutdown{reason}, true);
   }
@@ -265,7 +295,7 @@ void NodeEngine::End(const std::string& reason, int code) {
 void NodeEngine::StopIfAllEnded() {
   if (!ending_ || !services_->workers.AllEnded()) return;
   if (services_->membership && !services_->membership->Others().empty()) return;
-  if (!services_->membership) router_.Send(kHead, NodeLeave{router_.self().node, end_reason_});
+  if (!services_->membership) router_.Send(kHead, NodeLeave{router_.self().node, end_reason_, true});
   loop_.Stop();
 }
 

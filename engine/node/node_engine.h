@@ -22,6 +22,7 @@
 #include "engine/node/fabric_link.h"
 #include "engine/node/gate.h"
 #include "engine/node/head_service.h"
+#include "engine/node/heartbeats.h"
 #include "engine/node/job_cache.h"
 #include "engine/node/membership.h"
 #include "engine/node/node_config.h"
@@ -40,8 +41,7 @@ namespace ray_engine {
 class NodeEngine : public FrameWays {
  public:
   // Exit codes of the engine beside the 0 of an orderly end.
-  static constexpr int kNodeLost = 70;   // a node of the launcher is lost
-  static constexpr int kAbandoned = 71;  // the supervisor or the head is gone
+  static constexpr int kAbandoned = 71;  // the supervisor or the head is gone, or the head has given this node up
 
   // Makes the disk that the store in this segment spills to.
   using DiskFactory = std::function<absl::StatusOr<std::unique_ptr<SpillDisk>>(const Segment&)>;
@@ -73,8 +73,12 @@ class NodeEngine : public FrameWays {
   void AdmitDriver();
   Welcome AddForkserver(ControlSocket socket, double num_cpus);
   absl::StatusOr<Introduce> AdmitNode(const Hello& hello);
+  void HandleWelcome(const NodeWelcome& welcome);
   void HandlePeers(const NodePeers& peers);
   void OnNodeLost(std::uint32_t node, const std::string& reason);
+  void OnNodeGone(std::uint32_t node, const std::string& text);
+  void Forget(std::uint32_t node, const std::string& reason);
+  void BeginHeartbeats(Heartbeats::Pace pace);
 
   // The orderly end: tells everyone, waits for them kPatience at most.
   void End(const std::string& reason, int code);
@@ -93,6 +97,7 @@ class NodeEngine : public FrameWays {
   std::optional<Gate> gate_;
   std::unique_ptr<ControlChannel> control_, head_;  // head_: of a node that has joined by socket
   std::unique_ptr<Services> services_;
+  std::optional<Heartbeats> heartbeats_;
   bool ending_ = false;
   int exit_code_ = 0;
   std::string end_reason_;

@@ -63,7 +63,7 @@ void OutputService::OnOutput(const Output& output) {
 }
 
 void OutputService::PassOn(Process* process, const Output& output, const std::string& text) {
-  if (output.is_stderr) Remember(&process->last_words, text);
+  Remember(&process->last_words, text);
   const std::string prefix = PrefixOf(process->titles[output.is_stderr ? 1 : 0], output.pid);
   if (log_ != nullptr) WriteLog(prefix, text);
   router_->Send(kHead, DriverLine{process->job, output.is_stderr, prefix, text, ""});

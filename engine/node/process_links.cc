@@ -76,11 +76,17 @@ std::uint64_t ProcessLinks::Allocate(std::uint32_t serial0, std::uint32_t serial
 }
 
 int ProcessLinks::Drain(Peer* peer, int limit) {
-  return peer->link->Drain(
+  const std::uint64_t damaged = peer->link->damaged();
+  const int count = peer->link->Drain(
       [this, peer](const FrameHeader& header, std::string_view payload) {
-        if (header.from == peer->process) on_frame_(header, payload);
+        header.from == peer->process ? on_frame_(header, payload) : void(++dropped_);
       },
       limit);
+  if (peer->link->damaged() != damaged) {
+    ++dropped_;
+    on_damage_(peer->process);
+  }
+  return count;
 }
 
 bool ProcessLinks::Poll() {

@@ -34,6 +34,11 @@ class ProcessLinks : public EventLoop::Source, public LinkAllocator {
   // dropped.
   void SetOnFrame(OnFrame on_frame) { on_frame_ = std::move(on_frame); }
 
+  // The process has written into its ring what no Link writes.
+  void SetOnDamage(std::function<void(ProcessId)> on_damage) { on_damage_ = std::move(on_damage); }
+  // Frames in the name of another process, and damaged rings.
+  std::uint64_t dropped() const { return dropped_; }
+
   // A slot and a link for a new process; the offset of the link (the process is side 1), 0 if there is no room.
   std::uint64_t Open(ProcessId process);
   std::uint64_t EngineLinkOf(std::uint32_t serial) const { return places_.at(serial).engine_link; }
@@ -75,6 +80,8 @@ class ProcessLinks : public EventLoop::Source, public LinkAllocator {
   std::uint32_t own_slot_;
   Sleeper sleeper_;
   OnFrame on_frame_;
+  std::function<void(ProcessId)> on_damage_ = [](ProcessId) {};
+  std::uint64_t dropped_ = 0;
   std::vector<std::unique_ptr<Peer>> peers_;
   absl::flat_hash_map<std::uint32_t, Peer*> by_serial_;
   absl::flat_hash_map<std::uint32_t, Place> places_;  // until Forget()

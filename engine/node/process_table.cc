@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 namespace ray_engine {
@@ -60,8 +61,11 @@ std::string ProcessTable::CauseOf(std::uint32_t serial) const {
 
 std::string DescribeDeath(ProcessId id, const Process& process, int status) {
   std::string text = fmt::format("{} {} (pid {}) ", process.name, ToString(id), process.pid);
-  text += process.kill_reason.empty() ? DescribeEnd(status) : "was killed: " + process.kill_reason;
-  return text;
+  if (!process.kill_reason.empty()) return text + "was killed: " + process.kill_reason;
+  text += DescribeEnd(status);
+  std::string_view words = process.last_words;
+  while (!words.empty() && words.back() == '\n') words.remove_suffix(1);
+  return status == 0 || words.empty() ? text : fmt::format("{}; it wrote last:\n{}", text, words);
 }
 
 void Remember(std::string* last_words, const std::string& text) {

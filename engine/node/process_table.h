@@ -29,7 +29,7 @@ struct Process {
   std::uint32_t forkserver = 0;  // workers
   std::string name;              // for people: "worker", "driver"
   std::string titles[2];         // what it runs, as its standard output and its standard error have said
-  std::string last_words;        // workers: the last lines written to standard error
+  std::string last_words;        // workers: the last lines written, to standard output or standard error
   std::string kill_reason;       // why the engine killed it
   int status = 0;                // workers: wait status of the dead
 };
@@ -63,7 +63,8 @@ class ProcessTable {
   std::deque<std::uint32_t> dead_order_;
 };
 
-// "worker 0.7 (pid 4711) was killed by signal 9 (SIGKILL)"; `status` is a wait status.
+// "worker 0.7 (pid 4711) was killed by signal 9 (SIGKILL)"; `status` is a wait status. Of one that has ended neither
+// well nor by the engine's will, its last words follow.
 std::string DescribeDeath(ProcessId id, const Process& process, int status);
 
 // Adds text to `last_words`, keeping the end of it.

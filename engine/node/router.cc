@@ -49,12 +49,15 @@ bool Router::Poll() {
 
 void Router::Dispatch(ProcessId from, MessageType type, std::string_view payload) {
   const auto handler = handlers_.find(type);
-  if (handler == handlers_.end()) {
-    spdlog::warn("{}: message of type {} from {} has no handler", ToString(self_), static_cast<int>(type),
-                 ToString(from));
-    return;
-  }
-  handler->second(from, payload);
+  handler == handlers_.end() ? Drop(from, type) : handler->second(from, payload);
+}
+
+// Says so at the 1st, 2nd, 4th, ...: whoever sends such messages must not fill the log.
+void Router::Drop(ProcessId from, MessageType type) {
+  ++dropped_;
+  if ((dropped_ & (dropped_ - 1)) != 0) return;
+  spdlog::warn("{}: dropped a message of type {} from {}, which makes no sense here ({} so far)", ToString(self_),
+               static_cast<int>(type), ToString(from), dropped_);
 }
 
 }  // namespace ray_engine

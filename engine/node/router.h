@@ -48,11 +48,20 @@ class Router : public EventLoop::Source {
   // type.
   template <class Message, class F>
   void On(F handler) {
-    handlers_[Message::kType] = [handler = std::move(handler)](ProcessId from, std::string_view payload) {
+    handlers_[Message::kType] = [this, handler = std::move(handler)](ProcessId from, std::string_view payload) {
       Message message;
-      if (Decode(payload, &message)) handler(from, message);
+      Decode(payload, &message) ? handler(from, message) : Drop(from, Message::kType);
     };
   }
+  // The same, of messages that only the head sends.
+  template <class Message, class F>
+  void OnFromHead(F handler) {
+    On<Message>([this, handler = std::move(handler)](ProcessId from, const Message& message) {
+      from == kHead ? handler(message) : Drop(from, Message::kType);
+    });
+  }
+  // Messages that were malformed, of a type that nobody here takes, or not from whom they have to be.
+  std::uint64_t dropped() const { return dropped_; }
 
   template <class Message>
   void Send(ProcessId to, const Message& message, bool prompt = false) {
@@ -77,6 +86,7 @@ class Router : public EventLoop::Source {
   void SendBytes(ProcessId to, MessageType type, std::string payload, bool prompt);
   void Forward(const FrameHeader& header, std::string_view payload);
   void Dispatch(ProcessId from, MessageType type, std::string_view payload);
+  void Drop(ProcessId from, MessageType type);
 
   FrameWays* ways_;
   ProcessId self_;
@@ -84,6 +94,7 @@ class Router : public EventLoop::Source {
   std::function<std::string(ProcessId)> cause_of_ = [](ProcessId) { return std::string(); };
   FrameJoiner joiner_;
   std::deque<Message> to_self_;
+  std::uint64_t dropped_ = 0;
 };
 
 }  // namespace ray_engine

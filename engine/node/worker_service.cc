@@ -141,9 +141,7 @@ void WorkerService::HandleExited(const Exited& exited) {
   Process* process = processes_->table().Find(exited.serial);
   if (process == nullptr) return;
   process->status = exited.status;
-  std::string cause = DescribeDeath(processes_->IdOf(exited.serial), *process, exited.status);
-  if (!process->ready && !process->last_words.empty()) cause += "; it wrote last:\n" + process->last_words;
-  processes_->End(exited.serial, cause);
+  processes_->End(exited.serial, DescribeDeath(processes_->IdOf(exited.serial), *process, exited.status));
 }
 
 void WorkerService::HandleForkserverGone(std::uint32_t forkserver) {

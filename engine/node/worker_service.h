@@ -33,6 +33,8 @@ class WorkerService {
   void Prestart(const JobId& job) { Perform(pool_.Prestart({job, {}, {}})); }
   void OnOutput(std::function<void(const Output&)> listener) { on_output_ = std::move(listener); }
 
+  // No effect on a process that is no worker.
+  void KillProcess(std::uint32_t serial, const std::string& reason) { Do(WorkerPool::Kill{serial, reason}); }
   // Calls `done` once the output that workers have written so far has been passed on.
   void FlushOutput(std::function<void()> done);
   // Tells all workers to end, and kills those that are still there after a moment.

@@ -9,7 +9,8 @@
 // later (Introduce). Peers must name the secret before anything else they send is looked at. That keeps strangers out
 // of the session; it does not encrypt, and it does not protect the wire protocol of the library underneath.
 //
-// Loop-bound. Handlers run inside Progress() and may call Send, SendBulk, Connect and Disconnect.
+// Loop-bound. Handlers run inside Progress() and may call Send, SendBulk, Connect, Disconnect and
+// Fence.
 
 #pragma once
 
@@ -53,7 +54,7 @@ struct FabricStats {
   std::uint64_t frames_sent = 0, frames_received = 0;
   std::uint64_t batches_sent = 0, batches_received = 0;
   std::uint64_t bulk_bytes_sent = 0, bulk_bytes_received = 0;
-  std::uint64_t dropped_unauthenticated = 0;  // from strangers, or from nodes already given up
+  std::uint64_t dropped_unauthenticated = 0;  // from strangers, or from nodes that were given up
   std::uint64_t dropped_malformed = 0;
   std::uint64_t dropped_unreachable = 0;  // sent to a node that is not connected
   std::uint64_t peers_lost = 0;
@@ -79,6 +80,10 @@ class Fabric {
 
   // Forgets a node without OnPeerLost, after delivering what was sent to it before. Nothing more is taken from it.
   virtual void Disconnect(std::uint32_t node) = 0;
+
+  // Shuts out a node that was given up, for good and without OnPeerLost: the frames for it go out, but nobody waits
+  // until it takes them; chunks under way to it are dropped, and nothing is taken from it again.
+  virtual void Fence(std::uint32_t node) = 0;
 
   // Queues a copy of the frame. header.size is set from the payload.
   virtual void Send(std::uint32_t node, const FrameHeader& header, std::string_view payload) = 0;

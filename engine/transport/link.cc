@@ -94,6 +94,11 @@ bool Link::Flush() {
   return overflow_.empty();
 }
 
+void Link::SkipDamage(std::uint64_t tail) {
+  ++damaged_;
+  head_ = tail;
+}
+
 void Link::AfterConsume() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (in_->producer_waits.load(std::memory_order_relaxed) == 0) return;

@@ -3,7 +3,8 @@
 // Owns nothing but its positions and an overflow queue: a sender never waits for a full ring, frames queue up here and
 // Flush() moves them when there is room. A frame becomes visible by one release store, so a sender may die at any
 // instruction. A payload never wraps: the consumer sees it as one piece of memory, valid during its callback.
-// Large payloads are cut into fragments; FrameJoiner puts them together again.
+// Large payloads are cut into fragments; FrameJoiner puts them together again. What cannot have been written by a Link
+// (the memory is its writer's, too) is dropped and counted.
 //
 // Sending and receiving are each Thread-compatible (the caller locks); they may run in two threads at once.
 
@@ -44,6 +45,9 @@ class Link {
   template <class OnFrame>
   int Drain(OnFrame&& on_frame, int limit = 256);
 
+  // How often the ring was found damaged; what was in it then is lost.
+  std::uint64_t damaged() const { return damaged_; }
+
   ProcessBlock* peer() const { return peer_; }
   std::uint64_t offset() const { return offset_; }
 
@@ -54,6 +58,12 @@ class Link {
   static constexpr std::uint32_t kPad = 0xffffffff;
   static constexpr std::uint32_t kAlign = 8;
 
+  // Whether a record of `bytes` at `at` may be what a Link has written, and lies before `tail`.
+  bool IsSound(std::uint64_t at, std::uint32_t bytes, std::uint64_t tail) const {
+    const std::uint64_t payload = std::uint64_t{bytes} - sizeof(FrameHeader);  // huge if there is no header
+    return payload <= kMaxFragment && at + sizeof(Record) + bytes <= kRingBytes && tail - head_ <= kRingBytes;
+  }
+  void SkipDamage(std::uint64_t tail);
   void SendFrame(const FrameHeader& header, std::string_view payload);
   bool TryWrite(const FrameHeader& header, std::string_view payload);
   void AfterConsume();
@@ -66,9 +76,10 @@ class Link {
   ProcessBlock* peer_;
   int engine_eventfd_;
   std::uint64_t offset_;
-  std::uint64_t tail_;                // my position as producer
-  std::uint64_t known_head_;          // the consumer's position when last looked at
-  std::uint64_t head_;                // my position as consumer
+  std::uint64_t tail_;        // my position as producer
+  std::uint64_t known_head_;  // the consumer's position when last looked at
+  std::uint64_t head_;        // my position as consumer
+  std::uint64_t damaged_ = 0;
   std::deque<std::string> overflow_;  // whole frames: header and payload
 };
 
@@ -103,9 +114,11 @@ int Link::Drain(OnFrame&& on_frame, int limit) {
   while (head_ != tail && count < limit) {
     const std::uint64_t at = head_ % kRingBytes;
     std::uint32_t bytes;
-    std::memcpy(&bytes, in_data_ + at, sizeof bytes);
+    std::memcpy(&bytes, in_data_ + at / kAlign * kAlign, sizeof bytes);  // a damaged position may be odd
     if (bytes == kPad) {
       head_ += kRingBytes - at;
+    } else if (!IsSound(at, bytes, tail)) {
+      SkipDamage(tail);
     } else {
       FrameHeader header;
       std::memcpy(&header, in_data_ + at + sizeof(Record), sizeof header);

@@ -27,6 +27,7 @@ class SimFabric final : public Fabric {
   void Introduce(std::uint32_t self, const std::string& secret) override;
   absl::Status Connect(std::uint32_t node, const std::string& address) override;
   void Disconnect(std::uint32_t node) override { peers_.erase(node); }
+  void Fence(std::uint32_t node) override;
   void Send(std::uint32_t node, const FrameHeader& header, std::string_view payload) override;
   void SendBulk(std::uint32_t node, const BulkChunk& chunk, const char* bytes, Done done) override;
   bool Progress() override;
@@ -87,6 +88,14 @@ absl::Status SimFabric::Connect(std::uint32_t node, const std::string& address) 
   if (node == self_) return absl::InvalidArgumentError("a node cannot connect to itself");
   peers_.emplace(node, address);
   return absl::OkStatus();
+}
+
+void SimFabric::Fence(std::uint32_t node) {
+  const auto peer = peers_.find(node);
+  if (peer == peers_.end()) return;
+  if (SimFabric* fenced = network_->Find(peer->second)) fenced->PeerEnded(address_, "connection closed");
+  gone_.insert(peer->second);
+  peers_.erase(peer);
 }
 
 SimFabric* SimFabric::Reach(std::uint32_t node) {

@@ -57,6 +57,7 @@ class UcxFabric final : public Fabric, private UcxReceiver::Target {
   void Introduce(std::uint32_t self, const std::string& secret) override;
   absl::Status Connect(std::uint32_t node, const std::string& address) override;
   void Disconnect(std::uint32_t node) override;
+  void Fence(std::uint32_t node) override;
   void Send(std::uint32_t node, const FrameHeader& header, std::string_view payload) override;
   void SendBulk(std::uint32_t node, const BulkChunk& chunk, const char* bytes, Done done) override;
   bool Progress() override;
@@ -89,6 +90,7 @@ class UcxFabric final : public Fabric, private UcxReceiver::Target {
   bool Flush();
   void FlushPeer(Peer* peer);
   void DropUnsent(Peer* peer);
+  void DropChunks(Peer* peer);
   void Post(Peer* peer, UcxSender::Message message);
   bool AnswerUndeliverable();
 
@@ -106,7 +108,8 @@ class UcxFabric final : public Fabric, private UcxReceiver::Target {
   absl::flat_hash_set<std::pair<std::uint32_t, std::uint64_t>> gone_;  // (node, incarnation) given up
   std::vector<std::uint32_t> queued_;                                  // nodes with something to send, or to greet
   std::vector<std::uint32_t> broken_;                                  // nodes whose endpoint broke
-  std::vector<std::unique_ptr<Peer>> leaving_;                         // disconnected, to be flushed and closed
+  absl::flat_hash_set<std::uint32_t> fenced_;                          // nodes that are shut out
+  std::vector<std::unique_ptr<Peer>> leaving_;                         // to be flushed and closed
   std::vector<std::pair<ucs_status_ptr_t, std::unique_ptr<Peer>>> closing_;
   std::vector<Done> undeliverable_;  // of chunks to nodes that are not connected
   FabricStats stats_;
@@ -171,6 +174,12 @@ absl::Status UcxFabric::Connect(std::uint32_t node, const std::string& address) 
 
 void UcxFabric::Disconnect(std::uint32_t node) {
   if (std::unique_ptr<Peer> peer = TakeOut(node)) leaving_.push_back(std::move(peer));
+}
+
+void UcxFabric::Fence(std::uint32_t node) {
+  fenced_.insert(node);
+  if (Peer* peer = Find(node)) DropChunks(peer);
+  Disconnect(node);
 }
 
 // From now on nothing more comes from this life of the node.
@@ -258,7 +267,7 @@ Peer* UcxFabric::Trusted(const Envelope& sender) {
 }
 
 void UcxFabric::TakeHello(const PeerHello& hello) {
-  const bool gone = gone_.contains({hello.node, hello.incarnation});
+  const bool gone = fenced_.contains(hello.node) || gone_.contains({hello.node, hello.incarnation});
   if (ended_ || gone || hello.node == self_ || !SameSecret(hello.secret, secret_)) {
     ++stats_.dropped_unauthenticated;
     return;
@@ -344,7 +353,8 @@ bool UcxFabric::Flush() {
   }
   for (std::unique_ptr<Peer>& peer : leaving) {
     FlushPeer(peer.get());
-    Close(std::move(peer), 0);
+    const unsigned flags = fenced_.contains(peer->node) ? UCP_EP_CLOSE_FLAG_FORCE : 0;
+    Close(std::move(peer), flags);
   }
   return !queued.empty() || !leaving.empty();
 }
@@ -371,6 +381,10 @@ void UcxFabric::FlushPeer(Peer* peer) {
 
 void UcxFabric::DropUnsent(Peer* peer) {
   peer->batches.clear();
+  DropChunks(peer);
+}
+
+void UcxFabric::DropChunks(Peer* peer) {
   for (UcxSender::Message& chunk : peer->chunks) undeliverable_.push_back(std::move(chunk.done));
   peer->chunks.clear();
 }

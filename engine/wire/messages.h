@@ -44,7 +44,7 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
   /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
       X(FlushOutput) X(FlushNode) X(NodeFlushed) X(OutputFlushed)                                                     \
       X(StateRequest) X(StateReply) X(StateCollect) X(StateCollected) X(StateQuery) X(StateReport)                     \
-      X(NodeJoin) X(NodeWelcome) X(NodePeers) X(NodeLeave) X(Shutdown) X(JobExit)
+      X(NodeJoin) X(NodeWelcome) X(NodePeers) X(NodeLeave) X(Shutdown) X(JobExit) X(Heartbeat)
 
 enum class MessageType : std::uint16_t {
   kNone = 0,
@@ -571,14 +571,24 @@ struct StateReport { std::uint64_t round = 0; StateRows rows; RAY_ENGINE_MESSAGE
 // ---- nodes ---------------------------------------------------------------------------------------------------------
 
 struct NodeJoin { NodeInfo node; std::string fabric_address; RAY_ENGINE_MESSAGE(NodeJoin, node, fabric_address) };  // engine -> head
-struct NodeWelcome { std::uint32_t index = 0; RAY_ENGINE_MESSAGE(NodeWelcome, index) };
+struct NodeWelcome {  // head -> engine
+  std::uint32_t index = 0;
+  std::uint32_t heartbeat_interval_ms = 0, heartbeat_limit_ms = 0;
+  RAY_ENGINE_MESSAGE(NodeWelcome, index, heartbeat_interval_ms, heartbeat_limit_ms)
+};
 struct NodePeers {  // head -> engines: everyone's fabric address, by node index
   std::vector<std::pair<std::uint32_t, std::string>> addresses;
   std::vector<std::uint32_t> gone;
   RAY_ENGINE_MESSAGE(NodePeers, addresses, gone)
 };
-struct NodeLeave { std::uint32_t index = 0; std::string reason; RAY_ENGINE_MESSAGE(NodeLeave, index, reason) };
+struct NodeLeave {  // engine -> head: the node leaves, or is lost; head -> engine: it is given up
+  std::uint32_t index = 0;
+  std::string reason;
+  bool in_order = false;  // it was told to
+  RAY_ENGINE_MESSAGE(NodeLeave, index, reason, in_order)
+};
 struct Shutdown { std::string reason; RAY_ENGINE_MESSAGE(Shutdown, reason) };  // head -> engines, engine -> workers: end now
 struct JobExit { std::int32_t code = 0; RAY_ENGINE_MESSAGE(JobExit, code) };   // supervisor -> head: the driver has ended
+struct Heartbeat { std::uint64_t beat = 0; RAY_ENGINE_MESSAGE(Heartbeat, beat) };  // head -> engines, which send it back
 
 }  // namespace ray_engine

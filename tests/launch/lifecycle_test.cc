@@ -135,7 +135,13 @@ TEST_F(LifecycleTest, AHeadWithoutDriverEndsBySignalOrLifeline) {
 TEST_F(LifecycleTest, AMemberEndsWithItsEngine) {
   EXPECT_THAT(Words(member_.OnEngineEnded(Exited(0))), Are("finish 0"));
   Lifecycle lost(Role::kMember, "rank 2");
-  EXPECT_THAT(Words(lost.OnEngineEnded(Killed(SIGSEGV))), Are("say", "finish 70"));
+  EXPECT_THAT(Words(lost.OnEngineEnded(Killed(SIGSEGV))), Are("say", "finish 0")) << "the job goes on";
+  Lifecycle without_workers(Role::kMember, "rank 2");
+  EXPECT_THAT(Words(without_workers.OnForkserverEnded(Killed(SIGKILL))), Are("say", "finish 0"));
+  Lifecycle cut_off(Role::kMember, "rank 2");
+  EXPECT_THAT(Words(cut_off.OnEngineEnded(Exited(kEngineCutOff))), Are("finish 0")) << "the engine has said why";
+  Lifecycle never_ran(Role::kMember, "rank 2");
+  EXPECT_THAT(Words(never_ran.OnEngineEnded(Exited(kCannotStart))), Are("say", "finish 72"));
   Lifecycle guest(Role::kMember, "rank 3");
   EXPECT_THAT(Words(guest.OnEngineOfNodeGone()), Are("finish 0"));
 }

@@ -105,5 +105,18 @@ TEST(RankTest, ChildrenDoNotSeeTheLauncher) {
   EXPECT_THAT(environment.Entries(), testing::ElementsAre("OMP_NUM_THREADS=2", "SLURM_JOB_ID=1"));
 }
 
+TEST(LostNodeTest, TheLauncherIsToBeToldThatTheJobGoesOn) {
+  Environment mpirun = Of({{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "2"}});
+  EXPECT_THAT(WhatALostNodeEnds(mpirun, *DetectRank(mpirun)), testing::HasSubstr("--enable-recovery"));
+  mpirun.Set("OMPI_MCA_orte_enable_recovery", "1");
+  EXPECT_EQ(WhatALostNodeEnds(mpirun, *DetectRank(mpirun)), "");
+  Environment srun =
+      Of({{"PMIX_RANK", "0"}, {"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NUM_TASKS", "2"}});
+  EXPECT_THAT(WhatALostNodeEnds(srun, *DetectRank(srun)), testing::HasSubstr("--no-kill --kill-on-bad-exit=0"));
+  srun.Set("SLURM_NO_KILL", "set");
+  srun.Set("SLURM_KILL_BAD_EXIT", "0");
+  EXPECT_EQ(WhatALostNodeEnds(srun, *DetectRank(srun)), "");
+}
+
 }  // namespace
 }  // namespace ray_engine

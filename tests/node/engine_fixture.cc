@@ -7,9 +7,12 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cstring>
 
 namespace ray_engine {
 namespace {
@@ -86,6 +89,13 @@ void TestProcess::Drain() {
 
 void TestProcess::ReportMissing(MessageType type) {
   ADD_FAILURE() << "no message of type " << static_cast<int>(type) << " came";
+}
+
+void TestProcess::DamageRing() {
+  LinkMemory* memory = segment_.link(welcome_.engine_link);
+  std::memset(memory->data[1], 0x7f, kRingBytes);
+  memory->rings[1].tail += 64;
+  eventfd_write(engine_eventfd_.get(), 1);
 }
 
 bool TestProcess::EngineGone() { return !socket_.Receive().ok(); }

@@ -83,6 +83,8 @@ class TestProcess {
   // How many leases of its class `key` it has received.
   std::uint32_t grants(std::uint32_t key) const { return grants_.count(key) == 0 ? 0 : grants_.at(key); }
 
+  // As a program does that writes over memory that is not its own.
+  void DamageRing();
   // The engine has closed the socket.
   bool EngineGone();
   // As a dying process does.

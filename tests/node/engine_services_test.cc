@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <random>
 
 #include "tests/node/engine_test_base.h"
 
@@ -185,6 +187,21 @@ TEST_F(EngineTest, RefusesAProcessOfAnotherBuild) {
   EXPECT_THAT(refused.reason, HasSubstr("0.0.1+older"));
   EXPECT_THAT(refused.reason, HasSubstr(std::string(BuildId())));
   EXPECT_TRUE(refused.is_other_version);
+}
+
+TEST_F(EngineTest, RefusesWhatIsNoHello) {
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 200; ++i) {
+    ControlSocket socket = *ControlSocket::Connect(up_.socket_name);
+    std::string bytes(2 + random() % 100, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random() % (i % 2 == 0 ? 256 : 5));
+    ASSERT_GT(send(socket.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL), 0);
+    const absl::StatusOr<ControlPacket> answer = socket.WaitReceive(kLimit);
+    Refused refused;
+    ASSERT_TRUE(answer.ok() && answer->As(&refused)) << i;
+  }
+  driver_->Send(kHead, ClusterRequest{1});
+  EXPECT_EQ(driver_->Receive<ClusterReply>().nodes.size(), 1u);
 }
 
 TEST_F(EngineTest, RefusesADriverOfAnotherRayOrPython) {

@@ -123,6 +123,13 @@ TEST_F(EngineTest, DeathOfAWorkerIsToldToWatchersAndFreesItsLease) {
   driver_->Receive<LeaseGrant>();
 }
 
+TEST_F(EngineTest, AWorkerThatHasDamagedItsRingIsKilled) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
+  worker->DamageRing();
+  EXPECT_EQ(engine_.NextForForkserver<Kill>().serial, worker->id().serial);
+}
+
 TEST_F(EngineTest, WhatADeadWorkerSaidLastStillArrives) {
   LeaseGrant grant;
   const auto worker = LeaseWorker(&grant);

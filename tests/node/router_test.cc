@@ -3,8 +3,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+#include <type_traits>
+
 namespace ray_engine {
+
+struct PushTask;  // laid out by hand (engine/wire/task_spec.h), and not for engines
+struct TaskDone;
+
 namespace {
+
+template <class Message, class = void>
+struct IsDecoded : std::false_type {};
+template <class Message>
+struct IsDecoded<Message, std::void_t<decltype(sizeof(Message))>> : std::true_type {};
+
+// Counts messages of this type.
+template <class Message>
+void Take(Router* router, std::uint64_t* taken) {
+  if constexpr (IsDecoded<Message>()) router->On<Message>([taken](ProcessId, const Message&) { ++*taken; });
+}
 
 using testing::ElementsAre;
 using testing::IsEmpty;
@@ -134,6 +152,40 @@ TEST_F(RouterTest, MalformedAndUnknownMessagesAreDropped) {
   router_.OnFrame(Header({1, 4}, {1, 0}, MessageType::kReady), "x");
   router_.OnFrame(Header({1, 4}, {1, 0}, MessageType::kTaskDone), "x");
   EXPECT_EQ(calls, 0);
+}
+
+TEST_F(RouterTest, WhatMakesNoSenseIsDroppedAndCounted) {
+  int taken = 0;
+  router_.On<KvRequest>([&](ProcessId, const KvRequest&) { ++taken; });
+  router_.OnFromHead<Shutdown>([&](const Shutdown&) { ++taken; });
+  router_.OnFrame(Header({1, 4}, {1, 0}, MessageType::kKvRequest), "no request");
+  router_.OnFrame(Header({1, 4}, {1, 0}, MessageType::kGroupCreate), "nobody takes it");
+  router_.OnFrame(Header({1, 4}, {1, 0}, MessageType::kShutdown), Encode(Shutdown{"said by a worker"}));
+  EXPECT_EQ(taken, 0);
+  EXPECT_EQ(router_.dropped(), 3u);
+  router_.OnFrame(Header(kHead, {1, 0}, MessageType::kShutdown), Encode(Shutdown{"said by the head"}));
+  EXPECT_EQ(taken, 1);
+}
+
+// Whatever bytes come as whatever message: they are taken or dropped.
+TEST_F(RouterTest, RandomBytesAreNoCrash) {
+  std::uint64_t taken = 0;
+#define RAY_ENGINE_TAKE(name) Take<name>(&router_, &taken);
+  RAY_ENGINE_MESSAGES(RAY_ENGINE_TAKE)
+#undef RAY_ENGINE_TAKE
+  std::mt19937_64 random(1);
+  constexpr std::uint64_t kFrames = 200'000;
+  for (std::uint64_t i = 0; i < kFrames; ++i) {
+    std::string bytes(random() % 200, '\0');
+    const auto kind = random() % 3;  // all values, small ones, none but zeros with one large
+    for (char& byte : bytes) byte = static_cast<char>(kind == 0 ? random() : kind == 1 ? random() % 3 : 0);
+    if (kind == 2 && !bytes.empty()) bytes[random() % bytes.size()] = static_cast<char>(random());
+    const auto type = static_cast<MessageType>(random() % (static_cast<std::uint16_t>(MessageType::kHeartbeat) + 20));
+    router_.OnFrame(Header({1, 4}, {1, 0}, type), bytes);
+  }
+  EXPECT_EQ(taken + router_.dropped(), kFrames);
+  EXPECT_GT(taken, kFrames / 100);
+  EXPECT_GT(router_.dropped(), kFrames / 100);
 }
 
 }  // namespace

@@ -48,6 +48,10 @@ TEST(ProcessTableTest, CauseOfDeathNamesSignalCodeOrTheReasonOfTheKill) {
   worker.pid = 4711;
   EXPECT_EQ(DescribeDeath({0, 7}, worker, SIGKILL), "worker 0.7 (pid 4711) was killed by signal 9 (SIGKILL)");
   EXPECT_EQ(DescribeDeath({0, 7}, worker, 3 << 8), "worker 0.7 (pid 4711) exited with code 3");
+  worker.last_words = "step 1\nstep 2\n";
+  EXPECT_EQ(DescribeDeath({0, 7}, worker, SIGSEGV),
+            "worker 0.7 (pid 4711) was killed by signal 11 (SIGSEGV); it wrote last:\nstep 1\nstep 2");
+  EXPECT_EQ(DescribeDeath({0, 7}, worker, 0), "worker 0.7 (pid 4711) exited with code 0");
   worker.kill_reason = "ray.kill";
   EXPECT_EQ(DescribeDeath({0, 7}, worker, SIGKILL), "worker 0.7 (pid 4711) was killed: ray.kill");
 }

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 class TwoNodesTest : public testing::Test {
  protected:
-  TwoNodesTest() {
+  explicit TwoNodesTest(std::vector<std::string> options = {}) : head_(Words(std::move(options)), session_) {
     up_ = head_.WaitUp();
     head_.Tell(Introduce{});
     driver_ = head_.StartDriver();
@@ -48,8 +48,13 @@ class TwoNodesTest : public testing::Test {
     return worker;
   }
 
+  static std::vector<std::string> Words(std::vector<std::string> options) {
+    options.emplace_back("--virtual");
+    return options;
+  }
+
   std::string session_ = TestEngine::NewSession();
-  TestEngine head_{{"--virtual"}, session_};
+  TestEngine head_;
   EngineUp up_, member_up_;
   std::unique_ptr<TestProcess> driver_;
   std::unique_ptr<TestEngine> member_;
@@ -188,6 +193,46 @@ TEST_F(TwoNodesTest, KilledNodeIsNoticedAndTheSessionGoesOn) {
   const ClusterReply reply = Nodes();
   ASSERT_EQ(reply.nodes.size(), 3u);
   EXPECT_TRUE(reply.nodes[2].alive);
+}
+
+// The heartbeat is short there: that a stopped process is silent needs no longer one.
+class StoppedNodeTest : public TwoNodesTest {
+ protected:
+  StoppedNodeTest() : TwoNodesTest({"--heartbeat-interval=0.1", "--heartbeat-limit=0.5"}) {}
+};
+
+TEST_F(StoppedNodeTest, IsGivenUpAndEndsWhenItGoesOn) {
+  LeaseGrant grant;
+  const auto worker = LeaseThere(&grant);
+  driver_->Send(driver_->id().Engine(), Watch{worker->id()});
+  Nodes();
+  kill(member_->pid(), SIGSTOP);
+  EXPECT_THAT(driver_->Receive<ProcessGone>().cause, HasSubstr("no sign of life for 0.5 s"));
+  EXPECT_FALSE(Nodes().nodes[1].alive);
+  worker->Send(driver_->id(), BorrowAck{1});  // what it says now is not heard any more
+  kill(member_->pid(), SIGCONT);
+  EXPECT_EQ(member_->WaitExit(), 71);
+  EXPECT_TRUE(WaitUntil([&] { return worker->EngineGone(); }));
+  StartMember();
+  EXPECT_TRUE(Nodes().nodes[2].alive);
+  BorrowAck ack;
+  EXPECT_FALSE(driver_->Take(&ack));
+}
+
+TEST_F(StoppedNodeTest, AStoppedHeadIsGivenUp) {
+  kill(head_.pid(), SIGSTOP);
+  EXPECT_EQ(member_->WaitExit(), 71);
+  kill(head_.pid(), SIGCONT);
+}
+
+TEST_F(StoppedNodeTest, AHeadThatWasStoppedItselfAccusesNobody) {
+  for (const pid_t pid : {member_->pid(), head_.pid()}) kill(pid, SIGSTOP);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  WaitUntil([&] { return std::chrono::steady_clock::now() > until; });
+  for (const pid_t pid : {head_.pid(), member_->pid()}) kill(pid, SIGCONT);
+  LeaseGrant grant;
+  const auto worker = LeaseThere(&grant);
+  EXPECT_TRUE(Nodes().nodes[1].alive);
 }
 
 TEST_F(TwoNodesTest, RemovedNodeLeavesInOrder) {

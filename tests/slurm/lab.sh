@@ -6,6 +6,7 @@
 #   LAB_DIR=DIR lab.sh down          stop what `up` started; /etc/hosts, munged and the network are as they were before
 #   LAB_DIR=DIR lab.sh on nK CMD..   run a command inside node nK
 #   LAB_DIR=DIR lab.sh kill nK       let the whole node die at once
+#   LAB_DIR=DIR lab.sh cut nK        pull the node's network cable; `lab.sh mend nK` plugs it in again
 #   LAB_DIR=DIR lab.sh rate MBIT     let every node send and receive so many Mbit/s, no more; 0 ends that
 #
 # Between up and down: export SLURM_CONF=$LAB_DIR/slurm.conf, then sinfo, srun, sbatch as usual. DIR must be seen by all
@@ -224,5 +225,7 @@ case ${1:-} in
   on) shift; on "$@" ;;
   rate) rate "$2" ;;
   kill) kill -9 "$(cat "$DIR/nodes/$2")" ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  cut) ip link set "lab-$2" down ;;
+  mend) ip link set "lab-$2" up ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

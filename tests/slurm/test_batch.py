@@ -186,15 +186,98 @@ def test_scancel_leaves_nothing(slurm, lab):
     wait_for(lambda: not leftovers(), "the end of all processes")
 
 
-def test_the_loss_of_a_node_ends_the_job(slurm, lab):
-    program = write(
-        lab,
-        "waits.py",
-        "import time\nimport ray_engine as ray\nray.init()\nprint('BUSY', flush=True)\ntime.sleep(1000)\n",
-    )
-    output = lab / "lost.out"
-    job = slurm("sbatch", "--parsable", "--nodes=4", f"--output={output}", TEMPLATE, program).stdout.strip()
+# Tasks of every node wait for the file named by the argument; the driver ends with code 7 when all results are right.
+WAITS = """
+import os, socket, sys, time
+import numpy as np
+import ray_engine as ray
+
+ray.init()
+
+@ray.remote(max_retries=-1)
+def wait_for_file(i, path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return np.full(1_000_000, i, np.uint8)
+
+@ray.remote(max_retries=-1, scheduling_strategy="SPREAD")
+def make(i):
+    return np.full(1_000_000, i, np.uint8)
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")
+class Node:
+    def name(self):
+        return socket.gethostname()
+
+made = [make.remote(i) for i in range(40)]
+ray.wait(made, num_returns=40, fetch_local=False)
+nodes = [Node.remote() for _ in range(8)]
+hosts = set(ray.get([node.name.remote() for node in nodes]))
+waiting = [wait_for_file.remote(i, sys.argv[1]) for i in range(12)]
+print("BUSY", len(hosts), flush=True)
+while all(node["Alive"] for node in ray.nodes()):
+    time.sleep(0.05)
+print("LOST", flush=True)
+open(sys.argv[1], "w").close()
+for i, array in enumerate(ray.get(made)):
+    assert array.size == 1_000_000 and (array == i).all()
+assert [array[0] for array in ray.get(waiting)] == list(range(12))
+assert set(ray.get([node.name.remote() for node in nodes])) < hosts
+sys.exit(7)
+"""
+
+
+def begin_waiting(slurm, lab, template, *words):
+    """Starts the job and waits until it is at work on its nodes; (job id, output file)."""
+    program = write(lab, "waits.py", WAITS)
+    output, file = lab / f"out-{time.monotonic_ns()}", lab / f"file-{time.monotonic_ns()}"
+    job = slurm("sbatch", "--parsable", f"--output={output}", *words, template, program, file).stdout.strip()
     wait_for(lambda: output.exists() and "BUSY" in output.read_text(), "the program's output")
-    subprocess.run([LAB, "kill", "n4"], env={**os.environ, "LAB_DIR": str(lab / "lab")}, check=True)
-    wait_for(lambda: job not in slurm("squeue", "-h", "-o", "%i").stdout.split(), "the end of the job")
+    return job, output
+
+
+def laboratory(lab, *words):
+    subprocess.run([LAB, *words], env={**os.environ, "LAB_DIR": str(lab / "lab")}, check=True)
+
+
+def exit_code(slurm, job):
+    """Of a job, once it has ended."""
+
+    def ended():
+        shown = slurm("scontrol", "show", "job", job).stdout
+        state = re.search(r"JobState=(\w+)", shown)[1]
+        return shown if state not in ("RUNNING", "COMPLETING", "PENDING") else ""
+
+    return int(re.search(r" ExitCode=(\d+):", wait_for(ended, "the end of the job"))[1])
+
+
+def test_the_job_goes_on_when_a_node_loses_its_network(slurm, lab):
+    """Its own processes end by themselves, as they do not hear of the head any more."""
+    job, output = begin_waiting(slurm, lab, TEMPLATE, "--nodes=4")
+    laboratory(lab, "cut", "n3")
+    try:
+        assert exit_code(slurm, job) == 7, output.read_text()
+        wait_for(lambda: not leftovers(), "the end of all processes")
+        assert re.search(r"node \d \(n3\) is lost", output.read_text())
+    finally:
+        laboratory(lab, "mend", "n3")
+    wait_for(lambda: slurm("sinfo", "-h", "-t", "idle", "-o", "%D").stdout.strip() == "4", "the return of the node")
+
+
+def test_the_job_goes_on_when_a_node_dies(slurm, lab):
+    job, output = begin_waiting(slurm, lab, TEMPLATE, "--nodes=4")
+    laboratory(lab, "kill", "n4")
+    assert exit_code(slurm, job) == 7, output.read_text()
     wait_for(lambda: not leftovers(), "the end of all processes")
+    assert re.search(r"node \d \(n4\) is lost: .*; the session goes on without it", output.read_text())
+
+
+def test_slurm_ends_the_job_with_a_node_unless_it_is_told_not_to(slurm, lab):
+    """The last one: two of the nodes are gone behind it."""
+    kept = [line for line in TEMPLATE.read_text().splitlines(True) if "no-kill" not in line and "NO_KILL" not in line]
+    template = write(lab, "without.sbatch", "".join(kept))
+    job, output = begin_waiting(slurm, lab, template, "--nodes=3")
+    laboratory(lab, "kill", "n3")
+    assert exit_code(slurm, job) != 7, output.read_text()
+    wait_for(lambda: not leftovers(), "the end of all processes")
+    assert "the loss of a node will end the job, unless srun was started with --no-kill" in output.read_text()

@@ -47,7 +47,7 @@ TEST(FabricWire, ForeignAndUnknownFramesAreMalformed) {
   const std::string batch = BatchOf({"payload"});
   EXPECT_FALSE(WellFormed(batch, 2, 4));
   EXPECT_FALSE(WellFormed(batch, 3, 5));
-  for (const int type : {0, static_cast<int>(MessageType::kJobExit) + 1, 0xffff}) {
+  for (const int type : {0, static_cast<int>(MessageType::kHeartbeat) + 1, 0xffff}) {
     FrameHeader header = TestFrame(3, 4);
     header.type = static_cast<MessageType>(type);
     std::string unknown;

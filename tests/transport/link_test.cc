@@ -298,5 +298,28 @@ TEST_F(LinkTest, TwoSleepersThatFloodEachOtherLoseNothing) {
   EXPECT_EQ(left.timeouts() + right.timeouts(), 0);  // nobody slept through a ring
 }
 
+// A process whose program writes over memory that is not its own.
+TEST_F(LinkTest, ADamagedRingIsDroppedAndCounted) {
+  LinkMemory* memory = segment_.link(offset_);
+  std::mt19937_64 random(7);
+  std::uint64_t received = 0;
+  for (int round = 0; round < 2000; ++round) {
+    left_->Send(Header(MessageType::kPushTask, kLeft), Bytes(random() % 5000, static_cast<std::uint64_t>(round)));
+    char* data = memory->data[0];
+    for (int i = 0; i < 64; ++i) data[random() % kRingBytes] = static_cast<char>(random());
+    if (round % 5 == 0) memory->rings[0].tail.store(random(), std::memory_order_release);
+    for (int i = 0; i < 10 && right_->Readable(); ++i) {
+      received += static_cast<std::uint64_t>(right_->Drain([](const FrameHeader&, std::string_view payload) {
+        ASSERT_LE(payload.size(), kMaxFragment);
+        std::uint64_t sum = 0;
+        for (const char byte : payload) sum += static_cast<unsigned char>(byte);
+        ASSERT_LE(sum, payload.size() * 255);
+      }));
+    }
+  }
+  EXPECT_GT(right_->damaged(), 100u);
+  EXPECT_GT(received, 10u);
+}
+
 }  // namespace
 }  // namespace ray_engine

@@ -176,6 +176,32 @@ TEST_F(UcxFabricTest, DisconnectedNodeIsNotHeardAnyMore) {
   EXPECT_TRUE(a_saw_.lost.empty());
 }
 
+TEST_F(UcxFabricTest, FencedNodeIsShutOutForGood) {
+  Introduce();
+  b_->Send(0, TestFrame(1, 0), "one");
+  ASSERT_TRUE(Until([&] { return a_saw_.frames.size() == 1; }));
+  const std::string bytes(kMaxBulkChunk, 'f');
+  bool answered = false;
+  a_->SendBulk(1, {ObjectId::Random(), 0, bytes.size(), bytes.size()}, bytes.data(), [&](const absl::Status& status) {
+    answered = true;
+    EXPECT_FALSE(status.ok());
+  });
+  a_->Send(1, TestFrame(0, 1), "you are given up");
+  a_->Fence(1);
+  EXPECT_TRUE(Until([&] { return answered && b_saw_.frames.size() == 1; }));
+  b_.reset();
+  FabricRecorder saw;
+  b_ = MakeFabric(&saw);  // nor is it heard in another life
+  b_->Introduce(1, kSecret);
+  ASSERT_TRUE(b_->Connect(0, a_->Address()).ok());
+  b_->Send(0, TestFrame(1, 0), "here again");
+  const auto before = a_->Stats().dropped_unauthenticated;
+  EXPECT_TRUE(Until([&] { return a_->Stats().dropped_unauthenticated >= before + 2; }));  // hello, frame
+  EXPECT_EQ(a_saw_.frames.size(), 1u);
+  EXPECT_TRUE(a_saw_.lost.empty());
+  b_.reset();
+}
+
 TEST_F(UcxFabricTest, WhatWasSentBeforeTheEndStillArrives) {
   Introduce();
   b_->Send(0, TestFrame(1, 0), "here");

@@ -3,7 +3,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <functional>
+#include <optional>
 
 namespace ray_engine {
 namespace {
@@ -106,6 +110,30 @@ TEST(ControlSocketTest, ConnectsByName) {
   auto host = listener->Accept();
   ASSERT_TRUE(host.has_value());
   EXPECT_EQ((*host->Receive())->type, ControlType::kHello);
+}
+
+// Runs `body` as a process of another user; its exit code.
+int AsAnotherUser(const std::function<int()>& body) {
+  constexpr uid_t kNobody = 65534;
+  const pid_t child = fork();
+  if (child == 0) _exit(setresuid(kNobody, kNobody, kNobody) == 0 ? body() : 99);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(ControlSocketTest, AnotherUserDoesNotGetIn) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can be two users";
+  const std::string name = UniqueName();
+  std::optional<ControlListener> listener = *ControlListener::Bind(name);
+  const int code = AsAnotherUser([&name] {
+    return absl::IsPermissionDenied(ControlSocket::Connect(name).status()) ? 7 : 1;  // nor does that one trust us
+  });
+  EXPECT_EQ(code, 7);
+  EXPECT_FALSE(listener->Accept()) << "its connection has waited to be accepted";
+  const auto own = ControlSocket::Connect(name);
+  ASSERT_TRUE(own.ok());
+  EXPECT_TRUE(listener->Accept());
 }
 
 TEST(ControlSocketTest, NamesThatCannotBeAreErrors) {
