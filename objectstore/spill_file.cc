@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::size_t kRowsTogether = 64;
 constexpr std::uint64_t kStep = 256 << 10;  // is still in the cache when it is summed up, then written
+// Blocks start at multiples of it and are transferred in aligned steps, so that the kernel caches them in large folios.
+constexpr std::uint64_t kBlockAlignment = 2 << 20;
 
 std::uint64_t Pages(std::uint64_t size) {
   return (std::max<std::uint64_t>(size, 1) + SpillFile::kPage - 1) / SpillFile::kPage * SpillFile::kPage;
@@ -68,7 +70,7 @@ class Handle {
 
 hid_t FileAccess() {
   const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-  H5Pset_alignment(access, SpillFile::kPage, SpillFile::kPage);
+  H5Pset_alignment(access, SpillFile::kBlock, kBlockAlignment);
 #if H5_VERSION_GE(1, 10, 7)
   H5Pset_file_locking(access, false, true);  // shared file systems may not have locks, and nobody else opens the file
 #endif
@@ -179,8 +181,20 @@ absl::Status SpillFile::CoverData(std::uint64_t end) {
     absl::StatusOr<std::uint64_t> at = handles_->AddDataset(handles_->data, data_.size(), H5T_NATIVE_UINT8, kBlock);
     if (!at.ok()) return at.status();
     data_.push_back(*at);
+    reserved_.push_back(false);
   }
   return absl::OkStatus();
+}
+
+// Takes the blocks of [begin, end) from the disk at once: a write into space that the file has costs a file system far
+// less than one that must find it. Where that cannot be done the writes do it, and say so if there is none.
+void SpillFile::Reserve(std::uint64_t begin, std::uint64_t end) {
+  for (std::uint64_t block = begin / kBlock; block * kBlock < end; ++block) {
+    if (reserved_[block]) continue;
+    reserved_[block] = true;
+    const std::uint64_t size = std::min(kBlock, space_.size() - block * kBlock);
+    (void)fallocate(fd_, 0, static_cast<off_t>(data_[block]), static_cast<off_t>(size));
+  }
 }
 
 absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
@@ -213,6 +227,7 @@ absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data,
     space_.Free(*offset);
     return slot.status();
   }
+  Reserve(*offset, *offset + Pages(size));
   Object& object = objects_[*slot];
   object = {*offset, size, 0, true};
   punched_ = false;
@@ -233,13 +248,13 @@ absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data,
   return SpillSlot{*slot};
 }
 
-// Calls transfer(place in the file, offset in the object, bytes) for pieces of kStep that do not cross blocks.
+// Calls transfer(place in the file, offset in the object, bytes) for pieces that end at multiples of kStep in /data.
 template <class Transfer>
 absl::Status SpillFile::ForPieces(const Object& object, Transfer transfer) {
   for (std::uint64_t at = 0; at < object.size;) {
     if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) return absl::CancelledError("the engine ends");
     const std::uint64_t place = object.offset + at;
-    const std::uint64_t size = std::min({kStep, object.size - at, kBlock - place % kBlock});
+    const std::uint64_t size = std::min(kStep - place % kStep, object.size - at);
     if (absl::Status status = transfer(FileOffset(place), at, size); !status.ok()) return status;
     at += size;
     if (moved_ != nullptr) moved_->fetch_add(size, std::memory_order_relaxed);
@@ -332,6 +347,7 @@ void SpillFile::Discard(std::uint64_t slot) {
 absl::Status SpillFile::Flush() {
   if (live_ == 0 && !punched_) {
     punched_ = true;
+    reserved_.assign(data_.size(), false);
     for (const std::uint64_t at : data_)
       fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(kBlock));
   }

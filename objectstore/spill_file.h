@@ -5,7 +5,8 @@
 //   /data/0, 1, ...   bytes; one address space in blocks of kBlock, where objects lie one after the other
 //   /index/0, 1, ...  rows {id, live, offset, size, checksum}: what lies where; offset counts through all of /data
 // The datasets are contiguous and never filled, so their bytes are written and read at the file's own speed with the
-// descriptor that HDF5 has open. Small objects share a block and large ones span several; space of freed objects is
+// descriptor that HDF5 has open. A block takes its space from the disk when it is first written to, if the file system
+// can do that. Small objects share a block and large ones span several; space of freed objects is
 // used again. What is read must be what its row says: id, size and XXH3-64 checksum.
 //
 // The .cc is the only user of hdf5.h. Thread-compatible; HDF5 itself wants one thread for all files of a process.
@@ -81,6 +82,7 @@ class SpillFile {
   SpillFile(std::string directory, std::uint64_t limit);
   absl::Status Open(const std::string& name);
   absl::Status CoverData(std::uint64_t end);
+  void Reserve(std::uint64_t begin, std::uint64_t end);
   absl::StatusOr<std::uint64_t> NewSlot();
   absl::Status WriteData(const char* data, const Object& object, std::uint64_t* checksum);
   absl::Status ReadData(char* data, const Object& object, std::uint64_t* checksum);
@@ -99,6 +101,7 @@ class SpillFile {
   int fd_ = -1;  // HDF5's
   Allocator space_;
   std::vector<std::uint64_t> data_, index_;  // offsets in the file of the datasets
+  std::vector<bool> reserved_;               // blocks that have their space on the disk
   std::vector<Object> objects_;              // by slot
   std::deque<std::uint64_t> free_slots_;  // in the order in which they came free, so that neighbours follow each other
   std::vector<Row> rows_;                 // not written yet, of the slots from first_row_ on

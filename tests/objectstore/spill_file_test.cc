@@ -128,6 +128,29 @@ TEST_F(SpillFileTest, GivesTheDiskItsSpaceBackWhenEmpty) {
   ExpectThere(Write(2, Content(2, 10 * kMiB)), 2, Content(2, 10 * kMiB));
 }
 
+TEST_F(SpillFileTest, TakesTheSpaceOfABlockAtOnceAgainAfterItWasGivenBack) {
+  Open();
+  if (fallocate(file_->fd(), FALLOC_FL_KEEP_SIZE, 0, 4096) != 0) GTEST_SKIP() << "the file system cannot reserve space";
+  for (int round = 0; round < 2; ++round) {
+    const SpillSlot slot = Write(1, "small");
+    EXPECT_GE(BytesOnDisk(), SpillFile::kBlock);
+    EXPECT_LT(BytesOnDisk(), SpillFile::kBlock + 2 * kMiB);
+    file_->Free(slot);
+    ASSERT_TRUE(file_->Flush().ok());
+    EXPECT_LT(BytesOnDisk(), 2 * kMiB);
+  }
+  Open(5 * kMiB);
+  Write(1, "small");
+  EXPECT_LT(BytesOnDisk(), 7 * kMiB) << "more than the limit is taken";
+}
+
+TEST_F(SpillFileTest, BlocksAreAligned) {
+  Open();
+  Write(1, Content(1, 2 * SpillFile::kBlock));
+  for (std::uint64_t block = 0; block < 2; ++block)
+    EXPECT_EQ(file_->FileOffset(block * SpillFile::kBlock) % (2 * kMiB), 0u);
+}
+
 TEST_F(SpillFileTest, DamagedBytesAreNoticed) {
   Open();
   const std::string content = Content(1, 3 * kMiB), other = Content(2, 5000);
