@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <fcntl.h>
 #include <hdf5.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -215,7 +216,26 @@ absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
   return objects_.size() - 1;
 }
 
-absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data, std::uint64_t size) {
+std::vector<absl::StatusOr<SpillSlot>> SpillFile::Write(const std::vector<SpillSource>& sources) {
+  std::vector<absl::StatusOr<SpillSlot>> slots;
+  slots.reserve(sources.size());
+  for (const SpillSource& source : sources) slots.push_back(Place(source.size));
+  for (std::size_t first = 0, end = 0; first < sources.size(); first = end) {
+    end = first + 1;
+    if (!slots[first].ok()) continue;
+    std::uint64_t together = Pages(sources[first].size);
+    while (end < sources.size() && slots[end].ok() && Follows(*slots[end - 1], *slots[end]) &&
+           together + Pages(sources[end].size) <= kTogether) {
+      together += Pages(sources[end++].size);
+    }
+    if (end - first > 1 && WriteNeighbours(&sources[first], &slots[first], end - first)) continue;
+    for (std::size_t i = first; i < end; ++i) WriteOne(sources[i], &slots[i]);
+  }
+  return slots;
+}
+
+// A slot and space for an object of `size`.
+absl::StatusOr<SpillSlot> SpillFile::Place(std::uint64_t size) {
   const std::optional<std::uint64_t> offset = space_.Allocate(Pages(size));
   if (!offset)
     return absl::ResourceExhaustedError(absl::StrCat("the limit of ", BytesText(static_cast<double>(space_.size())),
@@ -228,24 +248,62 @@ absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data,
     return slot.status();
   }
   Reserve(*offset, *offset + Pages(size));
-  Object& object = objects_[*slot];
-  object = {*offset, size, 0, true};
+  objects_[*slot] = {*offset, size, 0, true};
   punched_ = false;
   ++live_;
   bytes_ += size;
-  status = WriteData(data, object, &object.checksum);
-  if (!status.ok()) {
-    Discard(*slot);
-    return status;
+  return SpillSlot{*slot};
+}
+
+// Do they lie one after the other in one block?
+bool SpillFile::Follows(SpillSlot before, SpillSlot after) const {
+  const Object& a = objects_[static_cast<std::uint64_t>(before)];
+  const Object& b = objects_[static_cast<std::uint64_t>(after)];
+  return a.offset + Pages(a.size) == b.offset && a.offset / kBlock == (b.offset + Pages(b.size) - 1) / kBlock;
+}
+
+// Writes `count` small objects with one call. False: that did not write all of them.
+bool SpillFile::WriteNeighbours(const SpillSource* sources, const absl::StatusOr<SpillSlot>* slots, std::size_t count) {
+  static constexpr char kPadding[kPage] = {};
+  std::vector<iovec> parts;
+  std::uint64_t bytes = 0, size = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& [id, data, length] = sources[i];
+    sum_.Reset();
+    sum_.Add({data, length});
+    objects_[static_cast<std::uint64_t>(*slots[i])].checksum = sum_.Value();
+    parts.push_back({const_cast<char*>(data), length});
+    parts.push_back({const_cast<char*>(kPadding), Pages(length) - length});
+    size += length;
+    bytes += Pages(length);
   }
+  const std::uint64_t place = FileOffset(objects_[static_cast<std::uint64_t>(*slots[0])].offset);
+  const ssize_t written = pwritev(fd_, parts.data(), static_cast<int>(parts.size()), static_cast<off_t>(place));
+  if (written != static_cast<ssize_t>(bytes)) return false;
+  if (moved_ != nullptr) moved_->fetch_add(size, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < count; ++i) SetRow(sources[i].id, *slots[i]);
+  return true;
+}
+
+void SpillFile::WriteOne(const SpillSource& source, absl::StatusOr<SpillSlot>* slot) {
+  Object& object = objects_[static_cast<std::uint64_t>(**slot)];
+  if (absl::Status status = WriteData(source.data, object, &object.checksum); !status.ok()) {
+    Discard(static_cast<std::uint64_t>(**slot));
+    *slot = status;
+  } else {
+    SetRow(source.id, **slot);
+  }
+}
+
+void SpillFile::SetRow(const ObjectId& id, SpillSlot slot) {
+  const Object& object = objects_[static_cast<std::uint64_t>(slot)];
   Row row;
   std::memcpy(row.id, id.data(), sizeof row.id);
   row.live = 1;
   row.offset = object.offset;
   row.size = object.size;
   row.checksum = object.checksum;
-  SetRow(*slot, row);
-  return SpillSlot{*slot};
+  SetRow(static_cast<std::uint64_t>(slot), row);
 }
 
 // Calls transfer(place in the file, offset in the object, bytes) for pieces that end at multiples of kStep in /data.

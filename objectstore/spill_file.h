@@ -33,11 +33,18 @@ namespace ray_engine {
 
 std::string Hdf5Version();
 
+struct SpillSource {  // an object in memory
+  ObjectId id;
+  const char* data = nullptr;
+  std::uint64_t size = 0;
+};
+
 class SpillFile {
  public:
   static constexpr std::uint64_t kBlock = 64 << 20;
   static constexpr std::uint64_t kPage = 4096;          // objects start at multiples of it
   static constexpr std::uint64_t kRowsPerIndex = 8192;  // of one index dataset
+  static constexpr std::uint64_t kTogether = 1 << 20;   // most bytes of small objects that one call writes
   static constexpr std::uint64_t kNoLimit = std::uint64_t{1} << 60;
 
   // `limit`: most bytes of objects. ResourceExhausted: no room there; FailedPrecondition: the folder cannot be used.
@@ -47,8 +54,9 @@ class SpillFile {
   SpillFile(const SpillFile&) = delete;
   SpillFile& operator=(const SpillFile&) = delete;
 
+  // Where each of them lies. Small ones that get places side by side are written with one call.
   // ResourceExhausted: the disk is full or the limit reached; nothing of the object stays. Cancelled: `stop` was set.
-  absl::StatusOr<SpillSlot> Write(const ObjectId& object, const char* data, std::uint64_t size);
+  std::vector<absl::StatusOr<SpillSlot>> Write(const std::vector<SpillSource>& sources);
   // DataLoss: what is there is not what was written. `data` then holds anything.
   absl::Status Read(SpillSlot slot, const ObjectId& object, char* data, std::uint64_t size);
   // REQUIRES: the slot is in use.
@@ -84,6 +92,11 @@ class SpillFile {
   absl::Status CoverData(std::uint64_t end);
   void Reserve(std::uint64_t begin, std::uint64_t end);
   absl::StatusOr<std::uint64_t> NewSlot();
+  absl::StatusOr<SpillSlot> Place(std::uint64_t size);
+  bool Follows(SpillSlot before, SpillSlot after) const;
+  bool WriteNeighbours(const SpillSource* sources, const absl::StatusOr<SpillSlot>* slots, std::size_t count);
+  void WriteOne(const SpillSource& source, absl::StatusOr<SpillSlot>* slot);
+  void SetRow(const ObjectId& id, SpillSlot slot);
   absl::Status WriteData(const char* data, const Object& object, std::uint64_t* checksum);
   absl::Status ReadData(char* data, const Object& object, std::uint64_t* checksum);
   template <class Transfer>
