@@ -16,8 +16,8 @@ namespace ray_engine {
 namespace {
 
 constexpr auto kTellEvery = std::chrono::microseconds(200);
-constexpr std::uint64_t kLong = 512 << 10;  // bytes that take about as long
-constexpr std::size_t kMostTogether = 64;   // writes
+constexpr std::uint64_t kLong = 2 << 20;   // bytes that take about as long
+constexpr std::size_t kMostTogether = 64;  // writes
 
 // Signals are the loop's business; a file that may not grow further shall be an error, not the end of the engine.
 void BlockSignals() {

@@ -55,7 +55,7 @@ class SpillThread : public SpillDisk {
  private:
   SpillThread(Settings settings, StoreClient store, UniqueFd eventfd);
   void Run();
-  // Empty: nothing to do. REQUIRES: mutex_ held.
+  // One, or several small writes; empty: nothing to do. REQUIRES: mutex_ held.
   std::vector<SpillJob> NextJobs();
   // REQUIRES: mutex_ held.
   bool HasWork() const { return stop_ || !reads_.empty() || !writes_.empty() || !frees_.empty(); }
