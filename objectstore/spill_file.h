@@ -9,7 +9,7 @@
 // can do that. Small objects share a block and large ones span several; space of freed objects is
 // used again. What is read must be what its row says: id, size and XXH3-64 checksum.
 //
-// The .cc is the only user of hdf5.h. Thread-compatible; HDF5 itself wants one thread for all files of a process.
+// HDF5 itself is behind SpillContainer. Thread-compatible; HDF5 wants one thread for all files of a process.
 
 #pragma once
 
@@ -27,11 +27,10 @@
 #include "engine/base/content_hash.h"
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
+#include "objectstore/spill_container.h"
 #include "objectstore/spill_job.h"
 
 namespace ray_engine {
-
-std::string Hdf5Version();
 
 struct SpillSource {  // an object in memory
   ObjectId id;
@@ -76,12 +75,6 @@ class SpillFile {
   std::uint64_t FileOffset(std::uint64_t offset) const { return data_[offset / kBlock] + offset % kBlock; }
 
  private:
-  struct Row {
-    std::uint8_t id[ObjectId::kSize] = {};
-    std::uint32_t live = 0;
-    std::uint64_t offset = 0, size = 0, checksum = 0;
-  };
-  struct Handles;  // HDF5's
   struct Object {
     std::uint64_t offset = 0, size = 0, checksum = 0;
     bool live = false;
@@ -102,7 +95,7 @@ class SpillFile {
   template <class Transfer>
   absl::Status ForPieces(const Object& object, Transfer transfer);
   // Rows of neighbours go to disk together: at once when a row is read, the file is flushed or another one is written.
-  void SetRow(std::uint64_t slot, const Row& row);
+  void SetRow(std::uint64_t slot, const SpillRow& row);
   absl::Status WriteRows();
   absl::Status CheckRow(std::uint64_t slot, const ObjectId& object);
   std::uint64_t RowOffset(std::uint64_t slot) const;
@@ -110,14 +103,14 @@ class SpillFile {
   void Discard(std::uint64_t slot);
 
   std::string directory_;
-  std::unique_ptr<Handles> handles_;
-  int fd_ = -1;  // HDF5's
+  std::unique_ptr<SpillContainer> container_;
+  int fd_ = -1;  // the container's
   Allocator space_;
   std::vector<std::uint64_t> data_, index_;  // offsets in the file of the datasets
   std::vector<bool> reserved_;               // blocks that have their space on the disk
   std::vector<Object> objects_;              // by slot
   std::deque<std::uint64_t> free_slots_;  // in the order in which they came free, so that neighbours follow each other
-  std::vector<Row> rows_;                 // not written yet, of the slots from first_row_ on
+  std::vector<SpillRow> rows_;            // not written yet, of the slots from first_row_ on
   std::uint64_t first_row_ = 0;
   std::uint64_t live_ = 0, bytes_ = 0;
   bool punched_ = true;  // no space is taken

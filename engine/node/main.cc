@@ -14,6 +14,7 @@
 #include "engine/node/node_engine.h"
 #include "engine/transport/ucx_fabric.h"
 #include "objectstore/segment.h"
+#include "objectstore/spill_container.h"
 #include "objectstore/spill_thread.h"
 
 namespace ray_engine {
