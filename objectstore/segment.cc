@@ -1,11 +1,13 @@
 #include "objectstore/segment.h"
 
+#include <absl/strings/str_cat.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 #include <utility>
 
 namespace ray_engine {
@@ -16,6 +18,8 @@ constexpr std::uint64_t kPage = 4096;
 #ifndef MADV_POPULATE_READ
 constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
 #endif
+
+constexpr char kHugePagesSetting[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
@@ -32,6 +36,20 @@ absl::Status SizeAndSeal(int fd, std::uint64_t bytes) {
 }
 
 }  // namespace
+
+std::string DescribeHugePages(std::string_view setting) {
+  for (const std::string_view on : {"[always]", "[within_size]", "[advise]", "[force]"}) {
+    if (setting.find(on) != std::string_view::npos) return "memory of the object store: huge pages\n";
+  }
+  return absl::StrCat("memory of the object store: small pages; `advise` in ", kHugePagesSetting,
+                      " makes its first use several times as fast\n");
+}
+
+std::string DescribeHugePages() {
+  std::string setting;
+  std::getline(std::ifstream(kHugePagesSetting), setting);
+  return DescribeHugePages(setting);
+}
 
 absl::StatusOr<Segment> Segment::Create(std::uint64_t bytes) {
   if (bytes == 0) return absl::InvalidArgumentError("an object store of 0 bytes");
@@ -62,6 +80,7 @@ absl::StatusOr<Segment> Segment::MapOwned(int fd, std::uint64_t size) {
     close(fd);
     return absl::ErrnoToStatus(error, "cannot map the object store");
   }
+  madvise(data, size, MADV_HUGEPAGE);
   madvise(data, size, MADV_DONTDUMP);  // a core file need not be as large as the store
   return Segment(fd, static_cast<char*>(data), size);
 }

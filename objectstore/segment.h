@@ -2,7 +2,7 @@
 //
 // A memfd, so it has no name and goes away with the last process that holds it. The engine creates it and passes the
 // descriptor on; everyone maps all of it once. It can neither shrink nor grow (sealed), so no access can hit a hole at
-// the end. Pages come into being when first touched.
+// the end. Pages come into being when first touched: huge ones where the system lets shared memory ask for them.
 //
 // Thread-compatible; the memory itself is shared by all processes of the node.
 
@@ -11,8 +11,14 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 namespace ray_engine {
+
+// For people: whether the pages are huge, by what /sys/kernel/mm/transparent_hugepage/shmem_enabled says.
+std::string DescribeHugePages(std::string_view setting);
+std::string DescribeHugePages();
 
 class Segment {
  public:

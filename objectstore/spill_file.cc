@@ -2,7 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <fcntl.h>
-#include <hdf5.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::size_t kRowsTogether = 64;
 constexpr std::uint64_t kStep = 256 << 10;  // is still in the cache when it is summed up, then written
+// Blocks are transferred in aligned steps, so that the kernel caches them in large folios.
+static_assert(SpillFile::kBlock >= SpillContainer::kAligned && SpillContainer::kAlignment % kStep == 0);
 
 std::uint64_t Pages(std::uint64_t size) {
   return (std::max<std::uint64_t>(size, 1) + SpillFile::kPage - 1) / SpillFile::kPage * SpillFile::kPage;
@@ -37,110 +39,10 @@ bool All(Call call, int fd, Byte* data, std::uint64_t size, std::uint64_t offset
   return true;
 }
 
-herr_t KeepFirst(unsigned, const H5E_error2_t* error, void* text) {
-  auto* kept = static_cast<std::string*>(text);
-  if (kept->empty() && error->desc != nullptr) *kept = error->desc;
-  return 0;
-}
-
-// What HDF5 says about its last error, innermost first.
-std::string Hdf5Error() {
-  std::string text;
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, &KeepFirst, &text);
-  return text;
-}
-
-class Handle {
- public:
-  using Close = herr_t (*)(hid_t);
-  Handle(hid_t id, Close close) : id_(id), close_(close) {}
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  hid_t get() const { return id_; }
-
- private:
-  hid_t id_;
-  Close close_;
-};
-
-hid_t FileAccess() {
-  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-  H5Pset_alignment(access, SpillFile::kPage, SpillFile::kPage);
-#if H5_VERSION_GE(1, 10, 7)
-  H5Pset_file_locking(access, false, true);  // shared file systems may not have locks, and nobody else opens the file
-#endif
-  return access;
-}
-
-hid_t Unfilled() {
-  const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
-  H5Pset_layout(creation, H5D_CONTIGUOUS);
-  H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
-  H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
-  return creation;
-}
-
 }  // namespace
 
-std::string Hdf5Version() {
-  unsigned major = 0, minor = 0, release = 0;
-  H5get_libversion(&major, &minor, &release);
-  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
-}
-
-struct SpillFile::Handles {
-  Handle access{FileAccess(), &H5Pclose}, unfilled{Unfilled(), &H5Pclose};
-  hid_t file = -1, data = -1, index = -1, row = -1;
-
-  ~Handles() {
-    if (row >= 0) H5Tclose(row);
-    if (data >= 0) H5Gclose(data);
-    if (index >= 0) H5Gclose(index);
-    if (file >= 0) H5Fclose(file);
-  }
-
-  hid_t MakeRow() const {
-    const hid_t type = H5Tcreate(H5T_COMPOUND, sizeof(Row));
-    const hsize_t id_size = ObjectId::kSize;
-    const Handle id(H5Tarray_create2(H5T_NATIVE_UINT8, 1, &id_size), &H5Tclose);
-    H5Tinsert(type, "id", offsetof(Row, id), id.get());
-    H5Tinsert(type, "live", offsetof(Row, live), H5T_NATIVE_UINT32);
-    H5Tinsert(type, "offset", offsetof(Row, offset), H5T_NATIVE_UINT64);
-    H5Tinsert(type, "size", offsetof(Row, size), H5T_NATIVE_UINT64);
-    H5Tinsert(type, "checksum", offsetof(Row, checksum), H5T_NATIVE_UINT64);
-    return type;
-  }
-
-  bool Open(const char* path) {
-    file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
-    if (file < 0) return false;
-    data = H5Gcreate2(file, "data", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    index = H5Gcreate2(file, "index", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    row = MakeRow();
-    return data >= 0 && index >= 0 && row >= 0;
-  }
-
-  // Its place in the file.
-  absl::StatusOr<std::uint64_t> AddDataset(hid_t group, std::size_t number, hid_t type, std::uint64_t length) const {
-    const hsize_t dimension = length;
-    const Handle space(H5Screate_simple(1, &dimension, nullptr), &H5Sclose);
-    const Handle dataset(
-        H5Dcreate2(group, std::to_string(number).c_str(), type, space.get(), H5P_DEFAULT, unfilled.get(), H5P_DEFAULT),
-        &H5Dclose);
-    const haddr_t offset = dataset.get() < 0 ? HADDR_UNDEF : H5Dget_offset(dataset.get());
-    if (offset == HADDR_UNDEF) return absl::FailedPreconditionError(Hdf5Error());
-    return offset;
-  }
-};
-
 SpillFile::SpillFile(std::string directory, std::uint64_t limit)
-    : directory_(std::move(directory)), space_(limit / kPage * kPage) {
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  handles_ = std::make_unique<Handles>();
-}
+    : directory_(std::move(directory)), space_(limit / kPage * kPage) {}
 
 SpillFile::~SpillFile() = default;
 
@@ -156,15 +58,14 @@ absl::Status SpillFile::Open(const std::string& name) {
   std::string unique = path;
   const int made = mkostemp(unique.data(), O_CLOEXEC);
   if (made < 0) return Problem(errno, "cannot create a file");
-  const bool opened = handles_->Open(unique.c_str());
+  absl::StatusOr<std::unique_ptr<SpillContainer>> container = SpillContainer::Create(unique.c_str());
   unlink(unique.c_str());
   close(made);
-  if (!opened) return absl::FailedPreconditionError(absl::StrCat("cannot spill to ", directory_, ": ", Hdf5Error()));
-  void* descriptor = nullptr;
-  if (H5Fget_vfd_handle(handles_->file, handles_->access.get(), &descriptor) < 0)
-    return absl::FailedPreconditionError(Hdf5Error());
-  fd_ = *static_cast<int*>(descriptor);
-  fcntl(fd_, F_SETFD, FD_CLOEXEC);
+  if (!container.ok())
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot spill to ", directory_, ": ", container.status().message()));
+  container_ = *std::move(container);
+  fd_ = container_->fd();
   return Flush();
 }
 
@@ -176,11 +77,23 @@ absl::Status SpillFile::Problem(int error, const char* what) const {
 
 absl::Status SpillFile::CoverData(std::uint64_t end) {
   while (data_.size() * kBlock < end) {
-    absl::StatusOr<std::uint64_t> at = handles_->AddDataset(handles_->data, data_.size(), H5T_NATIVE_UINT8, kBlock);
+    absl::StatusOr<std::uint64_t> at = container_->AddData(data_.size(), kBlock);
     if (!at.ok()) return at.status();
     data_.push_back(*at);
+    reserved_.push_back(false);
   }
   return absl::OkStatus();
+}
+
+// Takes the blocks of [begin, end) from the disk at once: a write into space that the file has costs a file system far
+// less than one that must find it. Where that cannot be done the writes do it, and say so if there is none.
+void SpillFile::Reserve(std::uint64_t begin, std::uint64_t end) {
+  for (std::uint64_t block = begin / kBlock; block * kBlock < end; ++block) {
+    if (reserved_[block]) continue;
+    reserved_[block] = true;
+    const std::uint64_t size = std::min(kBlock, space_.size() - block * kBlock);
+    (void)fallocate(fd_, 0, static_cast<off_t>(data_[block]), static_cast<off_t>(size));
+  }
 }
 
 absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
@@ -190,10 +103,9 @@ absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
     return slot;
   }
   if (objects_.size() == index_.size() * kRowsPerIndex) {
-    absl::StatusOr<std::uint64_t> at =
-        handles_->AddDataset(handles_->index, index_.size(), handles_->row, kRowsPerIndex);
+    absl::StatusOr<std::uint64_t> at = container_->AddIndex(index_.size(), kRowsPerIndex);
     if (!at.ok()) return at.status();
-    const std::string unused(kRowsPerIndex * sizeof(Row), '\0');
+    const std::string unused(kRowsPerIndex * sizeof(SpillRow), '\0');
     if (!All(pwrite, fd_, unused.data(), unused.size(), *at)) return Problem(errno, "cannot write");
     index_.push_back(*at);
   }
@@ -201,7 +113,26 @@ absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
   return objects_.size() - 1;
 }
 
-absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data, std::uint64_t size) {
+std::vector<absl::StatusOr<SpillSlot>> SpillFile::Write(const std::vector<SpillSource>& sources) {
+  std::vector<absl::StatusOr<SpillSlot>> slots;
+  slots.reserve(sources.size());
+  for (const SpillSource& source : sources) slots.push_back(Place(source.size));
+  for (std::size_t first = 0, end = 0; first < sources.size(); first = end) {
+    end = first + 1;
+    if (!slots[first].ok()) continue;
+    std::uint64_t together = Pages(sources[first].size);
+    while (end < sources.size() && slots[end].ok() && Follows(*slots[end - 1], *slots[end]) &&
+           together + Pages(sources[end].size) <= kTogether) {
+      together += Pages(sources[end++].size);
+    }
+    if (end - first > 1 && WriteNeighbours(&sources[first], &slots[first], end - first)) continue;
+    for (std::size_t i = first; i < end; ++i) WriteOne(sources[i], &slots[i]);
+  }
+  return slots;
+}
+
+// A slot and space for an object of `size`.
+absl::StatusOr<SpillSlot> SpillFile::Place(std::uint64_t size) {
   const std::optional<std::uint64_t> offset = space_.Allocate(Pages(size));
   if (!offset)
     return absl::ResourceExhaustedError(absl::StrCat("the limit of ", BytesText(static_cast<double>(space_.size())),
@@ -213,33 +144,72 @@ absl::StatusOr<SpillSlot> SpillFile::Write(const ObjectId& id, const char* data,
     space_.Free(*offset);
     return slot.status();
   }
-  Object& object = objects_[*slot];
-  object = {*offset, size, 0, true};
+  Reserve(*offset, *offset + Pages(size));
+  objects_[*slot] = {*offset, size, 0, true};
   punched_ = false;
   ++live_;
   bytes_ += size;
-  status = WriteData(data, object, &object.checksum);
-  if (!status.ok()) {
-    Discard(*slot);
-    return status;
+  return SpillSlot{*slot};
+}
+
+// Do they lie one after the other in one block?
+bool SpillFile::Follows(SpillSlot before, SpillSlot after) const {
+  const Object& a = objects_[static_cast<std::uint64_t>(before)];
+  const Object& b = objects_[static_cast<std::uint64_t>(after)];
+  return a.offset + Pages(a.size) == b.offset && a.offset / kBlock == (b.offset + Pages(b.size) - 1) / kBlock;
+}
+
+// Writes `count` small objects with one call. False: that did not write all of them.
+bool SpillFile::WriteNeighbours(const SpillSource* sources, const absl::StatusOr<SpillSlot>* slots, std::size_t count) {
+  static constexpr char kPadding[kPage] = {};
+  std::vector<iovec> parts;
+  std::uint64_t bytes = 0, size = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& [id, data, length] = sources[i];
+    sum_.Reset();
+    sum_.Add({data, length});
+    objects_[static_cast<std::uint64_t>(*slots[i])].checksum = sum_.Value();
+    parts.push_back({const_cast<char*>(data), length});
+    parts.push_back({const_cast<char*>(kPadding), Pages(length) - length});
+    size += length;
+    bytes += Pages(length);
   }
-  Row row;
+  const std::uint64_t place = FileOffset(objects_[static_cast<std::uint64_t>(*slots[0])].offset);
+  const ssize_t written = pwritev(fd_, parts.data(), static_cast<int>(parts.size()), static_cast<off_t>(place));
+  if (written != static_cast<ssize_t>(bytes)) return false;
+  if (moved_ != nullptr) moved_->fetch_add(size, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < count; ++i) SetRow(sources[i].id, *slots[i]);
+  return true;
+}
+
+void SpillFile::WriteOne(const SpillSource& source, absl::StatusOr<SpillSlot>* slot) {
+  Object& object = objects_[static_cast<std::uint64_t>(**slot)];
+  if (absl::Status status = WriteData(source.data, object, &object.checksum); !status.ok()) {
+    Discard(static_cast<std::uint64_t>(**slot));
+    *slot = status;
+  } else {
+    SetRow(source.id, **slot);
+  }
+}
+
+void SpillFile::SetRow(const ObjectId& id, SpillSlot slot) {
+  const Object& object = objects_[static_cast<std::uint64_t>(slot)];
+  SpillRow row;
   std::memcpy(row.id, id.data(), sizeof row.id);
   row.live = 1;
   row.offset = object.offset;
   row.size = object.size;
   row.checksum = object.checksum;
-  SetRow(*slot, row);
-  return SpillSlot{*slot};
+  SetRow(static_cast<std::uint64_t>(slot), row);
 }
 
-// Calls transfer(place in the file, offset in the object, bytes) for pieces of kStep that do not cross blocks.
+// Calls transfer(place in the file, offset in the object, bytes) for pieces that end at multiples of kStep in /data.
 template <class Transfer>
 absl::Status SpillFile::ForPieces(const Object& object, Transfer transfer) {
   for (std::uint64_t at = 0; at < object.size;) {
     if (stop_ != nullptr && stop_->load(std::memory_order_relaxed)) return absl::CancelledError("the engine ends");
     const std::uint64_t place = object.offset + at;
-    const std::uint64_t size = std::min({kStep, object.size - at, kBlock - place % kBlock});
+    const std::uint64_t size = std::min(kStep - place % kStep, object.size - at);
     if (absl::Status status = transfer(FileOffset(place), at, size); !status.ok()) return status;
     at += size;
     if (moved_ != nullptr) moved_->fetch_add(size, std::memory_order_relaxed);
@@ -269,10 +239,10 @@ absl::Status SpillFile::ReadData(char* data, const Object& object, std::uint64_t
 }
 
 std::uint64_t SpillFile::RowOffset(std::uint64_t slot) const {
-  return index_[slot / kRowsPerIndex] + slot % kRowsPerIndex * sizeof(Row);
+  return index_[slot / kRowsPerIndex] + slot % kRowsPerIndex * sizeof(SpillRow);
 }
 
-void SpillFile::SetRow(std::uint64_t slot, const Row& row) {
+void SpillFile::SetRow(std::uint64_t slot, const SpillRow& row) {
   const bool held = slot >= first_row_ && slot < first_row_ + rows_.size();
   if (held) {
     rows_[slot - first_row_] = row;
@@ -287,17 +257,17 @@ void SpillFile::SetRow(std::uint64_t slot, const Row& row) {
 }
 
 absl::Status SpillFile::WriteRows() {
-  const std::vector<Row> rows = std::exchange(rows_, {});
+  const std::vector<SpillRow> rows = std::exchange(rows_, {});
   if (rows.empty()) return absl::OkStatus();
   const auto* bytes = reinterpret_cast<const char*>(rows.data());
-  if (All(pwrite, fd_, bytes, rows.size() * sizeof(Row), RowOffset(first_row_))) return absl::OkStatus();
+  if (All(pwrite, fd_, bytes, rows.size() * sizeof(SpillRow), RowOffset(first_row_))) return absl::OkStatus();
   return Problem(errno, "cannot write");
 }
 
 absl::Status SpillFile::CheckRow(std::uint64_t slot, const ObjectId& id) {
   const Object& object = objects_[slot];
   if (slot >= first_row_ && slot < first_row_ + rows_.size()) (void)WriteRows();
-  Row row;
+  SpillRow row;
   if (!All(pread, fd_, reinterpret_cast<char*>(&row), sizeof row, RowOffset(slot)))
     return absl::DataLossError(std::strerror(errno));
   if (row.live != 1 || std::memcmp(row.id, id.data(), sizeof row.id) != 0)
@@ -320,7 +290,7 @@ absl::Status SpillFile::Read(SpillSlot slot, const ObjectId& id, char* data, std
 void SpillFile::Free(SpillSlot slot) { Discard(static_cast<std::uint64_t>(slot)); }
 
 void SpillFile::Discard(std::uint64_t slot) {
-  SetRow(slot, Row());
+  SetRow(slot, SpillRow());
   Object& object = objects_[slot];
   space_.Free(object.offset);
   bytes_ -= object.size;
@@ -332,12 +302,14 @@ void SpillFile::Discard(std::uint64_t slot) {
 absl::Status SpillFile::Flush() {
   if (live_ == 0 && !punched_) {
     punched_ = true;
+    reserved_.assign(data_.size(), false);
     for (const std::uint64_t at : data_)
       fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), static_cast<off_t>(kBlock));
   }
   if (absl::Status status = WriteRows(); !status.ok()) return status;
-  if (H5Fflush(handles_->file, H5F_SCOPE_GLOBAL) >= 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("cannot spill to ", directory_, ": ", Hdf5Error()));
+  const absl::Status flushed = container_->Flush();
+  if (flushed.ok()) return flushed;
+  return absl::FailedPreconditionError(absl::StrCat("cannot spill to ", directory_, ": ", flushed.message()));
 }
 
 SpillFileStats SpillFile::Stats() const { return {live_, bytes_, space_.Stats().high_water}; }

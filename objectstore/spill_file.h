@@ -5,10 +5,11 @@
 //   /data/0, 1, ...   bytes; one address space in blocks of kBlock, where objects lie one after the other
 //   /index/0, 1, ...  rows {id, live, offset, size, checksum}: what lies where; offset counts through all of /data
 // The datasets are contiguous and never filled, so their bytes are written and read at the file's own speed with the
-// descriptor that HDF5 has open. Small objects share a block and large ones span several; space of freed objects is
+// descriptor that HDF5 has open. A block takes its space from the disk when it is first written to, if the file system
+// can do that. Small objects share a block and large ones span several; space of freed objects is
 // used again. What is read must be what its row says: id, size and XXH3-64 checksum.
 //
-// The .cc is the only user of hdf5.h. Thread-compatible; HDF5 itself wants one thread for all files of a process.
+// HDF5 itself is behind SpillContainer. Thread-compatible; HDF5 wants one thread for all files of a process.
 
 #pragma once
 
@@ -26,17 +27,23 @@
 #include "engine/base/content_hash.h"
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
+#include "objectstore/spill_container.h"
 #include "objectstore/spill_job.h"
 
 namespace ray_engine {
 
-std::string Hdf5Version();
+struct SpillSource {  // an object in memory
+  ObjectId id;
+  const char* data = nullptr;
+  std::uint64_t size = 0;
+};
 
 class SpillFile {
  public:
   static constexpr std::uint64_t kBlock = 64 << 20;
   static constexpr std::uint64_t kPage = 4096;          // objects start at multiples of it
   static constexpr std::uint64_t kRowsPerIndex = 8192;  // of one index dataset
+  static constexpr std::uint64_t kTogether = 1 << 20;   // most bytes of small objects that one call writes
   static constexpr std::uint64_t kNoLimit = std::uint64_t{1} << 60;
 
   // `limit`: most bytes of objects. ResourceExhausted: no room there; FailedPrecondition: the folder cannot be used.
@@ -46,8 +53,9 @@ class SpillFile {
   SpillFile(const SpillFile&) = delete;
   SpillFile& operator=(const SpillFile&) = delete;
 
+  // Where each of them lies. Small ones that get places side by side are written with one call.
   // ResourceExhausted: the disk is full or the limit reached; nothing of the object stays. Cancelled: `stop` was set.
-  absl::StatusOr<SpillSlot> Write(const ObjectId& object, const char* data, std::uint64_t size);
+  std::vector<absl::StatusOr<SpillSlot>> Write(const std::vector<SpillSource>& sources);
   // DataLoss: what is there is not what was written. `data` then holds anything.
   absl::Status Read(SpillSlot slot, const ObjectId& object, char* data, std::uint64_t size);
   // REQUIRES: the slot is in use.
@@ -67,12 +75,6 @@ class SpillFile {
   std::uint64_t FileOffset(std::uint64_t offset) const { return data_[offset / kBlock] + offset % kBlock; }
 
  private:
-  struct Row {
-    std::uint8_t id[ObjectId::kSize] = {};
-    std::uint32_t live = 0;
-    std::uint64_t offset = 0, size = 0, checksum = 0;
-  };
-  struct Handles;  // HDF5's
   struct Object {
     std::uint64_t offset = 0, size = 0, checksum = 0;
     bool live = false;
@@ -81,13 +83,19 @@ class SpillFile {
   SpillFile(std::string directory, std::uint64_t limit);
   absl::Status Open(const std::string& name);
   absl::Status CoverData(std::uint64_t end);
+  void Reserve(std::uint64_t begin, std::uint64_t end);
   absl::StatusOr<std::uint64_t> NewSlot();
+  absl::StatusOr<SpillSlot> Place(std::uint64_t size);
+  bool Follows(SpillSlot before, SpillSlot after) const;
+  bool WriteNeighbours(const SpillSource* sources, const absl::StatusOr<SpillSlot>* slots, std::size_t count);
+  void WriteOne(const SpillSource& source, absl::StatusOr<SpillSlot>* slot);
+  void SetRow(const ObjectId& id, SpillSlot slot);
   absl::Status WriteData(const char* data, const Object& object, std::uint64_t* checksum);
   absl::Status ReadData(char* data, const Object& object, std::uint64_t* checksum);
   template <class Transfer>
   absl::Status ForPieces(const Object& object, Transfer transfer);
   // Rows of neighbours go to disk together: at once when a row is read, the file is flushed or another one is written.
-  void SetRow(std::uint64_t slot, const Row& row);
+  void SetRow(std::uint64_t slot, const SpillRow& row);
   absl::Status WriteRows();
   absl::Status CheckRow(std::uint64_t slot, const ObjectId& object);
   std::uint64_t RowOffset(std::uint64_t slot) const;
@@ -95,13 +103,14 @@ class SpillFile {
   void Discard(std::uint64_t slot);
 
   std::string directory_;
-  std::unique_ptr<Handles> handles_;
-  int fd_ = -1;  // HDF5's
+  std::unique_ptr<SpillContainer> container_;
+  int fd_ = -1;  // the container's
   Allocator space_;
   std::vector<std::uint64_t> data_, index_;  // offsets in the file of the datasets
+  std::vector<bool> reserved_;               // blocks that have their space on the disk
   std::vector<Object> objects_;              // by slot
   std::deque<std::uint64_t> free_slots_;  // in the order in which they came free, so that neighbours follow each other
-  std::vector<Row> rows_;                 // not written yet, of the slots from first_row_ on
+  std::vector<SpillRow> rows_;            // not written yet, of the slots from first_row_ on
   std::uint64_t first_row_ = 0;
   std::uint64_t live_ = 0, bytes_ = 0;
   bool punched_ = true;  // no space is taken

@@ -6,15 +6,18 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 namespace ray_engine {
 namespace {
 
 constexpr auto kTellEvery = std::chrono::microseconds(200);
-constexpr std::uint64_t kLong = 512 << 10;  // bytes that take about as long
+constexpr std::uint64_t kLong = 2 << 20;   // bytes that take about as long
+constexpr std::size_t kMostTogether = 64;  // writes
 
 // Signals are the loop's business; a file that may not grow further shall be an error, not the end of the engine.
 void BlockSignals() {
@@ -73,57 +76,75 @@ void SpillThread::Run() {
   pthread_setname_np(pthread_self(), "spill");
   bool flushed = true;
   while (true) {
-    std::optional<SpillJob> job;
+    std::vector<SpillJob> jobs;
     {
       std::unique_lock lock(mutex_);
       if (flushed) work_.wait(lock, [this] { return HasWork(); });
       if (stop_) break;
-      job = NextJob();
+      jobs = NextJobs();
     }
-    if (job) {
-      if (job->size >= kLong) Notify();
-      Do(*job);
+    flushed = jobs.empty();
+    if (!flushed) {
+      if (jobs.front().size >= kLong) Notify();
+      Do(std::move(jobs));
     } else {
       Notify();
       if (file_ != nullptr) (void)file_->Flush();  // what cannot be flushed matters to copies of the file alone
     }
-    flushed = !job;
   }
   file_.reset();  // HDF5 belongs to this thread
 }
 
-std::optional<SpillJob> SpillThread::NextJob() {
+std::vector<SpillJob> SpillThread::NextJobs() {
   std::deque<SpillJob>* from = &frees_;
   if (frees_.empty()) {
     const bool read = !reads_.empty() && (writes_.empty() || !read_last_);
     from = read ? &reads_ : &writes_;
     read_last_ = read;
   }
-  if (from->empty()) return std::nullopt;
-  SpillJob job = from->front();
-  from->pop_front();
-  return job;
-}
-
-void SpillThread::Do(const SpillJob& job) {
-  SpillDone done{job, absl::OkStatus(), 0};
-  const Clock::time_point start = Clock::now();
-  done.status = Do(&done.job);
-  done.took_ns = static_cast<std::uint64_t>((Clock::now() - start) / std::chrono::nanoseconds(1));
-  Tell(std::move(done));
-}
-
-absl::Status SpillThread::Do(SpillJob* job) {
-  if (absl::Status opened = OpenFile(); !opened.ok()) return opened;
-  if (job->kind == SpillJob::kFree) {
-    file_->Free(job->slot);
-    return absl::OkStatus();
+  std::vector<SpillJob> jobs;
+  std::uint64_t bytes = 0;
+  while (!from->empty()) {
+    bytes += from->front().size;
+    if (!jobs.empty() && (from != &writes_ || bytes > SpillFile::kTogether || jobs.size() == kMostTogether)) break;
+    jobs.push_back(from->front());
+    from->pop_front();
   }
-  char* place = store_.ForWriting(job->offset, job->size);
-  if (job->kind == SpillJob::kRead) return file_->Read(job->slot, job->object, place, job->size);
-  const absl::StatusOr<SpillSlot> slot = file_->Write(job->object, place, job->size);
-  if (slot.ok()) job->slot = *slot;
-  return slot.status();
+  return jobs;
+}
+
+void SpillThread::Do(std::vector<SpillJob> jobs) {
+  const Clock::time_point start = Clock::now();
+  const std::vector<absl::Status> statuses = Perform(&jobs);
+  const auto took = static_cast<std::uint64_t>((Clock::now() - start) / std::chrono::nanoseconds(1));
+  std::vector<SpillDone> dones;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (jobs[i].kind != SpillJob::kFree) dones.push_back({jobs[i], statuses[i], took / jobs.size()});
+  }
+  Tell(std::move(dones));
+}
+
+// REQUIRES: all of them are writes, or there is one.
+std::vector<absl::Status> SpillThread::Perform(std::vector<SpillJob>* jobs) {
+  if (absl::Status opened = OpenFile(); !opened.ok()) return {jobs->size(), opened};
+  const SpillJob& job = jobs->front();
+  if (job.kind == SpillJob::kWrite) return Write(jobs);
+  if (job.kind == SpillJob::kRead)
+    return {file_->Read(job.slot, job.object, store_.ForWriting(job.offset, job.size), job.size)};
+  file_->Free(job.slot);
+  return {absl::OkStatus()};
+}
+
+std::vector<absl::Status> SpillThread::Write(std::vector<SpillJob>* jobs) {
+  std::vector<SpillSource> sources;
+  for (const SpillJob& job : *jobs) sources.push_back({job.object, store_.ForReading(job.offset, job.size), job.size});
+  const std::vector<absl::StatusOr<SpillSlot>> slots = file_->Write(sources);
+  std::vector<absl::Status> statuses;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i].ok()) (*jobs)[i].slot = *slots[i];
+    statuses.push_back(slots[i].status());
+  }
+  return statuses;
 }
 
 absl::Status SpillThread::OpenFile() {
@@ -136,14 +157,14 @@ absl::Status SpillThread::OpenFile() {
   return absl::OkStatus();
 }
 
-void SpillThread::Tell(SpillDone done) {
+void SpillThread::Tell(std::vector<SpillDone> dones) {
   const SpillFileStats stats = file_ == nullptr ? SpillFileStats() : file_->Stats();
   {
     const std::lock_guard lock(mutex_);
     stats_ = stats;
-    if (done.job.kind == SpillJob::kFree) return;
-    done_.push_back(std::move(done));
+    std::move(dones.begin(), dones.end(), std::back_inserter(done_));
   }
+  if (dones.empty()) return;
   const Clock::time_point now = Clock::now();
   if (!untold_since_) untold_since_ = now;
   if (now - *untold_since_ >= kTellEvery) Notify();

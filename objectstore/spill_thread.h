@@ -1,6 +1,7 @@
 // SpillThread: does what a node engine wants of its spill file, so that the engine's loop never waits for a disk.
 //
-// Reads go before writes, in turns if both wait, and what is freed before either. The thread and the file come into
+// Reads go before writes, in turns if both wait, and what is freed before either. Small writes that wait are done
+// together. The thread and the file come into
 // being with the first job. When there is nothing to do, the file is flushed. The loop is woken for what has ended when
 // nothing is left to do or something long comes next, else every 200 us.
 //
@@ -54,14 +55,15 @@ class SpillThread : public SpillDisk {
  private:
   SpillThread(Settings settings, StoreClient store, UniqueFd eventfd);
   void Run();
-  // Empty: nothing to do. REQUIRES: mutex_ held.
-  std::optional<SpillJob> NextJob();
+  // One, or several small writes; empty: nothing to do. REQUIRES: mutex_ held.
+  std::vector<SpillJob> NextJobs();
   // REQUIRES: mutex_ held.
   bool HasWork() const { return stop_ || !reads_.empty() || !writes_.empty() || !frees_.empty(); }
-  void Do(const SpillJob& job);
-  absl::Status Do(SpillJob* job);
+  void Do(std::vector<SpillJob> jobs);
+  std::vector<absl::Status> Perform(std::vector<SpillJob>* jobs);
+  std::vector<absl::Status> Write(std::vector<SpillJob>* jobs);
   absl::Status OpenFile();
-  void Tell(SpillDone done);
+  void Tell(std::vector<SpillDone> dones);
   void Notify();
 
   const Settings settings_;

@@ -126,7 +126,7 @@ std::string HelpText() {
   ray-engine sessions                          list the running sessions of this user
   ray-engine status                            nodes, resources in use and what waits, of the running session
   ray-engine list KIND | summary KIND | memory | timeline   more of it; each knows --help
-  ray-engine doctor                            which networks nodes on machines like this would talk over, and how
+  ray-engine doctor                            networks and memory that nodes on machines like this would use
   ray-engine --help | --version                -h, -V
 
 Everything after the program's name belongs to it. Options:

@@ -3,6 +3,11 @@
 #include <spdlog/spdlog.h>
 
 namespace ray_engine {
+namespace {
+
+constexpr auto kBetweenBytes = std::chrono::microseconds(50);
+
+}  // namespace
 
 void FabricLink::Close() {
   if (fabric_ == nullptr) return;
@@ -85,7 +90,15 @@ void FabricLink::OnPeerLost(std::uint32_t node, const std::string& reason) {
   on_lost_(node, reason);
 }
 
-bool FabricLink::Poll() { return introduced_ && fabric_->Progress(); }
+// While chunks are on their way the next bytes are microseconds off: the loop looks again at once.
+bool FabricLink::Poll() {
+  if (!introduced_) return false;
+  const bool worked = fabric_->Progress();
+  if (!store_->MovesChunks()) return worked;
+  const EventLoop::Clock::time_point now = EventLoop::Clock::now();
+  if (worked) moved_at_ = now;
+  return now - moved_at_ < kBetweenBytes;
+}
 
 bool FabricLink::PrepareToSleep() { return !introduced_ || fabric_->Arm(); }
 

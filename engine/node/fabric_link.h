@@ -67,6 +67,7 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
   Factory factory_;
   std::unique_ptr<Fabric> fabric_;
   bool introduced_ = false;
+  EventLoop::Clock::time_point moved_at_;  // when something last came or left while chunks were on their way
   Router* router_ = nullptr;
   StoreService* store_ = nullptr;
   OnLost on_lost_;

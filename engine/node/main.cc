@@ -13,6 +13,8 @@
 #include "engine/base/version.h"
 #include "engine/node/node_engine.h"
 #include "engine/transport/ucx_fabric.h"
+#include "objectstore/segment.h"
+#include "objectstore/spill_container.h"
 #include "objectstore/spill_thread.h"
 
 namespace ray_engine {
@@ -42,7 +44,7 @@ int Main(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (arguments.size() == 1 && arguments.front() == "--doctor") {
-    fmt::print("{}", DescribeFabric(UcxFabricOptions()));
+    fmt::print("{}{}", DescribeFabric(UcxFabricOptions()), DescribeHugePages());
     return 0;
   }
   Options options;

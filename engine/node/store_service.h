@@ -55,6 +55,8 @@ class StoreService : private MemoryLine::Giver {
   void OnOwnerGone(ProcessId owner);
 
   StoreInfo Describe() const;
+  // Are chunks on their way from or to other nodes?
+  bool MovesChunks() const { return pulls_.bytes_in_flight() > 0 || server_.transfers() > 0; }
   // The objects that lie on disk alone.
   std::vector<SpilledInfo> Spilled() const;
 

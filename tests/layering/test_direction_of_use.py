@@ -24,7 +24,7 @@ ALLOWED = {
 FOREIGN = {
     "MPI": (r"mpi\.h", r"engine/launch/[^/]*mpi[^/]*"),
     "UCX": (r"uc[pts]/.*", r"engine/transport/[^/]*ucx[^/]*"),
-    "HDF5": (r"(hdf5|H5\w+)\.h", r"objectstore/spill_file\.cc"),
+    "HDF5": (r"(hdf5|H5\w+)\.h", r"objectstore/spill_container\.cc"),
     "CUDA and NCCL": (r"(cuda\w*|nccl\w*)\.h", r"objectstore/device[^/]*"),
     "Python": (r"(Python\.h|nanobind/.*)", r"python/bindings/.*"),
     "CLI11": (r"CLI/.*", r"engine/(base|launch|node)/.*"),

@@ -1,5 +1,6 @@
 #include "objectstore/segment.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -42,6 +43,22 @@ TEST(Segment, IsLeftOutOfCoreFiles) {
   const auto segment = Segment::Create(kMiB);
   ASSERT_TRUE(segment.ok()) << segment.status();
   EXPECT_TRUE(LeftOutOfCoreFiles(segment->data()));
+}
+
+TEST(Segment, AsksForHugePages) {
+  if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) GTEST_SKIP() << "this kernel has none";
+  auto segment = Segment::Create(kMiB);
+  ASSERT_TRUE(segment.ok());
+  EXPECT_TRUE(HasMappingFlag(segment->data(), "hg"));
+  const auto mapped = Segment::Map(dup(segment->fd()));
+  ASSERT_TRUE(mapped.ok());
+  EXPECT_TRUE(HasMappingFlag(mapped->data(), "hg"));
+}
+
+TEST(Segment, SaysWhetherItGetsHugePages) {
+  EXPECT_THAT(DescribeHugePages("always within_size advise [never] deny force"), testing::HasSubstr("small pages"));
+  EXPECT_THAT(DescribeHugePages(""), testing::HasSubstr("small pages"));
+  EXPECT_THAT(DescribeHugePages("always within_size [advise] never deny force"), testing::HasSubstr("huge pages"));
 }
 
 TEST(Segment, SizeIsSealed) {

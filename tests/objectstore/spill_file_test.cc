@@ -55,8 +55,11 @@ class SpillFileTest : public testing::Test {
     ASSERT_TRUE(file.ok()) << file.status();
     file_ = *std::move(file);
   }
+  absl::StatusOr<SpillSlot> TryWrite(std::uint32_t number, const std::string& content) {
+    return file_->Write({{Object(number), content.data(), content.size()}})[0];
+  }
   SpillSlot Write(std::uint32_t number, const std::string& content) {
-    const absl::StatusOr<SpillSlot> slot = file_->Write(Object(number), content.data(), content.size());
+    const absl::StatusOr<SpillSlot> slot = TryWrite(number, content);
     EXPECT_TRUE(slot.ok()) << slot.status();
     return slot.value_or(SpillSlot{});
   }
@@ -117,6 +120,36 @@ TEST_F(SpillFileTest, RandomWritesFreesAndReads) {
   EXPECT_LE(file_->Stats().extent, most * 3 / 2) << "space of freed objects is used again";
 }
 
+// Writes objects 0, 1, ... of these contents at once.
+std::vector<absl::StatusOr<SpillSlot>> WriteAll(SpillFile* file, const std::vector<std::string>& contents) {
+  std::vector<SpillSource> sources;
+  for (std::uint32_t i = 0; i < contents.size(); ++i)
+    sources.push_back({Object(i), contents[i].data(), contents[i].size()});
+  return file->Write(sources);
+}
+
+TEST_F(SpillFileTest, ManyAtOnceAreReadAgain) {
+  Open();
+  Write(100, Content(100, SpillFile::kBlock - 6 * SpillFile::kPage));  // the neighbours reach over the end of the block
+  std::vector<std::string> contents;
+  for (const std::uint64_t size : {1, 0, 4096, 5000, 100'000, 600'000, 600'000, 3, 2'000'000, 4097})
+    contents.push_back(Content(static_cast<std::uint32_t>(contents.size()), size));
+  const std::vector<absl::StatusOr<SpillSlot>> slots = WriteAll(file_.get(), contents);
+  for (std::uint32_t i = 0; i < contents.size(); ++i) {
+    ASSERT_TRUE(slots[i].ok()) << slots[i].status();
+    ExpectThere(*slots[i], i, contents[i]);
+  }
+}
+
+TEST_F(SpillFileTest, OfManyAtOnceThoseStayThatTheLimitHasRoomFor) {
+  Open(10 * SpillFile::kPage);
+  const std::vector<std::string> contents = {Content(0, 20'000), Content(1, 30'000), Content(2, 20'000)};
+  const std::vector<absl::StatusOr<SpillSlot>> slots = WriteAll(file_.get(), contents);
+  EXPECT_TRUE(absl::IsResourceExhausted(slots[1].status())) << slots[1].status();
+  for (const std::uint32_t i : {0, 2}) ExpectThere(*slots[i], i, contents[i]);
+  EXPECT_EQ(file_->Stats().objects, 2u);
+}
+
 TEST_F(SpillFileTest, GivesTheDiskItsSpaceBackWhenEmpty) {
   Open();
   const SpillSlot slot = Write(1, Content(1, 20 * kMiB));
@@ -126,6 +159,29 @@ TEST_F(SpillFileTest, GivesTheDiskItsSpaceBackWhenEmpty) {
   ASSERT_TRUE(file_->Flush().ok());
   EXPECT_LT(BytesOnDisk(), 2 * kMiB);
   ExpectThere(Write(2, Content(2, 10 * kMiB)), 2, Content(2, 10 * kMiB));
+}
+
+TEST_F(SpillFileTest, TakesTheSpaceOfABlockAtOnceAgainAfterItWasGivenBack) {
+  Open();
+  if (fallocate(file_->fd(), FALLOC_FL_KEEP_SIZE, 0, 4096) != 0) GTEST_SKIP() << "the file system cannot reserve space";
+  for (int round = 0; round < 2; ++round) {
+    const SpillSlot slot = Write(1, "small");
+    EXPECT_GE(BytesOnDisk(), SpillFile::kBlock);
+    EXPECT_LT(BytesOnDisk(), SpillFile::kBlock + 2 * kMiB);
+    file_->Free(slot);
+    ASSERT_TRUE(file_->Flush().ok());
+    EXPECT_LT(BytesOnDisk(), 2 * kMiB);
+  }
+  Open(5 * kMiB);
+  Write(1, "small");
+  EXPECT_LT(BytesOnDisk(), 7 * kMiB) << "more than the limit is taken";
+}
+
+TEST_F(SpillFileTest, BlocksAreAligned) {
+  Open();
+  Write(1, Content(1, 2 * SpillFile::kBlock));
+  for (std::uint64_t block = 0; block < 2; ++block)
+    EXPECT_EQ(file_->FileOffset(block * SpillFile::kBlock) % (2 * kMiB), 0u);
 }
 
 TEST_F(SpillFileTest, DamagedBytesAreNoticed) {
@@ -171,7 +227,7 @@ TEST_F(SpillFileTest, TheLimitIsKept) {
   Open(10 * kMiB);
   const SpillSlot slot = Write(1, Content(1, 6 * kMiB));
   const std::string more = Content(2, 5 * kMiB);
-  const absl::Status full = file_->Write(Object(2), more.data(), more.size()).status();
+  const absl::Status full = TryWrite(2, more).status();
   EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
   EXPECT_THAT(std::string(full.message()), HasSubstr(folder_));
   EXPECT_THAT(std::string(full.message()), HasSubstr("--spill-limit"));
@@ -205,13 +261,24 @@ TEST_F(SpillFileTest, AFullDiskIsSaidAndWhatIsThereStays) {
   const std::string more = Content(2, 8 * kMiB);
   {
     const SmallFiles small(6 * kMiB);
-    const absl::Status full = file_->Write(Object(2), more.data(), more.size()).status();
+    const absl::Status full = TryWrite(2, more).status();
     EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
     EXPECT_THAT(std::string(full.message()), HasSubstr(folder_));
     EXPECT_EQ(file_->Stats().objects, 1u);
   }
   ExpectThere(slot, 1, Content(1, 2 * kMiB));
   ExpectThere(Write(2, more), 2, more);
+}
+
+TEST_F(SpillFileTest, OfManyAtOnceThoseStayThatTheDiskHasRoomFor) {
+  Open();
+  file_->Free(Write(9, Content(9, 100)));  // what belongs to a file with a first object is there
+  const std::vector<std::string> contents = {Content(0, 8000), Content(1, 8000), Content(2, 8000), Content(3, 8000)};
+  const SmallFiles small(file_->FileOffset(5 * SpillFile::kPage));
+  const std::vector<absl::StatusOr<SpillSlot>> slots = WriteAll(file_.get(), contents);
+  for (const std::uint32_t i : {0, 1}) ExpectThere(*slots[i], i, contents[i]);
+  for (const std::uint32_t i : {2, 3}) EXPECT_TRUE(absl::IsResourceExhausted(slots[i].status())) << slots[i].status();
+  EXPECT_EQ(file_->Stats().objects, 2u);
 }
 
 TEST_F(SpillFileTest, FoldersThatCannotBeUsed) {
@@ -241,7 +308,7 @@ TEST_F(SpillFileTest, CanBeStopped) {
   file_->Free(Write(2, content));
   EXPECT_EQ(moved, 1000u);
   stop = true;
-  EXPECT_TRUE(absl::IsCancelled(file_->Write(Object(1), content.data(), content.size()).status()));
+  EXPECT_TRUE(absl::IsCancelled(TryWrite(1, content).status()));
   EXPECT_EQ(file_->Stats().objects, 0u);
 }
 

@@ -11,8 +11,8 @@
 
 namespace ray_engine {
 
-// True if the mapping that starts at `begin` is left out of core files.
-inline bool LeftOutOfCoreFiles(const void* begin) {
+// True if the mapping that starts at `begin` has this flag of proc(5), /proc/PID/smaps, VmFlags.
+inline bool HasMappingFlag(const void* begin, const std::string& wanted) {
   std::ifstream maps("/proc/self/smaps");
   bool there = false;
   for (std::string line; std::getline(maps, line);) {
@@ -22,10 +22,12 @@ inline bool LeftOutOfCoreFiles(const void* begin) {
     if (!there || line.compare(0, 8, "VmFlags:") != 0) continue;
     std::istringstream flags(line);
     for (std::string flag; flags >> flag;) {
-      if (flag == "dd") return true;
+      if (flag == wanted) return true;
     }
   }
   return false;
 }
+
+inline bool LeftOutOfCoreFiles(const void* begin) { return HasMappingFlag(begin, "dd"); }
 
 }  // namespace ray_engine
