@@ -1,5 +1,5 @@
 // Random calls on the store, compared after each with a model that is too simple to be wrong: a map of objects, each
-// with its state and the pins of every client.
+// with its state and the pins of every client, and which bytes every client has reserved.
 
 #include <gtest/gtest.h>
 
@@ -67,7 +67,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
   std::uint64_t Kept() const {
     std::uint64_t bytes = 0;
     for (const auto& [object, state] : model_) bytes += state.Evictable() ? 0 : Allocator::Rounded(state.size);
-    return bytes;
+    return bytes + reserved_.size() * Allocator::kAlignment;
   }
 
   // Which copies were evicted is the store's choice, but only evictable ones may be missing.
@@ -77,6 +77,70 @@ class StoreModelTest : public testing::TestWithParam<int> {
       ASSERT_TRUE(!missing || at->second.Evictable()) << at->first;
       at = missing ? model_.erase(at) : std::next(at);
     }
+  }
+
+  // Of the store, by every client; a reservation has whole units of the allocator.
+  using Units = std::map<std::uint64_t, int>;  // offset -> client
+
+  void Reserve(int client) {
+    const auto use = static_cast<Store::Use>(random_() % 3);
+    const std::uint64_t size = random_() % (kStore / 4);
+    const absl::StatusOr<std::uint64_t> offset = store_.Reserve(size, Client(client), use);
+    DropEvicted();
+    if (!offset.ok()) {
+      ASSERT_TRUE(absl::IsResourceExhausted(offset.status())) << offset.status();
+      ASSERT_TRUE(use == Store::Use::kChunk || NothingToGiveUp() || Allocator::Rounded(size) + Kept() > kStore);
+      return;
+    }
+    for (std::uint64_t at = *offset; at < *offset + Allocator::Rounded(size); at += Allocator::kAlignment)
+      ASSERT_TRUE(reserved_.emplace(at, client).second) << "reserved twice";
+  }
+
+  // Some place: often one that is reserved, sometimes none.
+  Store::Location AnyPart() {
+    Store::Location part{random_() % kStore, 1 + random_() % (random_() % 2 == 0 ? 300 : kStore / 8)};
+    const auto at = reserved_.lower_bound(part.offset);
+    if (at != reserved_.end() && random_() % 8 != 0) part.offset = at->first;
+    return part;
+  }
+  bool Holds(const Store::Location& part, int client) const {
+    const std::uint64_t end = part.offset + Allocator::Rounded(part.size);
+    bool all = true;
+    for (std::uint64_t at = part.offset; at < end && all; at += Allocator::kAlignment) {
+      const auto unit = reserved_.find(at);
+      all = unit != reserved_.end() && unit->second == client;
+    }
+    return all;
+  }
+  void Unreserve(const Store::Location& part) {
+    const std::uint64_t end = part.offset + Allocator::Rounded(part.size);
+    reserved_.erase(reserved_.lower_bound(part.offset), reserved_.lower_bound(end));
+  }
+
+  // Parts may not reach over the end of one reservation into the next, which the model does not know: then nothing
+  // happens.
+  void SealReserved(int object, int client) {
+    const Store::Location part = AnyPart();
+    const bool pin = random_() % 2 == 0, held = Holds(part, client);
+    const absl::Status status = store_.SealReserved(Object(object), part, Client(client), pin);
+    ASSERT_TRUE(held || absl::IsInvalidArgument(status)) << status;
+    if (absl::IsInvalidArgument(status)) return;
+    const auto found = model_.find(object);
+    ASSERT_EQ(absl::IsFailedPrecondition(status), found != model_.end() && found->second.writer >= 0);
+    ASSERT_EQ(absl::IsAlreadyExists(status), found != model_.end() && found->second.writer < 0);
+    if (found == model_.end() || !pin) Unreserve(part);
+    if (absl::IsFailedPrecondition(status)) return;
+    if (found == model_.end()) model_[object] = {part.size, -1, true, false, false, {}};
+    if (found != model_.end()) model_[object].freed = false, model_[object].primary = true;
+    if (pin) ++model_[object].pins[client];
+  }
+
+  void Return(int client) {
+    const Store::Location part = AnyPart();
+    const bool held = Holds(part, client);
+    const bool returned = store_.Return(part, Client(client));
+    ASSERT_TRUE(held || !returned);
+    if (returned) Unreserve(part);
   }
 
   void Seal(int object, int client) {
@@ -119,6 +183,8 @@ class StoreModelTest : public testing::TestWithParam<int> {
 
   void ClientGone(int client) {
     store_.OnClientGone(Client(client));
+    for (auto at = reserved_.begin(); at != reserved_.end();)
+      at = at->second == client ? reserved_.erase(at) : std::next(at);
     for (auto at = model_.begin(); at != model_.end();) {
       at->second.pins.erase(client);
       at = at->second.writer == client ? model_.erase(at) : std::next(at);
@@ -127,12 +193,25 @@ class StoreModelTest : public testing::TestWithParam<int> {
 
   void Step() {
     const int object = random_() % kObjects, client = random_() % kClients;
-    switch (random_() % 17) {
+    switch (random_() % 24) {
       case 0:
         ClientGone(client);
         break;
       case 16:
         Back(object);
+        break;
+      case 17:
+      case 18:
+        Reserve(client);
+        break;
+      case 19:
+      case 20:
+      case 21:
+        SealReserved(object, client);
+        break;
+      case 22:
+      case 23:
+        Return(client);
         break;
       case 1:
         Abort(object, client);
@@ -174,7 +253,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
       pinned += state.Pins() > 0 ? state.size : 0;
       ASSERT_TRUE(state.writer >= 0 || store_.Lookup(Object(object))->size == state.size);
     }
-    ASSERT_EQ(store_.Stats().memory.used, bytes);
+    ASSERT_EQ(store_.Stats().memory.used, bytes + reserved_.size() * Allocator::kAlignment);
     ASSERT_EQ(store_.Stats().pinned_bytes, pinned);
     ASSERT_EQ(store_.Stats().objects, model_.size());
   }
@@ -182,6 +261,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
   std::mt19937 random_{static_cast<std::uint32_t>(GetParam())};
   Store store_{kStore};
   std::map<int, ModelObject> model_;
+  Units reserved_;
 };
 
 TEST_P(StoreModelTest, BehavesLikeTheModel) {
