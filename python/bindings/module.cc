@@ -8,6 +8,7 @@ NB_MODULE(_core, module) {
   BindAccelerators(module);
   BindSession(module);
   BindValues(module);
+  BindArrays(module);
   BindObjects(module);
   BindGenerators(module);
   BindCalls(module);
