@@ -50,8 +50,8 @@ void Store::RemoveReservation(Reservations* reserved, Reservations::iterator at)
 }
 
 // Cuts the part out of what the client has reserved: a range of its own then, that nobody has. Nothing if it has no
-// such part.
-std::optional<Store::Use> Store::TakePart(Location part, ProcessId client) {
+// such part. The rest of a chunk may have any size, so that what is returned ends with the reservation at the latest.
+std::optional<Store::Part> Store::TakePart(Location part, ProcessId client, bool to_return) {
   const auto holder = clients_.find(client);
   if (holder == clients_.end() || part.size > memory_.size()) return std::nullopt;
   Reservations& reserved = holder->second.reserved;
@@ -59,8 +59,11 @@ std::optional<Store::Use> Store::TakePart(Location part, ProcessId client) {
   if (at == reserved.begin()) return std::nullopt;
   --at;
   const auto [begin, whole] = *at;
-  const std::uint64_t size = Allocator::Rounded(part.size), skipped = part.offset - begin;
-  if (skipped % Allocator::kAlignment != 0 || skipped > whole.size || size > whole.size - skipped) return std::nullopt;
+  const std::uint64_t skipped = part.offset - begin;
+  if (skipped % Allocator::kAlignment != 0 || skipped >= whole.size) return std::nullopt;
+  std::uint64_t size = Allocator::Rounded(part.size);
+  if (to_return && part.size <= whole.size - skipped) size = std::min(size, whole.size - skipped);
+  if (size > whole.size - skipped) return std::nullopt;
   RemoveReservation(&reserved, at);
   if (skipped > 0) {
     memory_.Split(begin, skipped);
@@ -70,14 +73,14 @@ std::optional<Store::Use> Store::TakePart(Location part, ProcessId client) {
     memory_.Split(part.offset, size);
     AddReservation(&reserved, part.offset + size, {rest, whole.use});
   }
-  return whole.use;
+  return Part{whole.use, size};
 }
 
 absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin) {
-  const std::optional<Use> use = TakePart(part, client);
-  if (!use) return absl::InvalidArgumentError("sealed memory it has not reserved");
+  const std::optional<Part> taken = TakePart(part, client, false);
+  if (!taken) return absl::InvalidArgumentError("sealed memory it has not reserved");
   if (const auto found = entries_.find(object); found != entries_.end()) {
-    pin ? AddReservation(&clients_[client].reserved, part.offset, {Allocator::Rounded(part.size), *use})
+    pin ? AddReservation(&clients_[client].reserved, part.offset, {taken->size, taken->use})
         : memory_.Free(part.offset);
     const absl::Status here = Reuse(found, Copy::kPrimary);
     if (pin && absl::IsAlreadyExists(here)) AddPin(found, client);
@@ -95,7 +98,7 @@ absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessI
 }
 
 bool Store::Return(Location part, ProcessId client) {
-  if (!TakePart(part, client)) return false;
+  if (!TakePart(part, client, true)) return false;
   memory_.Free(part.offset);
   ForgetIfIdle(client);
   return true;

@@ -67,7 +67,7 @@ class Store {
   // InvalidArgument: it has not reserved that. AlreadyExists, FailedPrecondition as above: the part is given back, or
   // stays reserved if it was to be held; in the first case the client holds the object that is here.
   absl::Status SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin);
-  // A part will not be used. False: the client has not reserved it.
+  // A part will not be used, and what its size is rounded up to. False: the client has not reserved it.
   bool Return(Location part, ProcessId client);
 
   // The first `bytes` of an object will not change any more. REQUIRES: it is being written.
@@ -159,7 +159,11 @@ class Store {
   void Remove(Entries::iterator entry);
   void AddReservation(Reservations* reserved, std::uint64_t offset, Reservation reservation);
   void RemoveReservation(Reservations* reserved, Reservations::iterator at);
-  std::optional<Use> TakePart(Location part, ProcessId client);
+  struct Part {
+    Use use{};
+    std::uint64_t size = 0;  // as the allocator counts
+  };
+  std::optional<Part> TakePart(Location part, ProcessId client, bool to_return);
   void ForgetIfIdle(ProcessId client);
   std::string CheckEntry(const ObjectId& object, const Entry& entry) const;
 

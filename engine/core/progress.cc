@@ -320,8 +320,11 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
         if (waiters_ > 0) waiters_cv_.notify_all();
       });
     case MessageType::kStoreReserved:
-      return with(StoreReserved{},
-                  [&](const auto& m) { m.token == 0 ? chunk_->On(m, NowNs()) : CompleteReply(payload); });
+      return with(StoreReserved{}, [&](const auto& m) {
+        if (m.token != 0) return CompleteReply(payload);
+        chunk_->On(m, NowNs());
+        Unpark();  // an idle chunk goes back
+      });
     case MessageType::kStoreReclaim:
       return with(StoreReclaim{}, [&](const auto& m) {
         if (m.chunks) chunk_->GiveBack();

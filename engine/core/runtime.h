@@ -24,6 +24,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -148,6 +149,8 @@ class Runtime : private Ownership::Listener {
   void Free(ObjectEntry* entry);
   // Where the object is, as far as this process knows.
   Place PlaceOf(const ObjectEntry* entry);
+  // Notes the line of the program that made the object.
+  void SetCallSite(ObjectEntry* entry, const std::string& call_site);
   // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
   // Those whose values are not known, but are said to lie in a store: PinObjects() finds out.
@@ -351,6 +354,7 @@ class Runtime : private Ownership::Listener {
   std::unique_ptr<StoreChunk> chunk_;
 
   absl::flat_hash_map<std::string, std::unique_ptr<CallOptions>> options_;
+  std::set<std::string> call_sites_;  // each once; entries point to them
   absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;
   std::uint64_t next_token_ = 1;
   JobId job_;

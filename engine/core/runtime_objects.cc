@@ -126,6 +126,11 @@ Place Runtime::PlaceOf(const ObjectEntry* entry) {
   return place;
 }
 
+void Runtime::SetCallSite(ObjectEntry* entry, const std::string& call_site) {
+  const std::lock_guard lock(mutex_);
+  entry->Extra().call_site = &*call_sites_.insert(call_site).first;
+}
+
 bool Runtime::OwnerIsGone(const ObjectEntry* entry) {
   const std::lock_guard lock(mutex_);
   return ownership_->IsGone(entry->owner);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <string>
@@ -354,6 +355,8 @@ StoreInfo StoreService::Describe() const {
   info.restore_ns = spill.restore_ns;
   info.file = disk_ == nullptr ? 0 : disk_->Stats().extent;
   info.directory = disk_ == nullptr ? "" : disk_->Directory();
+  struct stat memory {};
+  if (fstat(segment_->fd(), &memory) == 0) info.resident = static_cast<std::uint64_t>(memory.st_blocks) * 512;
   info.in_chunks = store.in_chunks;
   info.in_arrays = store.in_arrays;
   info.free_ranges = store.memory.free_ranges;

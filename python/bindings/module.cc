@@ -9,6 +9,7 @@ NB_MODULE(_core, module) {
   BindSession(module);
   BindValues(module);
   BindArrays(module);
+  BindCallSites(module);
   BindObjects(module);
   BindGenerators(module);
   BindCalls(module);

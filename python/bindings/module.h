@@ -10,6 +10,7 @@ namespace nb = nanobind;
 
 void BindAccelerators(nb::module_& module);
 void BindArrays(nb::module_& module);
+void BindCallSites(nb::module_& module);
 void BindSession(nb::module_& module);
 void BindValues(nb::module_& module);
 void BindObjects(nb::module_& module);
