@@ -19,6 +19,7 @@ absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_
   entry.creator = client;
   entry.copy = copy;
   entries_.emplace(object, entry);
+  bytes_[copy == Copy::kSecondary] += size;
   clients_[client].writing.insert(object);
   ++writing_;
   ++created_;
@@ -91,6 +92,7 @@ absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessI
   entry.offset = part.offset;
   entry.size = part.size;
   const auto added = entries_.emplace(object, entry).first;
+  bytes_[false] += part.size;
   ++created_;
   pin ? void(AddPin(added, client)) : LieDown(added);
   ForgetIfIdle(client);
@@ -126,6 +128,8 @@ void Store::Promote(Entries::iterator found) {
   if (entry->copy == Copy::kPrimary) return;
   Wake(entry);
   entry->copy = Copy::kPrimary;
+  bytes_[true] -= entry->size;
+  bytes_[false] += entry->size;
   LieDown(found);
 }
 
@@ -200,7 +204,10 @@ absl::StatusOr<Store::Location> Store::PinWhileWriting(const ObjectId& object, P
 
 Store::Location Store::AddPin(Entries::iterator found, ProcessId client) {
   Entry& entry = found->second;
-  if (entry.pins++ == 0) pinned_bytes_ += entry.size;
+  if (entry.pins++ == 0) {
+    ++pinned_objects_;
+    pinned_bytes_ += entry.size;
+  }
   Wake(&entry);
   ++clients_[client].pins[found->first];
   return Location{entry.offset, entry.size};
@@ -221,6 +228,7 @@ void Store::Unpin(const ObjectId& object, ProcessId client) {
 void Store::DropPins(Entries::iterator entry, std::uint64_t count) {
   entry->second.pins -= count;
   if (entry->second.pins > 0) return;
+  --pinned_objects_;
   pinned_bytes_ -= entry->second.size;
   LieDown(entry);
 }
@@ -290,6 +298,7 @@ void Store::Free(const ObjectId& object) {
 void Store::Remove(Entries::iterator entry) {
   Wake(&entry->second);
   memory_.Free(entry->second.offset);
+  bytes_[entry->second.copy == Copy::kSecondary] -= entry->second.size;
   entries_.erase(entry);
 }
 
@@ -343,11 +352,10 @@ StoreStats Store::Stats() const {
   stats.created = created_;
   stats.freed = freed_;
   stats.evicted = evicted_;
-  for (const auto& [object, entry] : entries_) {
-    stats.unsealed += !entry.sealed();
-    stats.pinned_objects += entry.pins > 0;
-    (entry.copy == Copy::kPrimary ? stats.primary_bytes : stats.secondary_bytes) += entry.size;
-  }
+  stats.unsealed = writing_;
+  stats.pinned_objects = pinned_objects_;
+  stats.primary_bytes = bytes_[false];
+  stats.secondary_bytes = bytes_[true];
   return stats;
 }
 
@@ -357,6 +365,8 @@ std::string Store::CheckInvariants() const {
   std::size_t writing = 0, resting = 0, unsealed = 0;
   std::uint64_t pinned_bytes = 0, bytes = 0, evictable_bytes = 0;
   std::array<std::uint64_t, 3> reserved{};
+  std::array<std::uint64_t, 2> by_copy{};
+  std::uint64_t pinned_objects = 0;
   for (const auto& [id, client] : clients_) {
     if (client.idle()) return "store: an idle client was not forgotten";
     for (const auto& [object, count] : client.pins) pins[object] += count;
@@ -375,11 +385,15 @@ std::string Store::CheckInvariants() const {
     resting += entry.resting.has_value();
     evictable_bytes += entry.resting && RestOf(entry) != kUnbacked ? Allocator::Rounded(entry.size) : 0;
     pinned_bytes += entry.pins > 0 ? entry.size : 0;
+    pinned_objects += entry.pins > 0;
+    by_copy[entry.copy == Copy::kSecondary] += entry.size;
     bytes += Allocator::Rounded(entry.size);
   }
   const std::size_t listed = resting_[kSecondary].size() + resting_[kBacked].size() + resting_[kUnbacked].size();
   if (unsealed != writing || unsealed != writing_ || resting != listed) return "store: stale entry in a list";
   if (evictable_bytes != evictable_bytes_) return "store: evictable bytes miscounted";
+  if (by_copy != bytes_) return "store: bytes of primary and secondary copies miscounted";
+  if (pinned_objects != pinned_objects_) return "store: pinned objects miscounted";
   if (pinned_bytes != pinned_bytes_) return "store: pinned bytes miscounted";
   return bytes == memory_.used() ? "" : "store: objects and memory in use differ";
 }

@@ -114,7 +114,7 @@ class Store {
   // Could an object of this size be here if the store were empty?
   bool CouldHold(std::uint64_t size) const { return Allocator::Rounded(size) <= memory_.size(); }
 
-  StoreStats Stats() const;
+  StoreStats Stats() const;  // O(1)
   // What is wrong; empty if nothing is.
   std::string CheckInvariants() const;
 
@@ -172,7 +172,8 @@ class Store {
   absl::flat_hash_map<ProcessId, Client> clients_;
   std::array<std::list<ObjectId>, 3> resting_;  // sealed, unpinned, by Rest; least recently used first
   std::uint64_t evictable_bytes_ = 0;           // of those that may be given up, as the allocator counts
-  std::uint64_t pinned_bytes_ = 0;
+  std::array<std::uint64_t, 2> bytes_{};        // of objects: primary copies, secondary ones
+  std::uint64_t pinned_bytes_ = 0, pinned_objects_ = 0;
   std::uint64_t writing_ = 0;  // objects not sealed yet
   std::array<std::uint64_t, 3> reserved_bytes_{};
   std::uint64_t unsealed_reservations_ = 0;  // for objects

@@ -132,7 +132,13 @@ class StoreModelTest : public testing::TestWithParam<int> {
     const auto found = model_.find(object);
     ASSERT_EQ(absl::IsFailedPrecondition(status), found != model_.end() && found->second.writer >= 0);
     ASSERT_EQ(absl::IsAlreadyExists(status), found != model_.end() && found->second.writer < 0);
-    if (found == model_.end() || !pin) Unreserve(part.offset, bytes);
+    if (found == model_.end() || !pin) {
+      Unreserve(part.offset, bytes);
+    } else {  // a reservation of its own now
+      for (std::uint64_t at = part.offset; at < part.offset + bytes; at += Allocator::kAlignment)
+        reserved_[at].reservation = reservations_;
+      ++reservations_;
+    }
     if (absl::IsFailedPrecondition(status)) return;
     if (found == model_.end()) model_[object] = {part.size, -1, true, false, false, {}};
     if (found != model_.end()) model_[object].freed = false, model_[object].primary = true;
