@@ -1,5 +1,7 @@
 #include "engine/core/store_pins.h"
 
+#include <unistd.h>
+
 #include <optional>
 
 namespace ray_engine {
@@ -102,14 +104,17 @@ std::shared_ptr<Pin> StorePins::RoomAt(std::uint64_t offset, std::uint64_t size)
   return room;
 }
 
-// What is run when a pin goes, unless this is closed then. It keeps the memory mapped.
+// What is run when a pin goes, unless this is closed then. It keeps the memory mapped. A child that the program has
+// forked has copies of pins, which are none of its own.
 std::function<void(const ObjectId&)> StorePins::WithLock(std::function<void(StorePins*, const ObjectId&)> release) {
-  return [way_back = way_back_, store = store_, release = std::move(release)](const ObjectId& object) {
-    const std::lock_guard guard(way_back->mutex);
-    if (way_back->pins == nullptr) return;
-    const std::lock_guard lock(*way_back->pins->lock_);
-    release(way_back->pins, object);
-  };
+  return
+      [way_back = way_back_, store = store_, process = getpid(), release = std::move(release)](const ObjectId& object) {
+        if (getpid() != process) return;
+        const std::lock_guard guard(way_back->mutex);
+        if (way_back->pins == nullptr) return;
+        const std::lock_guard lock(*way_back->pins->lock_);
+        release(way_back->pins, object);
+      };
 }
 
 void StorePins::Abandon(PinRequest* request) {

@@ -55,6 +55,21 @@ def test_a_process_killed_anywhere_gives_back_all_it_had(start, size):
     wait_for(lambda: store()["objects"] == 1)
 
 
+def test_a_forked_child_gives_back_nothing_of_its_parents(start):
+    start(num_cpus=1, object_store_memory=64 << 20)
+    array, view = ray.empty(10**6), ray.get(ray.put(np.ones(10**6)))  # of an object that nobody refers to
+    wait_for(lambda: store()["objects"] == 1)
+    before = store()
+    child = os.fork()
+    if child == 0:
+        del array, view
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    after = store()
+    assert (after["used"], after["in_arrays"], after["objects"]) == (before["used"], before["in_arrays"], 1)
+    assert view.sum() == 10**6 and array.flags.writeable
+
+
 def test_views_outlive_the_session(start):
     start(num_cpus=1)
     value = ray.get(ray.put(np.arange(10**6)))
