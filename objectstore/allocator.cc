@@ -86,6 +86,14 @@ void Allocator::Free(std::uint64_t offset) {
   AddFree(begin, end - begin, ++clock_);
 }
 
+void Allocator::Split(std::uint64_t offset, std::uint64_t first) {
+  const auto range = taken_.find(offset);
+  assert(range != taken_.end() && first > 0 && first < range->second && first % kAlignment == 0);
+  const std::uint64_t rest = range->second - first;
+  range->second = first;
+  taken_[offset + first] = rest;
+}
+
 Allocator::Key Allocator::KeyOf(const Ranges::value_type& range) {
   return {range.second.size, ~range.second.freed_at, range.first};
 }

@@ -41,6 +41,9 @@ class Allocator {
   std::optional<std::uint64_t> Allocate(std::uint64_t size);
   // REQUIRES: `offset` came from Allocate and was not freed since.
   void Free(std::uint64_t offset);
+  // The range at `offset` becomes two, of which the first has `first` bytes; each is freed on its own.
+  // REQUIRES: `first` is a multiple of kAlignment, more than 0 and less than the range has.
+  void Split(std::uint64_t offset, std::uint64_t first);
 
   // Bytes that Allocate(size) takes.
   static std::uint64_t Rounded(std::uint64_t size);

@@ -36,7 +36,8 @@ class MemoryLine {
     ObjectId object;
     std::uint64_t size = 0;
     // Of a creation:
-    ProcessId client, owner;
+    ProcessId client;
+    Store::Use use{};
     std::uint64_t token = 0;
   };
   class Giver {

@@ -19,10 +19,99 @@ absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_
   entry.creator = client;
   entry.copy = copy;
   entries_.emplace(object, entry);
+  bytes_[copy == Copy::kSecondary] += size;
   clients_[client].writing.insert(object);
   ++writing_;
   ++created_;
   return *offset;
+}
+
+absl::StatusOr<std::uint64_t> Store::Reserve(std::uint64_t size, ProcessId client, Use use) {
+  std::optional<std::uint64_t> offset;
+  if (use != Use::kChunk) {
+    offset = AllocateEvicting(size);
+  } else if (size <= FreeBytes() / kChunkShare) {
+    offset = memory_.Allocate(size);
+  }
+  if (!offset) return Full(size);
+  AddReservation(&clients_[client].reserved, *offset, {Allocator::Rounded(size), use});
+  return *offset;
+}
+
+void Store::AddReservation(Reservations* reserved, std::uint64_t offset, Reservation reservation) {
+  reserved->emplace(offset, reservation);
+  reserved_bytes_[static_cast<std::size_t>(reservation.use)] += reservation.size;
+  unsealed_reservations_ += reservation.use == Use::kObject;
+}
+
+void Store::RemoveReservation(Reservations* reserved, Reservations::iterator at) {
+  reserved_bytes_[static_cast<std::size_t>(at->second.use)] -= at->second.size;
+  unsealed_reservations_ -= at->second.use == Use::kObject;
+  reserved->erase(at);
+}
+
+// Cuts the part out of what the client has reserved: a range of its own then, that nobody has. Nothing if it has no
+// such part. The rest of a chunk may have any size, so that what is returned ends with the reservation at the latest.
+std::optional<Store::Part> Store::TakePart(Location part, ProcessId client, bool to_return) {
+  const auto holder = clients_.find(client);
+  if (holder == clients_.end() || part.size > memory_.size()) return std::nullopt;
+  Reservations& reserved = holder->second.reserved;
+  auto at = reserved.upper_bound(part.offset);
+  if (at == reserved.begin()) return std::nullopt;
+  --at;
+  const auto [begin, whole] = *at;
+  const std::uint64_t skipped = part.offset - begin;
+  if (skipped % Allocator::kAlignment != 0 || skipped >= whole.size) return std::nullopt;
+  std::uint64_t size = Allocator::Rounded(part.size);
+  if (to_return && part.size <= whole.size - skipped) size = std::min(size, whole.size - skipped);
+  if (size > whole.size - skipped) return std::nullopt;
+  RemoveReservation(&reserved, at);
+  if (skipped > 0) {
+    memory_.Split(begin, skipped);
+    AddReservation(&reserved, begin, {skipped, whole.use});
+  }
+  if (const std::uint64_t rest = whole.size - skipped - size; rest > 0) {
+    memory_.Split(part.offset, size);
+    AddReservation(&reserved, part.offset + size, {rest, whole.use});
+  }
+  return Part{whole.use, size};
+}
+
+absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin) {
+  const std::optional<Part> taken = TakePart(part, client, false);
+  if (!taken) return absl::InvalidArgumentError("sealed memory it has not reserved");
+  if (const auto found = entries_.find(object); found != entries_.end()) {
+    pin ? AddReservation(&clients_[client].reserved, part.offset, {taken->size, taken->use})
+        : memory_.Free(part.offset);
+    const absl::Status here = Reuse(found, Copy::kPrimary);
+    if (pin && absl::IsAlreadyExists(here)) AddPin(found, client);
+    ForgetIfIdle(client);
+    return here;
+  }
+  Entry entry;
+  entry.offset = part.offset;
+  entry.size = part.size;
+  const auto added = entries_.emplace(object, entry).first;
+  bytes_[false] += part.size;
+  ++created_;
+  pin ? void(AddPin(added, client)) : LieDown(added);
+  ForgetIfIdle(client);
+  return absl::OkStatus();
+}
+
+bool Store::Return(Location part, ProcessId client) {
+  if (!TakePart(part, client, true)) return false;
+  memory_.Free(part.offset);
+  ForgetIfIdle(client);
+  return true;
+}
+
+std::vector<ProcessId> Store::Reservers() const {
+  std::vector<ProcessId> reservers;
+  for (const auto& [id, client] : clients_) {
+    if (!client.reserved.empty()) reservers.push_back(id);
+  }
+  return reservers;
 }
 
 absl::Status Store::Reuse(Entries::iterator found, Copy copy) {
@@ -39,6 +128,8 @@ void Store::Promote(Entries::iterator found) {
   if (entry->copy == Copy::kPrimary) return;
   Wake(entry);
   entry->copy = Copy::kPrimary;
+  bytes_[true] -= entry->size;
+  bytes_[false] += entry->size;
   LieDown(found);
 }
 
@@ -113,7 +204,10 @@ absl::StatusOr<Store::Location> Store::PinWhileWriting(const ObjectId& object, P
 
 Store::Location Store::AddPin(Entries::iterator found, ProcessId client) {
   Entry& entry = found->second;
-  if (entry.pins++ == 0) pinned_bytes_ += entry.size;
+  if (entry.pins++ == 0) {
+    ++pinned_objects_;
+    pinned_bytes_ += entry.size;
+  }
   Wake(&entry);
   ++clients_[client].pins[found->first];
   return Location{entry.offset, entry.size};
@@ -134,6 +228,7 @@ void Store::Unpin(const ObjectId& object, ProcessId client) {
 void Store::DropPins(Entries::iterator entry, std::uint64_t count) {
   entry->second.pins -= count;
   if (entry->second.pins > 0) return;
+  --pinned_objects_;
   pinned_bytes_ -= entry->second.size;
   LieDown(entry);
 }
@@ -182,6 +277,7 @@ std::vector<std::pair<ProcessId, std::uint64_t>> Store::Holders() const {
     std::uint64_t bytes = 0;
     for (const auto& [object, count] : client.pins) bytes += entries_.find(object)->second.size;
     for (const ObjectId& object : client.writing) bytes += entries_.find(object)->second.size;
+    for (const auto& [offset, reservation] : client.reserved) bytes += reservation.size;
     holders.emplace_back(id, bytes);
   }
   const auto more = [](const auto& a, const auto& b) {
@@ -202,14 +298,19 @@ void Store::Free(const ObjectId& object) {
 void Store::Remove(Entries::iterator entry) {
   Wake(&entry->second);
   memory_.Free(entry->second.offset);
+  bytes_[entry->second.copy == Copy::kSecondary] -= entry->second.size;
   entries_.erase(entry);
 }
 
 void Store::OnClientGone(ProcessId client) {
   const auto found = clients_.find(client);
   if (found == clients_.end()) return;
-  const Client gone = std::move(found->second);
+  Client gone = std::move(found->second);
   clients_.erase(found);
+  while (!gone.reserved.empty()) {
+    memory_.Free(gone.reserved.begin()->first);
+    RemoveReservation(&gone.reserved, gone.reserved.begin());
+  }
   writing_ -= gone.writing.size();
   for (const ObjectId& object : gone.writing) {
     const auto entry = entries_.find(object);
@@ -221,7 +322,7 @@ void Store::OnClientGone(ProcessId client) {
 
 void Store::ForgetIfIdle(ProcessId client) {
   const auto found = clients_.find(client);
-  if (found->second.pins.empty() && found->second.writing.empty()) clients_.erase(found);
+  if (found->second.idle()) clients_.erase(found);
 }
 
 std::optional<Store::Location> Store::Lookup(const ObjectId& object) const {
@@ -246,14 +347,15 @@ StoreStats Store::Stats() const {
   stats.memory = memory_.Stats();
   stats.objects = entries_.size();
   stats.pinned_bytes = pinned_bytes_;
+  stats.in_chunks = in_chunks();
+  stats.in_arrays = reserved_bytes_[static_cast<std::size_t>(Use::kArray)];
   stats.created = created_;
   stats.freed = freed_;
   stats.evicted = evicted_;
-  for (const auto& [object, entry] : entries_) {
-    stats.unsealed += !entry.sealed();
-    stats.pinned_objects += entry.pins > 0;
-    (entry.copy == Copy::kPrimary ? stats.primary_bytes : stats.secondary_bytes) += entry.size;
-  }
+  stats.unsealed = writing_;
+  stats.pinned_objects = pinned_objects_;
+  stats.primary_bytes = bytes_[false];
+  stats.secondary_bytes = bytes_[true];
   return stats;
 }
 
@@ -262,11 +364,19 @@ std::string Store::CheckInvariants() const {
   absl::flat_hash_map<ObjectId, std::uint64_t> pins;
   std::size_t writing = 0, resting = 0, unsealed = 0;
   std::uint64_t pinned_bytes = 0, bytes = 0, evictable_bytes = 0;
+  std::array<std::uint64_t, 3> reserved{};
+  std::array<std::uint64_t, 2> by_copy{};
+  std::uint64_t pinned_objects = 0;
   for (const auto& [id, client] : clients_) {
-    if (client.pins.empty() && client.writing.empty()) return "store: an idle client was not forgotten";
+    if (client.idle()) return "store: an idle client was not forgotten";
     for (const auto& [object, count] : client.pins) pins[object] += count;
     writing += client.writing.size();
+    for (const auto& [offset, reservation] : client.reserved) {
+      reserved[static_cast<std::size_t>(reservation.use)] += reservation.size;
+      bytes += reservation.size;
+    }
   }
+  if (reserved != reserved_bytes_) return "store: reserved bytes miscounted";
   for (const auto& [object, entry] : entries_) {
     if (std::string problem = CheckEntry(object, entry); !problem.empty()) return problem;
     const auto held = pins.find(object);
@@ -275,11 +385,15 @@ std::string Store::CheckInvariants() const {
     resting += entry.resting.has_value();
     evictable_bytes += entry.resting && RestOf(entry) != kUnbacked ? Allocator::Rounded(entry.size) : 0;
     pinned_bytes += entry.pins > 0 ? entry.size : 0;
+    pinned_objects += entry.pins > 0;
+    by_copy[entry.copy == Copy::kSecondary] += entry.size;
     bytes += Allocator::Rounded(entry.size);
   }
   const std::size_t listed = resting_[kSecondary].size() + resting_[kBacked].size() + resting_[kUnbacked].size();
   if (unsealed != writing || unsealed != writing_ || resting != listed) return "store: stale entry in a list";
   if (evictable_bytes != evictable_bytes_) return "store: evictable bytes miscounted";
+  if (by_copy != bytes_) return "store: bytes of primary and secondary copies miscounted";
+  if (pinned_objects != pinned_objects_) return "store: pinned objects miscounted";
   if (pinned_bytes != pinned_bytes_) return "store: pinned bytes miscounted";
   return bytes == memory_.used() ? "" : "store: objects and memory in use differ";
 }

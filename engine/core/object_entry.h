@@ -75,6 +75,7 @@ struct ObjectEntry {
     std::vector<std::function<void(ObjectEntry*)>> on_ready;
     std::weak_ptr<Pin> pin;
     bool pin_requested = false;
+    const std::string* call_site = nullptr;  // the program's line that made it, where that is recorded
   };
   std::unique_ptr<Rare> rare;
   ObjectEntry *previous = nullptr, *next = nullptr;  // in the list of all

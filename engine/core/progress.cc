@@ -217,10 +217,12 @@ void Runtime::Tick(std::int64_t now) {
   submitter_->Tick(Nanoseconds(now));
   executor_->GiveBackIfOverrun(Nanoseconds(now));
   ownership_->Flush();
+  chunk_->Tick(now);
 }
 
 bool Runtime::NeedsTick() const {
-  return submitter_->NeedsTick() || executor_->NeedsTick() || ownership_->NeedsFlush() || peers_->HasOverflow();
+  return submitter_->NeedsTick() || executor_->NeedsTick() || ownership_->NeedsFlush() || peers_->HasOverflow() ||
+         chunk_->NeedsTick();
 }
 
 void Runtime::Unpark() {
@@ -317,7 +319,17 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
         pins_->On(m);
         if (waiters_ > 0) waiters_cv_.notify_all();
       });
-    case MessageType::kStoreCreated:
+    case MessageType::kStoreReserved:
+      return with(StoreReserved{}, [&](const auto& m) {
+        if (m.token != 0) return CompleteReply(payload);
+        chunk_->On(m, NowNs());
+        Unpark();  // an idle chunk goes back
+      });
+    case MessageType::kStoreReclaim:
+      return with(StoreReclaim{}, [&](const auto& m) {
+        if (m.chunks) chunk_->GiveBack();
+        peers_->SendToEngine(StoreReclaimed{m.round});
+      });
     case MessageType::kActorCreated:
     case MessageType::kGroupCreated:
     case MessageType::kGroupReply:

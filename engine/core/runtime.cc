@@ -122,6 +122,7 @@ void Runtime::Open(LinkSegment segment, StoreClient store, UniqueFd engine_event
   actors_ = std::make_unique<ActorSubmitter>(peers_.get(), ownership_.get(), tasks_.get());
   executor_ = std::make_unique<Executor>(peers_.get());
   pins_ = std::make_unique<StorePins>(&mutex_, peers_.get(), ownership_.get(), store_);
+  chunk_ = std::make_unique<StoreChunk>(peers_.get());
   [[maybe_unused]] const ssize_t n = getrandom(&random_base_, sizeof random_base_, 0);
   process_task_ = NewTaskId();
   const std::unique_lock lock(mutex_);

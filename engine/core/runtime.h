@@ -24,6 +24,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -35,6 +36,7 @@
 #include "engine/core/executor.h"
 #include "engine/core/ownership.h"
 #include "engine/core/peers.h"
+#include "engine/core/store_chunk.h"
 #include "engine/core/store_pins.h"
 #include "engine/core/task_submitter.h"
 #include "engine/core/task_table.h"
@@ -51,6 +53,7 @@ struct ValuePieces {
   std::vector<std::pair<const void*, std::size_t>> buffers;
   bool is_error = false;
   std::vector<ObjectEntry*> contained;  // references inside; holds are handed over
+  std::shared_ptr<Pin> room;            // the whole is in the store already (MakeRoom): nothing is to be copied
 
   static std::size_t Align(std::size_t at) { return (at + 63) / 64 * 64; }
   std::size_t Size() const;
@@ -127,6 +130,9 @@ class Runtime : private Ownership::Listener {
 
   // A new own object with that value, held once. Blocks for large values.
   absl::StatusOr<ObjectEntry*> Put(ValuePieces value);
+  // Room in the store for a value that the program writes by and by: a pin of no object. What it becomes once it is put
+  // stays pinned by it; else it goes back with it. Blocks.
+  absl::StatusOr<std::shared_ptr<Pin>> MakeRoom(std::uint64_t size);
   void Hold(ObjectEntry* entry);
   void Drop(ObjectEntry* entry);
   // Entry of a reference that came from outside the protocol (a pickled one): held once, registered with its owner.
@@ -146,6 +152,8 @@ class Runtime : private Ownership::Listener {
   void Free(ObjectEntry* entry);
   // Where the object is, as far as this process knows.
   Place PlaceOf(const ObjectEntry* entry);
+  // Notes the line of the program that made the object.
+  void SetCallSite(ObjectEntry* entry, const std::string& call_site);
   // Did the process that owns the object end?
   bool OwnerIsGone(const ObjectEntry* entry);
   // Those whose values are not known, but are said to lie in a store: PinObjects() finds out.
@@ -301,6 +309,7 @@ class Runtime : private Ownership::Listener {
   void UpdateWantsReplies();
 
   // Values.
+  absl::StatusOr<std::uint64_t> Reserve(std::uint64_t size, StoreUse use);
   absl::StatusOr<WireValue> MakeValue(std::unique_lock<std::mutex>& lock, const ObjectId& object, ProcessId owner,
                                       const ValuePieces& pieces);
   // The same for a result of a task, on its way to the task's owner: an error where there is no room for it.
@@ -343,8 +352,10 @@ class Runtime : private Ownership::Listener {
   std::unique_ptr<ActorSubmitter> actors_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<StorePins> pins_;
+  std::unique_ptr<StoreChunk> chunk_;
 
   absl::flat_hash_map<std::string, std::unique_ptr<CallOptions>> options_;
+  std::set<std::string> call_sites_;  // each once; entries point to them
   absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;
   std::uint64_t next_token_ = 1;
   JobId job_;

@@ -20,27 +20,42 @@ absl::StatusOr<WireValue> Runtime::MakeValue(std::unique_lock<std::mutex>& lock,
     pieces.CopyTo(value.bytes.data());
     return value;
   }
-  lock.unlock();
-  const absl::StatusOr<StoreCreated> created = Call<StoreCreated>(self().Engine(), StoreCreate{0, object, owner, size});
-  absl::Status status = created.status();
-  if (status.ok() && created->problem != StoreProblem::kNone) {
-    status = created->problem == StoreProblem::kOutOfDisk ? absl::OutOfRangeError(created->error)
-                                                          : absl::ResourceExhaustedError(created->error);
+  std::uint64_t offset = 0;
+  if (pieces.room != nullptr) {
+    offset = static_cast<std::uint64_t>(pieces.room->data - store_->segment().data());
+    pieces.room->object = object;
+  } else {
+    const std::optional<std::uint64_t> carved = chunk_->Carve(size, NowNs());
+    lock.unlock();
+    const absl::StatusOr<std::uint64_t> place = carved ? *carved : Reserve(size, StoreUse::kObject);
+    if (place.ok()) pieces.CopyTo(store_->ForWriting(*place, size));
+    lock.lock();
+    if (!place.ok()) return place.status();
+    offset = *place;
   }
-  if (status.ok()) {
-    char* place = store_->ForWriting(created->offset, size);
-    if (place == nullptr)
-      status = absl::InternalError("the engine granted memory outside the store");
-    else
-      pieces.CopyTo(place);
-  }
-  lock.lock();
-  if (!status.ok()) return status;
-  peers_->SendToEngine(StoreSeal{object});
+  peers_->SendToEngine(StoreSeal{object, owner, offset, size, pieces.room != nullptr});
   value.kind = WireValue::kStored;
   value.node = welcome_.node_index;
   value.size = size;
   return value;
+}
+
+// OutOfRange: the disk is full as well.
+absl::StatusOr<std::uint64_t> Runtime::Reserve(std::uint64_t size, StoreUse use) {
+  const absl::StatusOr<StoreReserved> reserved = Call<StoreReserved>(self().Engine(), StoreReserve{0, size, use});
+  if (!reserved.ok()) return reserved.status();
+  if (reserved->problem == StoreProblem::kOutOfDisk) return absl::OutOfRangeError(reserved->error);
+  if (reserved->problem != StoreProblem::kNone) return absl::ResourceExhaustedError(reserved->error);
+  if (store_->ForWriting(reserved->offset, size) == nullptr)
+    return absl::InternalError("the engine granted memory outside the store");
+  return reserved->offset;
+}
+
+absl::StatusOr<std::shared_ptr<Pin>> Runtime::MakeRoom(std::uint64_t size) {
+  const absl::StatusOr<std::uint64_t> offset = Reserve(size, StoreUse::kArray);
+  if (!offset.ok()) return offset.status();
+  const std::lock_guard lock(mutex_);
+  return pins_->RoomAt(*offset, size);
 }
 
 absl::StatusOr<ObjectEntry*> Runtime::Put(ValuePieces pieces) {
@@ -54,6 +69,7 @@ absl::StatusOr<ObjectEntry*> Runtime::Put(ValuePieces pieces) {
   }
   ObjectEntry* entry = ownership_->NewOwned(id);
   entry->origin = ObjectEntry::kPut;
+  if (pieces.room != nullptr) entry->Extra().pin = pieces.room;
   ownership_->SetLocalValue(entry, *std::move(value), std::move(pieces.contained));
   Unpark();
   return entry;
@@ -117,6 +133,11 @@ Place Runtime::PlaceOf(const ObjectEntry* entry) {
     place.nodes.insert(place.nodes.end(), entry->rare->copies.begin(), entry->rare->copies.end());
   place.size = stored ? entry->size : entry->bytes.size();
   return place;
+}
+
+void Runtime::SetCallSite(ObjectEntry* entry, const std::string& call_site) {
+  const std::lock_guard lock(mutex_);
+  entry->Extra().call_site = &*call_sites_.insert(call_site).first;
 }
 
 bool Runtime::OwnerIsGone(const ObjectEntry* entry) {

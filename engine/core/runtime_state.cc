@@ -65,7 +65,11 @@ std::vector<ReferenceInfo> Runtime::ReportReferences() const {
     info.local = entry->holds > other ? entry->holds - other : 0;
     info.submitted = of.submitted;
     info.contained = of.contained;
-    info.borrowers = entry->rare == nullptr ? 0 : static_cast<std::uint32_t>(entry->rare->borrowers.size());
+    if (info.stored) info.nodes.push_back(entry->node);
+    if (entry->rare == nullptr) return;
+    info.borrowers = static_cast<std::uint32_t>(entry->rare->borrowers.size());
+    info.nodes.insert(info.nodes.end(), entry->rare->copies.begin(), entry->rare->copies.end());
+    if (entry->rare->call_site != nullptr) info.call_site = *entry->rare->call_site;
   });
   return report;
 }

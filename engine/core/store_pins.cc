@@ -1,5 +1,7 @@
 #include "engine/core/store_pins.h"
 
+#include <unistd.h>
+
 #include <optional>
 
 namespace ray_engine {
@@ -84,14 +86,35 @@ std::shared_ptr<Pin> StorePins::PinOf(ObjectEntry* entry, const StorePinned& pin
   pin->object = entry->id;
   pin->data = data;
   pin->size = pinned.size;
-  pin->release = [way_back = way_back_, store = store_](const ObjectId& object) {
-    const std::lock_guard guard(way_back->mutex);
-    if (way_back->pins == nullptr) return;
-    const std::lock_guard lock(*way_back->pins->lock_);
-    way_back->pins->Unpin(object);
-  };
+  pin->release = WithLock([](StorePins* pins, const ObjectId& object) { pins->Unpin(object); });
   entry->Extra().pin = pin;
   return pin;
+}
+
+std::shared_ptr<Pin> StorePins::RoomAt(std::uint64_t offset, std::uint64_t size) {
+  auto room = std::make_shared<Pin>();
+  room->data = store_->ForWriting(offset, size);
+  room->size = size;
+  // The engine takes back what has not become an object, be it because there was one already.
+  room->release = WithLock([offset, size](StorePins* pins, const ObjectId& object) {
+    if (pins->ended_) return;
+    pins->sender_->SendToEngine(StoreReturn{offset, size}, false);
+    if (!object.IsNil()) pins->Unpin(object);
+  });
+  return room;
+}
+
+// What is run when a pin goes, unless this is closed then. It keeps the memory mapped. A child that the program has
+// forked has copies of pins, which are none of its own.
+std::function<void(const ObjectId&)> StorePins::WithLock(std::function<void(StorePins*, const ObjectId&)> release) {
+  return
+      [way_back = way_back_, store = store_, process = getpid(), release = std::move(release)](const ObjectId& object) {
+        if (getpid() != process) return;
+        const std::lock_guard guard(way_back->mutex);
+        if (way_back->pins == nullptr) return;
+        const std::lock_guard lock(*way_back->pins->lock_);
+        release(way_back->pins, object);
+      };
 }
 
 void StorePins::Abandon(PinRequest* request) {

@@ -12,6 +12,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -66,6 +67,9 @@ class StorePins {
 
   void On(const StorePinned& message);
 
+  // What this process has reserved there, as a pin of an object that it may become.
+  std::shared_ptr<Pin> RoomAt(std::uint64_t offset, std::uint64_t size);
+
  private:
   struct Question {
     bool answered = false, abandoned = false;
@@ -80,6 +84,7 @@ class StorePins {
   std::shared_ptr<Pin> PinOf(ObjectEntry* entry, const StorePinned& pinned, const char* data);
   void TakeOne(const PinRequest::Asked& ask, const StorePinned& pinned, PinRequest* request);
   void Unpin(const ObjectId& object);
+  std::function<void(const ObjectId&)> WithLock(std::function<void(StorePins*, const ObjectId&)> release);
 
   std::mutex* lock_;
   Sender* sender_;

@@ -1,5 +1,7 @@
 #include "engine/node/node_state.h"
 
+#include <fstream>
+#include <string>
 #include <utility>
 
 namespace ray_engine {
@@ -8,6 +10,16 @@ namespace {
 WorkerInfo::Exit ExitOf(const Process& process) {
   if (!process.kill_reason.empty()) return WorkerInfo::kBySystem;
   return process.status == 0 ? WorkerInfo::kByUser : WorkerInfo::kError;
+}
+
+// 0 if there is no such process.
+std::uint64_t PageTableBytes(const std::string& process) {
+  std::ifstream status("/proc/" + process + "/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (line.rfind("VmPTE:", 0) == 0) return std::stoull(line.substr(6)) * 1024;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -38,6 +50,12 @@ void NodeState::HandleCollect(const StateCollect& collect) {
 StoreInfo NodeState::DescribeStore() const {
   StoreInfo info = store_->Describe();
   info.node = config_->info.id;
+  info.page_tables = PageTableBytes("self");
+  for (const auto& [serial, process] : processes_->table().living()) {
+    if (process.pid == 0) continue;
+    info.page_tables += PageTableBytes(std::to_string(process.pid));
+    ++info.processes;
+  }
   return info;
 }
 

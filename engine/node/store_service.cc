@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <string>
@@ -34,8 +35,14 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
       spilling_(&store_, router->self(), disk_ != nullptr) {
   pulls_.UseLine();
   if (disk_ != nullptr) loop_->Watch(disk_->EventFd(), [this](std::uint32_t) { OnSpillDone(); });
-  router_->On<StoreCreate>([this](ProcessId from, const StoreCreate& create) { HandleCreate(from, create); });
+  router_->On<StoreReserve>([this](ProcessId from, const StoreReserve& reserve) { HandleReserve(from, reserve); });
   router_->On<StoreSeal>([this](ProcessId from, const StoreSeal& seal) { HandleSeal(from, seal); });
+  router_->On<StoreReturn>([this](ProcessId from, const StoreReturn& rest) {
+    store_.Return({rest.offset, rest.size}, from);
+    MemoryFreed();
+  });
+  router_->On<StoreReclaimed>(
+      [this](ProcessId from, const StoreReclaimed& reclaimed) { reclaims_.OnAnswer(reclaimed.round, from, true); });
   router_->On<StorePin>([this](ProcessId from, const StorePin& pin) { HandlePin(from, pin); });
   router_->On<StorePinCancel>([this](ProcessId from, const StorePinCancel& cancel) {
     Perform(pulls_.OnCancel(from, cancel.token));
@@ -59,21 +66,6 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
   });
 }
 
-void StoreService::HandleCreate(ProcessId from, const StoreCreate& create) {
-  MemoryLine::Request request;
-  request.kind = MemoryLine::Kind::kCreate;
-  request.object = create.object;
-  request.size = create.size;
-  request.client = from;
-  request.owner = create.owner;
-  request.token = create.token;
-  if (!store_.CouldHold(create.size)) return (void)TryCreate(request);
-  if (line_.empty() && pulls_.queued() == 0 && TryRequest(request)) return;
-  line_.Add(request, NowMilliseconds());
-  line_.Serve();
-  ScheduleTick();
-}
-
 bool StoreService::TryRequest(const MemoryLine::Request& request) {
   if (request.kind == MemoryLine::Kind::kCreate) {
     const bool served = TryCreate(request);
@@ -93,64 +85,15 @@ bool StoreService::TryPull() {
   return served;
 }
 
-// False: there is no room now. Otherwise the client has its answer.
-bool StoreService::TryCreate(const MemoryLine::Request& create) {
-  const absl::StatusOr<std::uint64_t> offset = CreateIn(create);
-  if (absl::IsResourceExhausted(offset.status()) && store_.CouldHold(create.size)) return false;
-  StoreCreated answer;
-  answer.token = create.token;
-  if (offset.ok()) {
-    answer.offset = *offset;
-  } else {
-    answer.problem = StoreProblem::kFull;
-    answer.error = std::string(offset.status().message());
-  }
-  router_->Send(create.client, answer, true);
-  return true;
-}
-
-absl::StatusOr<std::uint64_t> StoreService::CreateIn(const MemoryLine::Request& create) {
-  absl::StatusOr<std::uint64_t> offset = absl::AlreadyExistsError("the object is on disk");
-  if (!spilling_.Away(create.object)) offset = store_.Create(create.object, create.size, create.client);
-  if (offset.ok()) WatchOwner(create.object, create.owner);
-  if (!absl::IsAlreadyExists(offset.status()) && !absl::IsFailedPrecondition(offset.status())) return offset;
-  const ObjectId duplicate = ObjectId::Random();
-  offset = store_.Create(duplicate, create.size, create.client);
-  if (offset.ok()) duplicates_[{create.client, create.object}] = duplicate;
-  return offset;
-}
-
 void StoreService::WatchOwner(const ObjectId& object, ProcessId owner) {
   if (owned_.Add(object, owner)) router_->Send(router_->self(), Watch{owner});
 }
 
-void StoreService::HandleSeal(ProcessId from, const StoreSeal& seal) {
-  const auto duplicate = duplicates_.find({from, seal.object});
-  if (duplicate != duplicates_.end()) {
-    store_.Abort(duplicate->second, from);
-    duplicates_.erase(duplicate);
-  } else if (const absl::Status status = store_.Seal(seal.object, from); !status.ok()) {
-    spdlog::warn("{} cannot seal {}: {}", ToString(from), seal.object.Hex(), std::string(status.message()));
-  }
-  ServeEarlyPins(seal.object);
-  MemoryFreed();  // what was freed before its seal goes now
-}
-
-// The reply that names a result takes the direct link to its owner and may overtake the seal, which comes to the
-// engine.
-void StoreService::ServeEarlyPins(const ObjectId& object) {
-  const auto found = early_pins_.find(object);
-  if (found == early_pins_.end()) return;
-  const std::vector<std::pair<ProcessId, StorePin>> pins = std::move(found->second);
-  early_pins_.erase(found);
-  for (const auto& [client, pin] : pins) HandlePin(client, pin);
-}
-
 void StoreService::HandlePin(ProcessId from, const StorePin& pin) {
   if (spilling_.Away(pin.object)) return WantBack(pin.object, from, pin.token);
-  if (store_.BeingWritten(pin.object) && pin.node == router_->self().node) {
-    early_pins_[pin.object].emplace_back(from, pin);
-    return;
+  if (pin.node == router_->self().node && (store_.BeingWritten(pin.object) || MayBeSealedSoon(pin.object))) {
+    early_[pin.object].pins.emplace_back(from, pin);
+    return AwaitSeal(pin.object);
   }
   if (const std::string lost = spilling_.WhyLost(pin.object); !lost.empty() && !store_.Contains(pin.object))
     return NotPinned(from, pin.token, pin.object, lost, false);
@@ -162,6 +105,10 @@ void StoreService::HandlePin(ProcessId from, const StorePin& pin) {
 void StoreService::HandlePullRequest(std::uint32_t node, const PullRequest& request) {
   const ObjectId& object = request.object;
   if (spilling_.Away(object)) return WantBack(object, ProcessId{node, 0}, 0);
+  if (MayBeSealedSoon(object)) {
+    early_[object].pulls.emplace_back(node, request);
+    return AwaitSeal(object);
+  }
   const std::string lost = spilling_.WhyLost(object);
   if (!lost.empty() && !store_.Contains(object)) return NotPinned(ProcessId{node, 0}, 0, object, lost, false);
   if (pulls_.IsFetching(object, node)) {  // each was told that the other one has it
@@ -189,7 +136,12 @@ void StoreService::HandleUnpin(ProcessId from, const StoreUnpin& unpin) {
 void StoreService::HandleFree(const StoreFree& free) {
   for (const ObjectId& object : free.objects) {
     owned_.Remove(object);
-    FreeObject(object);
+    if (MayBeSealedSoon(object)) {
+      early_[object].freed = true;
+      AwaitSeal(object);
+    } else {
+      FreeObject(object);
+    }
   }
   MemoryFreed();
 }
@@ -199,17 +151,8 @@ void StoreService::FreeObject(const ObjectId& object) {
   Perform(spilling_.OnFree(object));
 }
 
-// Whoever waits for the end of a write that was a pull.
-void StoreService::ServeSettledPins() {
-  std::vector<ObjectId> settled;
-  for (const auto& [object, pins] : early_pins_) {
-    if (!store_.BeingWritten(object)) settled.push_back(object);
-  }
-  for (const ObjectId& object : settled) ServeEarlyPins(object);
-}
-
 void StoreService::MemoryFreed() {
-  if (!early_pins_.empty()) ServeSettledPins();
+  if (!early_.empty()) ServeSettled();
   if (!line_.empty() || pulls_.queued() > 0) line_.Serve();
 }
 
@@ -217,7 +160,7 @@ void StoreService::OnSpillDone() {
   for (const SpillDone& done : disk_->TakeDone()) {
     Perform(spilling_.OnDone(done, NowMilliseconds()));
     if (done.job.kind != SpillJob::kRead) continue;
-    ServeEarlyPins(done.job.object);
+    ServeEarly(done.job.object);
     Perform(done.status.ok() ? server_.OnMoreWritten(done.job.object) : server_.OnAborted(done.job.object));
   }
   WarnOnce();
@@ -306,6 +249,10 @@ void StoreService::OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const 
 
 void StoreService::OnNodeLost(std::uint32_t node, const std::string& reason) {
   server_.OnNodeLost(node);
+  for (auto& [object, early] : early_) {
+    const auto its = [node](const auto& pull) { return pull.first == node; };
+    early.pulls.erase(std::remove_if(early.pulls.begin(), early.pulls.end(), its), early.pulls.end());
+  }
   spilling_.OnClientGone(ProcessId{node, 0});
   Perform(pulls_.OnNodeLost(node, reason));
   MemoryFreed();
@@ -314,16 +261,12 @@ void StoreService::OnNodeLost(std::uint32_t node, const std::string& reason) {
 void StoreService::OnClientGone(ProcessId client) {
   line_.OnClientGone(client);
   spilling_.OnClientGone(client);
-  duplicates_.erase(duplicates_.lower_bound({client, ObjectId::FromBinary(std::string(ObjectId::kSize, '\0'))}),
-                    duplicates_.upper_bound({client, ObjectId()}));
   store_.OnClientGone(client);
-  for (auto& [object, pins] : early_pins_) {
+  for (auto& [object, early] : early_) {
     const auto its = [client](const auto& pin) { return pin.first == client; };
-    pins.erase(std::remove_if(pins.begin(), pins.end(), its), pins.end());
+    early.pins.erase(std::remove_if(early.pins.begin(), early.pins.end(), its), early.pins.end());
   }
-  std::vector<ObjectId> awaited;
-  for (const auto& [object, pins] : early_pins_) awaited.push_back(object);
-  for (const ObjectId& object : awaited) ServeEarlyPins(object);
+  reclaims_.OnGone(client);
   Perform(pulls_.OnClientGone(client));
   MemoryFreed();
 }
@@ -356,7 +299,7 @@ void StoreService::Refuse(const MemoryLine::Request& request) {
   if (request.kind == MemoryLine::Kind::kRestore)
     Perform(spilling_.GiveUpRestore(request.object, error));
   else
-    router_->Send(request.client, StoreCreated{request.token, 0, WhyFull(), error}, true);
+    router_->Send(request.client, StoreReserved{request.token, 0, WhyFull(), error}, true);
 }
 
 StoreProblem StoreService::WhyFull() const {
@@ -415,6 +358,12 @@ StoreInfo StoreService::Describe() const {
   info.restore_ns = spill.restore_ns;
   info.file = disk_ == nullptr ? 0 : disk_->Stats().extent;
   info.directory = disk_ == nullptr ? "" : disk_->Directory();
+  struct stat memory {};
+  if (fstat(segment_->fd(), &memory) == 0) info.resident = static_cast<std::uint64_t>(memory.st_blocks) * 512;
+  info.in_chunks = store.in_chunks;
+  info.in_arrays = store.in_arrays;
+  info.free_ranges = store.memory.free_ranges;
+  info.largest_free = store.memory.largest_free;
   info.creates_queued = line_.Count(MemoryLine::Kind::kCreate);
   info.fetches_queued = line_.Count(MemoryLine::Kind::kRestore) + pulls_.queued();
   info.problem = spilling_.trouble() == SpillManager::Trouble::kNone ? "" : spilling_.trouble_text();

@@ -2,8 +2,11 @@
 //
 // Turns messages into calls of the store, the pull manager, the pull server and the spill manager, and their actions
 // into messages, bulk chunks and jobs for the disk. Whoever finds no room stands in the memory line. An object that is
-// here already and is written again (by a second attempt of its task) is written beside the first and thrown away.
-// Objects whose owner is gone are freed.
+// here already and is sealed again (by a second attempt of its task) is thrown away. Objects whose owner is gone are
+// freed.
+//
+// The engine hears of an object with its seal. Who knows of it earlier, by a direct link from its writer, may ask for
+// it before: then those who may have written it are asked to answer behind their seals.
 //
 // Owns the disk. Loop-bound.
 
@@ -14,13 +17,14 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/node/event_loop.h"
+#include "engine/node/gather.h"
 #include "engine/node/owned_objects.h"
 #include "engine/node/router.h"
 #include "engine/transport/fabric.h"
@@ -61,10 +65,19 @@ class StoreService : private MemoryLine::Giver {
   std::vector<SpilledInfo> Spilled() const;
 
  private:
-  void HandleCreate(ProcessId from, const StoreCreate& create);
+  // What processes of this node write: store_writes.cc.
+  void HandleReserve(ProcessId from, const StoreReserve& reserve);
   void HandleSeal(ProcessId from, const StoreSeal& seal);
+  bool TryCreate(const MemoryLine::Request& create);
+  void GiveChunk(const MemoryLine::Request& chunk);
+  bool ReclaimChunks();
+  bool MayBeSealedSoon(const ObjectId& object) const;
+  void AwaitSeal(const ObjectId& object);
+  void AskForSeals();
+  void ServeEarly(const ObjectId& object);
+  void ServeSettled();
+
   void HandlePin(ProcessId from, const StorePin& pin);
-  void ServeEarlyPins(const ObjectId& object);
   void HandleUnpin(ProcessId from, const StoreUnpin& unpin);
   void HandleFree(const StoreFree& free);
 
@@ -76,17 +89,16 @@ class StoreService : private MemoryLine::Giver {
   bool TryRequest(const MemoryLine::Request& request) override;
   bool TryPull() override;
   std::optional<PullManager::Request> NextPull() override { return pulls_.Next(); }
-  void Relieve(std::uint64_t size) override { Perform(spilling_.Relieve(size)); }
-  bool MoreIsComing() override { return spilling_.Writing() || store_.being_written() > 0; }
+  void Relieve(std::uint64_t size) override {
+    if (!ReclaimChunks()) Perform(spilling_.Relieve(size));
+  }
+  bool MoreIsComing() override { return spilling_.Writing() || store_.being_written() > 0 || reclaiming_; }
 
-  bool TryCreate(const MemoryLine::Request& create);
-  absl::StatusOr<std::uint64_t> CreateIn(const MemoryLine::Request& create);
   void Refuse(const MemoryLine::Request& request);
   StoreProblem WhyFull() const;
   std::string FullText(std::uint64_t size) const;
   std::string HoldersText() const;
   void WatchOwner(const ObjectId& object, ProcessId owner);
-  void ServeSettledPins();
   void MemoryFreed();
   void OnSpillDone();
   // Since the last call.
@@ -114,10 +126,23 @@ class StoreService : private MemoryLine::Giver {
   OwnedObjects owned_;
   std::function<std::string(ProcessId)> name_;
   bool warned_ = false;
-  std::uint64_t moved_ = 0;                                        // by the disk until the last tick
-  std::map<std::pair<ProcessId, ObjectId>, ObjectId> duplicates_;  // (writer, object) -> what it writes instead
+  std::uint64_t moved_ = 0;  // by the disk until the last tick
   bool tick_scheduled_ = false;
-  absl::flat_hash_map<ObjectId, std::vector<std::pair<ProcessId, StorePin>>> early_pins_;  // of objects not sealed yet
+
+  // What is asked of objects that are not sealed yet.
+  struct Early {
+    enum Wait : std::uint8_t { kForWriter, kToAsk, kAsked };  // somebody here writes it; or the clients are asked
+    Wait wait = kForWriter;
+    std::vector<std::pair<ProcessId, StorePin>> pins;
+    std::vector<std::pair<std::uint32_t, PullRequest>> pulls;
+    bool freed = false;
+  };
+  absl::flat_hash_map<ObjectId, Early> early_;
+  ObjectId settled_;  // being served: it is sealed, or will not be
+  Gather<bool> reclaims_;
+  bool asking_ = false;                // for seals, shortly
+  bool reclaiming_ = false;            // chunks
+  std::uint64_t reclaimed_at_ms_ = 0;  // when they were asked for last
 };
 
 }  // namespace ray_engine

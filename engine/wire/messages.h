@@ -33,9 +33,9 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
   /* tasks */ X(PushTask) X(TaskDone) X(TasksReturned) X(CancelTask) X(ReturnYourQueue) X(StreamItem)                 \
       X(StreamConsumed)                                                                                               \
   /* objects */ X(ValueRequest) X(ValueReply) X(BorrowAdd) X(BorrowAck) X(BorrowRemove)                               \
-  /* store */ X(StoreCreate) X(StoreCreated) X(StoreSeal) X(StorePin) X(StorePinned) X(StorePinCancel)                 \
-      X(StoreUnpin) X(StoreKeep) X(StoreFree) X(CopyAdded) X(PullRequest) X(PullElsewhere) X(PullCancel)               \
-      X(PullFailed)                                                                                                    \
+  /* store */ X(StoreReserve) X(StoreReserved) X(StoreSeal) X(StoreReturn) X(StoreReclaim) X(StoreReclaimed)          \
+      X(StorePin) X(StorePinned) X(StorePinCancel) X(StoreUnpin) X(StoreKeep) X(StoreFree) X(CopyAdded)                \
+      X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                                                      \
   /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
@@ -171,21 +171,40 @@ struct BorrowRemove {  // borrower -> owner: gives back as many counts as it was
 
 // ---- store ---------------------------------------------------------------------------------------------------------
 
-struct StoreCreate {  // process -> engine: room for an object of `owner`; freed when the owner says so, or is gone
-  std::uint64_t token = 0;
-  ObjectId object;
-  ProcessId owner;
-  std::uint64_t size = 0;
-  RAY_ENGINE_MESSAGE(StoreCreate, token, object, owner, size)
+enum class StoreUse : std::uint8_t {
+  kObject = 0,  // about to be written and sealed
+  kArray = 1,   // likewise, but when is up to the program
+  kChunk = 2    // for small objects to come: given only if there is plenty, at once or not at all
+};
+struct StoreReserve {  // process -> engine: room to write in
+  std::uint64_t token = 0, size = 0;
+  StoreUse use{};
+  RAY_ENGINE_MESSAGE(StoreReserve, token, size, use)
 };
 enum class StoreProblem : std::uint8_t { kNone = 0, kLost = 1, kFull = 2, kOutOfDisk = 3 };
-struct StoreCreated {  // offset into the store segment; kNone = granted
+struct StoreReserved {  // offset into the store segment; kNone = granted
   std::uint64_t token = 0, offset = 0;
   StoreProblem problem{};
   std::string error;
-  RAY_ENGINE_MESSAGE(StoreCreated, token, offset, problem, error)
+  RAY_ENGINE_MESSAGE(StoreReserved, token, offset, problem, error)
 };
-struct StoreSeal { ObjectId object; RAY_ENGINE_MESSAGE(StoreSeal, object) };
+struct StoreSeal {  // process -> engine: this part of what I have reserved is an object of `owner` from now on
+  ObjectId object;
+  ProcessId owner;  // it is freed when the owner says so, or is gone
+  std::uint64_t offset = 0, size = 0;
+  bool pin = false;  // and I hold it
+  RAY_ENGINE_MESSAGE(StoreSeal, object, owner, offset, size, pin)
+};
+struct StoreReturn {  // process -> engine: this part will not be used
+  std::uint64_t offset = 0, size = 0;
+  RAY_ENGINE_MESSAGE(StoreReturn, offset, size)
+};
+struct StoreReclaim {  // engine -> process: answer, behind what you have sent; `chunks`: and return yours first
+  std::uint64_t round = 0;
+  bool chunks = false;
+  RAY_ENGINE_MESSAGE(StoreReclaim, round, chunks)
+};
+struct StoreReclaimed { std::uint64_t round = 0; RAY_ENGINE_MESSAGE(StoreReclaimed, round) };
 struct StorePin {  // process -> engine: bring it here if need be, hold it, tell me where it lies
   std::uint64_t token = 0;
   ObjectId object;
@@ -508,8 +527,12 @@ struct ReferenceInfo {  // what one process holds of one object
   std::uint32_t submitted = 0;  // in arguments of tasks that have not ended
   std::uint32_t contained = 0;  // in values that this process owns or has read
   std::uint32_t borrowers = 0;  // other processes; the owner knows them
+  std::vector<std::uint32_t> nodes;  // whose stores have it, as far as the holder knows
+  std::string call_site;             // the program's line that made the reference, where that is recorded
   template <class A>
-  void Fields(A& a) { a(object, holder, owner, size, ready, stored, actor_handle, local, submitted, contained, borrowers); }
+  void Fields(A& a) {
+    a(object, holder, owner, size, ready, stored, actor_handle, local, submitted, contained, borrowers, nodes, call_site);
+  }
 };
 struct DemandInfo {  // leases of one kind that somebody waits for, to run tasks or to place actors
   ResourceSet resources;  // of each
@@ -526,11 +549,16 @@ struct StoreInfo {  // what a node's store holds and has spilled; bytes where no
   std::uint64_t on_disk = 0, on_disk_objects = 0, file = 0;
   std::uint64_t spill_ns = 0, restore_ns = 0;                 // time of the spill thread
   std::uint64_t creates_queued = 0, fetches_queued = 0;       // requests that wait for memory
+  std::uint64_t in_chunks = 0, in_arrays = 0;                 // of `used`: reserved by processes for what they will write
+  std::uint64_t free_ranges = 0, largest_free = 0;            // of what is not used
+  std::uint64_t resident = 0;                                 // of the segment, whether used or not
+  std::uint64_t page_tables = 0, processes = 0;               // of the node's processes together; how many they are
   std::string directory, problem;                             // where it spills; why it cannot
   template <class A>
   void Fields(A& a) {
     a(node, size, used, primary, secondary, pinned, objects, spilled, spilled_objects, restored, restored_objects, on_disk,
-      on_disk_objects, file, spill_ns, restore_ns, creates_queued, fetches_queued, directory, problem);
+      on_disk_objects, file, spill_ns, restore_ns, creates_queued, fetches_queued, in_chunks, in_arrays, free_ranges,
+      largest_free, resident, page_tables, processes, directory, problem);
   }
 };
 struct SpilledInfo { ObjectId object; std::uint32_t node = 0; template <class A> void Fields(A& a) { a(object, node); } };

@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "python/bindings/call_sites.h"
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
@@ -202,6 +203,11 @@ CallArgs& ScratchArgs() {
   return args;
 }
 
+void NoteCall(const Submitted& submitted, const char* how) {
+  if (!records_call_sites) return;
+  for (ObjectEntry* entry : submitted.returns) NoteCallSite(entry, how);
+}
+
 class TaskCaller {
  public:
   TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options)
@@ -232,6 +238,7 @@ class TaskCaller {
     if (runs_coroutines) EnterCoroutine();
     const Submitted submitted = runtime.Submit(options_, &call_args);
     std::swap(call_args, ScratchArgs());
+    NoteCall(submitted, "task call");
     return RefsFor(submitted);
   }
 
@@ -292,6 +299,7 @@ class MethodCaller {
     const Submitted submitted =
         runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args);
     std::swap(call_args, ScratchArgs());
+    NoteCall(submitted, "actor call");
     return RefsFor(submitted);
   }
 

@@ -8,6 +8,8 @@ NB_MODULE(_core, module) {
   BindAccelerators(module);
   BindSession(module);
   BindValues(module);
+  BindArrays(module);
+  BindCallSites(module);
   BindObjects(module);
   BindGenerators(module);
   BindCalls(module);

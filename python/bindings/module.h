@@ -9,6 +9,8 @@ namespace ray_engine::python {
 namespace nb = nanobind;
 
 void BindAccelerators(nb::module_& module);
+void BindArrays(nb::module_& module);
+void BindCallSites(nb::module_& module);
 void BindSession(nb::module_& module);
 void BindValues(nb::module_& module);
 void BindObjects(nb::module_& module);

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "engine/base/clock.h"
+#include "python/bindings/call_sites.h"
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
@@ -240,6 +241,7 @@ ObjectRef Put(nb::handle value) {
     entry = runtime.Put(std::move(encoded.pieces));
   }
   if (!entry.ok()) RaiseSystemError(StoreErrorName(entry.status()), MessageOf(entry.status()));
+  if (records_call_sites) NoteCallSite(*entry, "put object");
   return {current_session, *entry};
 }
 

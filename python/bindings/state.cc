@@ -3,6 +3,7 @@
 // None.
 
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "python/bindings/module.h"
 #include "python/bindings/session.h"
@@ -95,6 +96,8 @@ nb::dict Row(const ReferenceInfo& reference) {
   row["submitted"] = reference.submitted;
   row["contained"] = reference.contained;
   row["borrowers"] = reference.borrowers;
+  row["nodes"] = nb::cast(reference.nodes);
+  row["call_site"] = reference.call_site;
   return row;
 }
 
@@ -127,6 +130,13 @@ nb::dict Row(const StoreInfo& store) {
   row["restore_s"] = static_cast<double>(store.restore_ns) / 1e9;
   row["creates_queued"] = store.creates_queued;
   row["fetches_queued"] = store.fetches_queued;
+  row["in_chunks"] = store.in_chunks;
+  row["in_arrays"] = store.in_arrays;
+  row["free_ranges"] = store.free_ranges;
+  row["largest_free"] = store.largest_free;
+  row["resident"] = store.resident;
+  row["page_tables"] = store.page_tables;
+  row["processes"] = store.processes;
   row["directory"] = store.directory;
   row["problem"] = store.problem;
   return row;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "python/bindings/arrays.h"
 #include "python/bindings/module.h"
 
 namespace ray_engine::python {
@@ -132,6 +133,15 @@ bool AppendNative(nb::handle value, std::string* out) {
   return false;
 }
 
+std::string HeadOf(std::string_view pickle, const std::vector<std::uint64_t>& buffer_sizes) {
+  std::string head = "B";
+  AppendPlain(&head, static_cast<std::uint32_t>(buffer_sizes.size()));
+  for (const std::uint64_t size : buffer_sizes) AppendPlain(&head, size);
+  AppendPlain(&head, static_cast<std::uint32_t>(pickle.size()));
+  head.append(pickle);
+  return head;
+}
+
 EncodedValue::EncodedValue(nb::handle value, nb::handle name, bool is_result) {
   if (AppendNative(value, &pieces.head)) return;
   const nb::object result = Call(hooks.dumps, {value.ptr(), name.ptr(), is_result ? Py_True : Py_False});
@@ -149,17 +159,16 @@ EncodedValue::EncodedValue(nb::handle value, nb::handle name, bool is_result) {
     pieces.head.append(pickle.c_str(), pickle.size());
     return;
   }
-  pieces.head.push_back('B');
-  AppendPlain(&pieces.head, static_cast<std::uint32_t>(buffers.size()));
+  std::vector<std::uint64_t> sizes;
   for (nb::handle buffer : buffers) {
     Py_buffer view;
     if (PyObject_GetBuffer(buffer.ptr(), &view, PyBUF_FULL_RO) != 0) throw nb::python_error();
     views_.push_back(view);
-    AppendPlain(&pieces.head, static_cast<std::uint64_t>(view.len));
+    sizes.push_back(static_cast<std::uint64_t>(view.len));
     pieces.buffers.emplace_back(view.buf, static_cast<std::size_t>(view.len));
   }
-  AppendPlain(&pieces.head, static_cast<std::uint32_t>(pickle.size()));
-  pieces.head.append(pickle.c_str(), pickle.size());
+  pieces.head = HeadOf({pickle.c_str(), pickle.size()}, sizes);
+  pieces.room = TakeRoom(value, pieces);
 }
 
 EncodedValue::~EncodedValue() {

@@ -22,6 +22,9 @@ namespace ray_engine::python {
 // Appends a native value to `out`; false if the value needs a pickle.
 bool AppendNative(nb::handle value, std::string* out);
 
+// What comes before the buffers of a value that has some.
+std::string HeadOf(std::string_view pickle, const std::vector<std::uint64_t>& buffer_sizes);
+
 // A value with its buffers; the buffers are held until destruction.
 class EncodedValue {
  public:

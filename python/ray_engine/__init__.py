@@ -27,6 +27,7 @@ from ray_engine._version import __version__ as __version__
 
 from ray_engine import actor, exceptions  # isort: skip
 from ray_engine._private.api import cancel, get, kill, put, remote, wait
+from ray_engine._private.arrays import empty
 from ray_engine._private.cluster_state import available_resources, cluster_resources, nodes, timeline
 from ray_engine.actor import get_actor, method
 from ray_engine.runtime_context import get_gpu_ids, get_runtime_context
@@ -58,6 +59,7 @@ __all__ = [
     "cancel",
     "cluster_resources",
     "cluster_utils",
+    "empty",
     "exceptions",
     "get",
     "get_actor",

@@ -40,13 +40,11 @@ TEST_F(EngineTest, StoreCreatesSealsAndPins) {
   LeaseGrant grant;
   const auto worker = LeaseWorker(&grant);
   const ObjectId object = ObjectId::Random();
-  driver_->Send(driver_->id().Engine(), StoreCreate{1, object, driver_->id(), 1 << 20});
-  const StoreCreated created = driver_->Receive<StoreCreated>();
+  driver_->Send(driver_->id().Engine(), StoreReserve{1, 1 << 20, StoreUse::kObject});
+  const StoreReserved created = driver_->Receive<StoreReserved>();
   ASSERT_EQ(created.error, "");
   std::memset(driver_->store().data() + created.offset, 'x', 1 << 20);
-  driver_->Send(driver_->id().Engine(), StoreSeal{object});
-  driver_->Send(kHead, ClusterRequest{2});
-  driver_->Receive<ClusterReply>();  // so the seal has been handled
+  driver_->Send(driver_->id().Engine(), StoreSeal{object, driver_->id(), created.offset, 1 << 20});
   worker->Send(worker->id().Engine(), StorePin{9, object, driver_->id(), 0, 1 << 20});
   const StorePinned pinned = worker->Receive<StorePinned>();
   ASSERT_EQ(pinned.error, "");
@@ -55,30 +53,30 @@ TEST_F(EngineTest, StoreCreatesSealsAndPins) {
 }
 
 TEST_F(EngineTest, StoreWaitsForRoomUntilAnObjectIsFreed) {
-  const ObjectId first = ObjectId::Random(), second = ObjectId::Random();
-  driver_->Send(driver_->id().Engine(), StoreCreate{1, first, driver_->id(), 6 << 20});
-  EXPECT_EQ(driver_->Receive<StoreCreated>().error, "");
-  driver_->Send(driver_->id().Engine(), StoreSeal{first});
-  driver_->Send(driver_->id().Engine(), StoreCreate{2, second, driver_->id(), 6 << 20});
+  const ObjectId first = ObjectId::Random();
+  driver_->Send(driver_->id().Engine(), StoreReserve{1, 6 << 20, StoreUse::kObject});
+  const std::uint64_t offset = driver_->Receive<StoreReserved>().offset;
+  driver_->Send(driver_->id().Engine(), StoreSeal{first, driver_->id(), offset, 6 << 20});
+  driver_->Send(driver_->id().Engine(), StoreReserve{2, 6 << 20, StoreUse::kObject});
   driver_->Send(driver_->id().Engine(), StoreFree{{first}});
-  const StoreCreated created = driver_->Receive<StoreCreated>();
+  const StoreReserved created = driver_->Receive<StoreReserved>();
   EXPECT_EQ(created.token, 2u);
   EXPECT_EQ(created.error, "");
 }
 
 TEST_F(EngineTest, StoreRefusesWhatCanNeverFit) {
-  driver_->Send(driver_->id().Engine(), StoreCreate{1, ObjectId::Random(), driver_->id(), 100 << 20});
-  EXPECT_NE(driver_->Receive<StoreCreated>().error, "");
+  driver_->Send(driver_->id().Engine(), StoreReserve{1, 100 << 20, StoreUse::kObject});
+  EXPECT_NE(driver_->Receive<StoreReserved>().error, "");
 }
 
 TEST_F(EngineTest, ObjectWrittenTwiceKeepsItsFirstValue) {
   const ObjectId object = ObjectId::Random();
   const auto write = [&](char value) {
-    driver_->Send(driver_->id().Engine(), StoreCreate{1, object, driver_->id(), 4096});
-    const StoreCreated created = driver_->Receive<StoreCreated>();
+    driver_->Send(driver_->id().Engine(), StoreReserve{1, 4096, StoreUse::kObject});
+    const StoreReserved created = driver_->Receive<StoreReserved>();
     EXPECT_EQ(created.error, "");
     std::memset(driver_->store().data() + created.offset, value, 4096);
-    driver_->Send(driver_->id().Engine(), StoreSeal{object});
+    driver_->Send(driver_->id().Engine(), StoreSeal{object, driver_->id(), created.offset, 4096});
   };
   write('1');
   write('2');
@@ -89,11 +87,13 @@ TEST_F(EngineTest, ObjectWrittenTwiceKeepsItsFirstValue) {
 TEST_F(EngineTest, ObjectsOfADeadOwnerAreFreed) {
   LeaseGrant grant;
   const auto worker = LeaseWorker(&grant);
-  worker->Send(worker->id().Engine(), StoreCreate{1, ObjectId::Random(), worker->id(), 6 << 20});
-  EXPECT_EQ(worker->Receive<StoreCreated>().error, "");
+  worker->Send(worker->id().Engine(), StoreReserve{1, 6 << 20, StoreUse::kObject});
+  const StoreReserved created = worker->Receive<StoreReserved>();
+  EXPECT_EQ(created.error, "");
+  worker->Send(worker->id().Engine(), StoreSeal{ObjectId::Random(), worker->id(), created.offset, 6 << 20});
   Die(*worker, 4711, SIGSEGV);
-  driver_->Send(driver_->id().Engine(), StoreCreate{2, ObjectId::Random(), driver_->id(), 6 << 20});
-  EXPECT_EQ(driver_->Receive<StoreCreated>().error, "");
+  driver_->Send(driver_->id().Engine(), StoreReserve{2, 6 << 20, StoreUse::kObject});
+  EXPECT_EQ(driver_->Receive<StoreReserved>().error, "");
 }
 
 TEST_F(EngineTest, KeepsKeysAndValues) {

@@ -18,11 +18,11 @@ constexpr std::uint64_t kSize = 3 << 20;
 class EngineSpillingTest : public EngineTest {
  protected:
   void Put(const ObjectId& object, char filling) {
-    driver_->Send(driver_->id().Engine(), StoreCreate{1, object, driver_->id(), kSize});
-    const StoreCreated created = driver_->Receive<StoreCreated>();
+    driver_->Send(driver_->id().Engine(), StoreReserve{1, kSize, StoreUse::kObject});
+    const StoreReserved created = driver_->Receive<StoreReserved>();
     ASSERT_EQ(created.error, "");
     std::memset(driver_->store().data() + created.offset, filling, kSize);
-    driver_->Send(driver_->id().Engine(), StoreSeal{object});
+    driver_->Send(driver_->id().Engine(), StoreSeal{object, driver_->id(), created.offset, kSize});
   }
   std::vector<ObjectId> PutMany(int count) {
     std::vector<ObjectId> objects;
@@ -89,8 +89,8 @@ TEST_F(EngineSpillingTest, TheDeathOfWhoWaitsLeavesTheObjectToOthers) {
 TEST_F(EngineSpillingTest, TheErrorOfAFullStoreNamesWhoHasItPinned) {
   const std::vector<ObjectId> objects = PutMany(2);
   for (const ObjectId& object : objects) EXPECT_EQ(Pin(object).error, "");
-  driver_->Send(driver_->id().Engine(), StoreCreate{1, ObjectId::Random(), driver_->id(), kSize});
-  const StoreCreated refused = driver_->Receive<StoreCreated>();
+  driver_->Send(driver_->id().Engine(), StoreReserve{1, kSize, StoreUse::kObject});
+  const StoreReserved refused = driver_->Receive<StoreReserved>();
   EXPECT_EQ(refused.problem, StoreProblem::kFull);
   EXPECT_THAT(refused.error, HasSubstr("3.0 MiB asked for, 6.0 MiB of 8.0 MiB in use; pinned: 6.0 MiB by driver"));
 }

@@ -102,11 +102,11 @@ TEST_F(TwoNodesTest, ObjectIsPulledToTheNodeThatPinsItAndTheOwnerHearsOfTheCopy)
   const auto worker = LeaseThere(&grant);
   const ObjectId object = ObjectId::Random();
   const std::uint64_t size = 5 << 20;
-  driver_->Send(driver_->id().Engine(), StoreCreate{1, object, driver_->id(), size});
-  const StoreCreated created = driver_->Receive<StoreCreated>();
+  driver_->Send(driver_->id().Engine(), StoreReserve{1, size, StoreUse::kObject});
+  const StoreReserved created = driver_->Receive<StoreReserved>();
   ASSERT_EQ(created.error, "");
   for (std::uint64_t i = 0; i < size; ++i) driver_->store().data()[created.offset + i] = static_cast<char>(i * 7);
-  driver_->Send(driver_->id().Engine(), StoreSeal{object});
+  driver_->Send(driver_->id().Engine(), StoreSeal{object, driver_->id(), created.offset, size});
   Nodes();  // so the seal has been handled
   worker->Send(worker->id().Engine(), StorePin{2, object, driver_->id(), 0, size});
   const StorePinned pinned = worker->Receive<StorePinned>();
@@ -128,11 +128,11 @@ TEST_F(TwoNodesTest, WhatASourceHasSpilledIsPulledFromThereAllTheSame) {
   std::vector<ObjectId> objects;
   for (char filling = 'a'; filling < 'g'; ++filling) {
     objects.push_back(ObjectId::Random());
-    driver_->Send(driver_->id().Engine(), StoreCreate{1, objects.back(), driver_->id(), size});
-    const StoreCreated created = driver_->Receive<StoreCreated>();
+    driver_->Send(driver_->id().Engine(), StoreReserve{1, size, StoreUse::kObject});
+    const StoreReserved created = driver_->Receive<StoreReserved>();
     ASSERT_EQ(created.error, "");
     std::memset(driver_->store().data() + created.offset, filling, size);
-    driver_->Send(driver_->id().Engine(), StoreSeal{objects.back()});
+    driver_->Send(driver_->id().Engine(), StoreSeal{objects.back(), driver_->id(), created.offset, size});
   }
   Nodes();  // so the seals have been handled
   char filling = 'a';

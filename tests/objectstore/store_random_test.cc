@@ -1,5 +1,5 @@
 // Random calls on the store, compared after each with a model that is too simple to be wrong: a map of objects, each
-// with its state and the pins of every client.
+// with its state and the pins of every client, and which bytes every client has reserved.
 
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ namespace ray_engine {
 namespace {
 
 constexpr int kObjects = 12, kClients = 4;
-constexpr std::uint64_t kStore = 1 << 20;
+constexpr std::uint64_t kStore = 8 << 20;  // so that some parts are counted in pages, others in units
 
 struct ModelObject {
   std::uint64_t size = 0;
@@ -67,7 +67,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
   std::uint64_t Kept() const {
     std::uint64_t bytes = 0;
     for (const auto& [object, state] : model_) bytes += state.Evictable() ? 0 : Allocator::Rounded(state.size);
-    return bytes;
+    return bytes + reserved_.size() * Allocator::kAlignment;
   }
 
   // Which copies were evicted is the store's choice, but only evictable ones may be missing.
@@ -77,6 +77,79 @@ class StoreModelTest : public testing::TestWithParam<int> {
       ASSERT_TRUE(!missing || at->second.Evictable()) << at->first;
       at = missing ? model_.erase(at) : std::next(at);
     }
+  }
+
+  // Of the store, by every client; a reservation has whole units of the allocator.
+  struct Unit {
+    int client = 0, reservation = 0;
+  };
+  using Units = std::map<std::uint64_t, Unit>;  // by offset
+
+  void Reserve(int client) {
+    const auto use = static_cast<Store::Use>(random_() % 3);
+    const std::uint64_t size = random_() % (kStore / 4);
+    const absl::StatusOr<std::uint64_t> offset = store_.Reserve(size, Client(client), use);
+    DropEvicted();
+    if (!offset.ok()) {
+      ASSERT_TRUE(absl::IsResourceExhausted(offset.status())) << offset.status();
+      ASSERT_TRUE(use == Store::Use::kChunk || NothingToGiveUp() || Allocator::Rounded(size) + Kept() > kStore);
+      return;
+    }
+    for (std::uint64_t at = *offset; at < *offset + Allocator::Rounded(size); at += Allocator::kAlignment)
+      ASSERT_TRUE(reserved_.emplace(at, Unit{client, reservations_}).second) << "reserved twice";
+    ++reservations_;
+  }
+
+  // Some place: often one that is reserved, sometimes none.
+  Store::Location AnyPart() {
+    Store::Location part{random_() % kStore, 1 + random_() % (random_() % 2 == 0 ? 300 : kStore / 8)};
+    const auto at = reserved_.lower_bound(part.offset);
+    if (at != reserved_.end() && random_() % 8 != 0) part.offset = at->first;
+    return part;
+  }
+  // How much of so many bytes from there on the client has in one reservation.
+  std::uint64_t Held(std::uint64_t offset, std::uint64_t bytes, int client) const {
+    const auto first = reserved_.find(offset);
+    if (first == reserved_.end() || first->second.client != client) return 0;
+    std::uint64_t held = 0;
+    for (auto unit = first; held < bytes && unit != reserved_.end() && unit->first == offset + held; ++unit) {
+      if (unit->second.reservation != first->second.reservation) break;
+      held += Allocator::kAlignment;
+    }
+    return held;
+  }
+  void Unreserve(std::uint64_t offset, std::uint64_t bytes) {
+    reserved_.erase(reserved_.lower_bound(offset), reserved_.lower_bound(offset + bytes));
+  }
+
+  void SealReserved(int object, int client) {
+    const Store::Location part = AnyPart();
+    const bool pin = random_() % 2 == 0;
+    const std::uint64_t bytes = Allocator::Rounded(part.size), held = Held(part.offset, bytes, client);
+    const absl::Status status = store_.SealReserved(Object(object), part, Client(client), pin);
+    ASSERT_EQ(held < bytes, absl::IsInvalidArgument(status)) << status;
+    if (held < bytes) return;
+    const auto found = model_.find(object);
+    ASSERT_EQ(absl::IsFailedPrecondition(status), found != model_.end() && found->second.writer >= 0);
+    ASSERT_EQ(absl::IsAlreadyExists(status), found != model_.end() && found->second.writer < 0);
+    if (found == model_.end() || !pin) {
+      Unreserve(part.offset, bytes);
+    } else {  // a reservation of its own now
+      for (std::uint64_t at = part.offset; at < part.offset + bytes; at += Allocator::kAlignment)
+        reserved_[at].reservation = reservations_;
+      ++reservations_;
+    }
+    if (absl::IsFailedPrecondition(status)) return;
+    if (found == model_.end()) model_[object] = {part.size, -1, true, false, false, {}};
+    if (found != model_.end()) model_[object].freed = false, model_[object].primary = true;
+    if (pin) ++model_[object].pins[client];
+  }
+
+  void Return(int client) {
+    const Store::Location part = AnyPart();
+    const std::uint64_t held = Held(part.offset, Allocator::Rounded(part.size), client);
+    ASSERT_EQ(store_.Return(part, Client(client)), held >= part.size);
+    if (held >= part.size) Unreserve(part.offset, held);
   }
 
   void Seal(int object, int client) {
@@ -119,6 +192,8 @@ class StoreModelTest : public testing::TestWithParam<int> {
 
   void ClientGone(int client) {
     store_.OnClientGone(Client(client));
+    for (auto at = reserved_.begin(); at != reserved_.end();)
+      at = at->second.client == client ? reserved_.erase(at) : std::next(at);
     for (auto at = model_.begin(); at != model_.end();) {
       at->second.pins.erase(client);
       at = at->second.writer == client ? model_.erase(at) : std::next(at);
@@ -127,12 +202,25 @@ class StoreModelTest : public testing::TestWithParam<int> {
 
   void Step() {
     const int object = random_() % kObjects, client = random_() % kClients;
-    switch (random_() % 17) {
+    switch (random_() % 24) {
       case 0:
         ClientGone(client);
         break;
       case 16:
         Back(object);
+        break;
+      case 17:
+      case 18:
+        Reserve(client);
+        break;
+      case 19:
+      case 20:
+      case 21:
+        SealReserved(object, client);
+        break;
+      case 22:
+      case 23:
+        Return(client);
         break;
       case 1:
         Abort(object, client);
@@ -174,7 +262,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
       pinned += state.Pins() > 0 ? state.size : 0;
       ASSERT_TRUE(state.writer >= 0 || store_.Lookup(Object(object))->size == state.size);
     }
-    ASSERT_EQ(store_.Stats().memory.used, bytes);
+    ASSERT_EQ(store_.Stats().memory.used, bytes + reserved_.size() * Allocator::kAlignment);
     ASSERT_EQ(store_.Stats().pinned_bytes, pinned);
     ASSERT_EQ(store_.Stats().objects, model_.size());
   }
@@ -182,6 +270,8 @@ class StoreModelTest : public testing::TestWithParam<int> {
   std::mt19937 random_{static_cast<std::uint32_t>(GetParam())};
   Store store_{kStore};
   std::map<int, ModelObject> model_;
+  Units reserved_;
+  int reservations_ = 0;
 };
 
 TEST_P(StoreModelTest, BehavesLikeTheModel) {

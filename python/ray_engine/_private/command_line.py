@@ -85,7 +85,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     one.add_argument("--limit", type=int, default=100, help="rows at the most (100)")
     one = command("summary", "how many are in which state, by class or function, as JSON", _summary)
     one.add_argument("kind", choices=sorted(_SUMMARIES))
-    command("memory", "what the object stores hold and have spilled; `list objects` shows who holds what", _memory)
+    one = command("memory", "who holds which objects, and what the object stores hold and have spilled", _memory)
+    one.add_argument("--group-by", choices=["NODE_ADDRESS", "STACK_TRACE"], default="NODE_ADDRESS")
+    one.add_argument("--sort-by", choices=["OBJECT_SIZE", "PID", "REFERENCE_TYPE"], default="OBJECT_SIZE")
+    one.add_argument("--limit", type=int, default=50, metavar="N", help="lines of a group at the most (50)")
+    one.add_argument("--stats-only", action="store_true", help="only what the stores hold")
     one = command("timeline", "writes when tasks ran, for chrome://tracing or ui.perfetto.dev", _timeline)
     one.add_argument("file", nargs="?", default="timeline.json")
     return parser
@@ -119,7 +123,9 @@ def _summary(options: argparse.Namespace) -> str:
 
 
 def _memory(options: argparse.Namespace) -> str:
-    return internal_api.memory_summary()
+    return internal_api.memory_summary(
+        group_by=options.group_by, sort_by=options.sort_by, stats_only=options.stats_only, num_entries=options.limit
+    )
 
 
 def _timeline(options: argparse.Namespace) -> str:

@@ -1,12 +1,13 @@
-"""free(): values that a program gives up though it holds references to them. memory_summary(): what stores hold."""
+"""free(): values that a program gives up though it holds references to them. memory_summary(): who holds what."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ray_engine import _core
-from ray_engine._private import unavailable
+from ray_engine._private import memory_report, unavailable
 from ray_engine._private.session import session
+from ray_engine.util.state import rows
 
 
 def free(object_refs: _core.ObjectRef[Any] | list[_core.ObjectRef[Any]], local_only: bool = False) -> None:
@@ -29,40 +30,29 @@ def free(object_refs: _core.ObjectRef[Any] | list[_core.ObjectRef[Any]], local_o
         _core.free(ref)
 
 
-def memory_summary(address: str | None = None, stats_only: bool = False, **options: Any) -> str:
-    """What the object stores of all nodes hold, have spilled and have brought back, a line each (sizes in MiB).
+def memory_summary(
+    address: str | None = None,
+    redis_password: str | None = None,
+    group_by: str = "NODE_ADDRESS",
+    sort_by: str = "OBJECT_SIZE",
+    units: str = "B",
+    line_wrap: bool = True,
+    stats_only: bool = False,
+    num_entries: int | None = None,
+) -> str:
+    """Which process holds which object, from which line of code, and what the object stores of all nodes hold.
 
-    The tables of Ray's `ray memory` are not part of it: `ray.util.state.list_objects()` has their rows. So the
-    arguments change nothing. Raises RuntimeError where the process is not connected.
+    - group_by: "NODE_ADDRESS" or "STACK_TRACE"; sort_by: "OBJECT_SIZE", "PID" or "REFERENCE_TYPE".
+    - stats_only: only what the stores hold, have spilled and have brought back.
+    - num_entries: lines of a group at the most; None: all.
+
+    The line of code is known where RAY_ENGINE_RECORD_CALL_SITES=1 is in the environment of the program. The other
+    arguments are there for programs that give them, and change nothing. Raises RaySystemError where the process is not
+    connected, ValueError for other names.
     """
     session.check_connected()
-    stores = _core.store_rows()
-    total = {
-        name: sum(row[name] for row in stores) for name, value in stores[0].items() if isinstance(value, (int, float))
-    }
-    lines = [
-        "--- Object stores of all nodes ---",
-        f"Plasma memory usage {_mib(total['used'])} MiB, {total['objects']} objects, "
-        f"{round(100 * total['used'] / total['size'], 2)}% full, {_mib(total['pinned'])} MiB pinned",
-    ]
-    for what, seconds in ("spilled", total["spill_s"]), ("restored", total["restore_s"]):
-        if total[what]:
-            rate = total[what] / max(seconds, 1e-9)
-            lines.append(
-                f"{what.capitalize()} {_mib(total[what])} MiB, {total[f'{what}_objects']} objects, {_mib(rate)} MiB/s"
-            )
-    if total["spilled"]:
-        lines.append(
-            f"On disk {_mib(total['on_disk'])} MiB, {total['on_disk_objects']} objects, "
-            f"in files of {_mib(total['file_size'])} MiB"
-        )
-    if total["creates_queued"]:
-        lines.append(f"{total['creates_queued']} new objects wait for memory")
-    if total["fetches_queued"]:
-        lines.append(f"{total['fetches_queued']} fetches queued, waiting for memory")
-    lines += [f"Node {row['node_id']}: {row['problem']}" for row in stores if row["problem"]]
-    return "\n".join(lines) + "\n"
-
-
-def _mib(size: float) -> int:
-    return int(size) >> 20
+    stores = memory_report.stores(_core.store_rows())
+    if stats_only:
+        return stores
+    held = rows.references(_core.reference_rows(), _core.worker_rows(), _core.cluster())
+    return memory_report.references(held, group_by, sort_by, num_entries) + "\n" + stores

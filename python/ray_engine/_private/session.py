@@ -9,6 +9,7 @@ Thread rule: begin() and end() run under lifecycle's lock; readers need none.
 
 import weakref
 
+from ray_engine._private import call_sites
 from ray_engine._private.ids import JobID, NodeID, WorkerID
 from ray_engine.exceptions import RaySystemError
 
@@ -38,6 +39,7 @@ class Session:
         self.environment = environment
         self.supervisor = supervisor
         self.connected = True
+        call_sites.begin()
 
     def end(self):
         """Forgets the connection and what was prepared for it."""

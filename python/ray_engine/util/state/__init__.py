@@ -149,7 +149,7 @@ def list_tasks():
 @_lists(ObjectState)
 def list_objects():
     """What processes hold: one row per object and process that knows it. Actor handles are among them."""
-    return rows.references(_core.reference_rows(), _core.worker_rows())
+    return rows.references(_core.reference_rows(), _core.worker_rows(), _core.cluster())
 
 
 @_lists(PlacementGroupState)

@@ -173,3 +173,5 @@ class ObjectState(_Row):
     type: str  # WORKER or DRIVER
     node_id: str | None
     pid: int | None
+    call_site: str  # the program's line that made the reference; "disabled" where that is not recorded
+    node_ids: list[str]  # of the stores that have it, as far as the process knows

@@ -4,7 +4,7 @@ The engine's rows (python/bindings/state.cc) carry the names of the fields; here
 words, and what comes from more than one row.
 """
 
-from ray_engine._private.ids import JobID, PlacementGroupID
+from ray_engine._private.ids import JobID, NodeID, PlacementGroupID
 from ray_engine.util.state.common import (
     ACTOR_STATES,
     EXIT_TYPES,
@@ -119,12 +119,13 @@ def _type(row: dict) -> str:
     return "ACTOR_TASK" if row["actor_id"] else "NORMAL_TASK"
 
 
-def references(found: list[dict], processes: list[dict]) -> list[ObjectState]:
+def references(found: list[dict], processes: list[dict], nodes: list[dict]) -> list[ObjectState]:
     by_process = {row["process"]: row for row in processes}
-    return [_reference(row, by_process.get(row["process"])) for row in found]
+    node_at = {node["index"]: NodeID(node["id"]).hex() for node in nodes}
+    return [_reference(row, by_process.get(row["process"]), node_at) for row in found]
 
 
-def _reference(row: dict, process: dict | None) -> ObjectState:
+def _reference(row: dict, process: dict | None, node_at: dict[int, str]) -> ObjectState:
     return ObjectState.of(
         row,
         object_size=row["object_size"] if row["ready"] else -1,
@@ -133,6 +134,8 @@ def _reference(row: dict, process: dict | None) -> ObjectState:
         type=_process_type(process),
         node_id=process and process["node_id"],
         pid=process and process["pid"],
+        call_site=row["call_site"] or "disabled",
+        node_ids=[node_at[index] for index in row["nodes"] if index in node_at],
     )
 
 
