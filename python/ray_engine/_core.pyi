@@ -169,6 +169,7 @@ def create_group(
     namespace: str,
     detached: bool,
     strategy: int,
+    domain_label: str,
     bundles: list[tuple[dict[str, float], dict[str, str]]],
     bound_to_process: bool,
 ) -> None: ...

@@ -77,7 +77,7 @@ TEST_F(OwnershipTest, AnErrorThatWasSentToSomebodyIsSeen) {
   ObjectEntry* entry = ownership_.NewOwned(Object(1));
   ownership_.Export(entry);
   ownership_.SetValue(entry, ErrorValue());
-  ownership_.On(kOther, ValueRequest{Object(1)});
+  ownership_.On(kOther, ValueRequest{Object(1), kNoNode, ""});
   EXPECT_TRUE(sender_.Take<ValueReply>(kOther).value.is_error);
   ownership_.Drop(entry);
   EXPECT_TRUE(unseen_.empty());
@@ -160,7 +160,7 @@ TEST_F(OwnershipTest, ABorrowerKeepsAnObjectUntilItHasGivenBackAllGrants) {
 }
 
 TEST_F(OwnershipTest, AFreedObjectIsLostForThoseWhoAskTooLate) {
-  ownership_.On(kOther, ValueRequest{Object(1)});
+  ownership_.On(kOther, ValueRequest{Object(1), kNoNode, ""});
   const ValueReply reply = sender_.Take<ValueReply>(kOther);
   EXPECT_EQ(reply.value.kind, WireValue::kSystemError);
   EXPECT_EQ(reply.value.bytes.substr(0, 15), "ObjectLostError");
@@ -172,7 +172,7 @@ TEST_F(OwnershipTest, AFreedObjectIsLostForThoseWhoAskTooLate) {
 TEST_F(OwnershipTest, WhoAskedBeforeTheValueWasThereIsToldOnce) {
   ObjectEntry* entry = ownership_.NewOwned(Object(1));
   ownership_.Export(entry);
-  ownership_.On(kOther, ValueRequest{Object(1)});
+  ownership_.On(kOther, ValueRequest{Object(1), kNoNode, ""});
   ExpectWatch(kOther);
   EXPECT_TRUE(sender_.Nothing(kOther));
   ownership_.SetValue(entry, InlineValue("late"));
@@ -453,7 +453,7 @@ TEST_F(OwnershipTest, ValuesReadFromAnOwnerBringTheirReferencesWithoutGrants) {
   ObjectEntry* inner = Put(1, "inner");
   ObjectEntry* outer = Put(2, "outer", {inner});
   ownership_.Export(outer);
-  ownership_.On(kOther, ValueRequest{Object(2)});
+  ownership_.On(kOther, ValueRequest{Object(2), kNoNode, ""});
   const ValueReply reply = sender_.Take<ValueReply>(kOther);
   ASSERT_EQ(reply.value.refs.size(), 1u);
   EXPECT_EQ(reply.value.refs[0].object, Object(1));
