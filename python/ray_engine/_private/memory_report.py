@@ -74,7 +74,8 @@ def references(rows: list[ObjectState], group_by: str, sort_by: str, limit: int 
     """
     if group_by not in _GROUPS or sort_by not in _SORTS:
         raise ValueError(
-            f"group_by is one of {', '.join(_GROUPS)} and sort_by one of {', '.join(_SORTS)}, got {group_by!r} and {sort_by!r}"
+            f"group_by is one of {', '.join(_GROUPS)} and sort_by one of {', '.join(_SORTS)}, "
+            f"got {group_by!r} and {sort_by!r}"
         )
     name, key = _GROUPS[group_by]
     groups: dict[str, list[ObjectState]] = {}
