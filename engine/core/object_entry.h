@@ -57,8 +57,9 @@ struct ObjectEntry {
   std::atomic<bool> seen{false};   // an error: somebody has been told of it
   WireValue::Kind kind = WireValue::kInline;
   Origin origin = kNoLineage;
-  std::uint32_t node = 0;  // kStored
-  std::uint64_t size = 0;  // kStored
+  std::uint32_t node = 0;       // kStored
+  std::uint64_t size = 0;       // kStored
+  std::uint64_t waited_by = 0;  // the last wait() that it was given to (bindings, under the GIL)
   std::string bytes;
   std::vector<ObjectEntry*> contained;  // references inside the value, held by it
 

@@ -145,8 +145,12 @@ class Runtime : private Ownership::Listener {
                          bool stop_at_error);
   bool IsReady(ObjectEntry* entry);
   std::vector<ObjectEntry*> NotReady(const std::vector<ObjectEntry*>& entries);
-  // Getting its value will move nothing between nodes. REQUIRES: IsReady().
-  bool IsHere(ObjectEntry* entry);
+  // The first of them that are ready, by number, until `count` of them are here; with `here_only` those whose values
+  // would have to be moved from another node are apart, as many as are still missing.
+  struct ReadyObjects {
+    std::vector<std::size_t> here, elsewhere;
+  };
+  ReadyObjects FindReady(const std::vector<ObjectEntry*>& entries, std::size_t count, bool here_only);
   // Gives the value up though references are held: reading it is an error from now on. Nothing happens to an object
   // that is not there yet.
   void Free(ObjectEntry* entry);

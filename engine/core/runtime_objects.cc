@@ -111,10 +111,18 @@ std::vector<ObjectEntry*> Runtime::NotReady(const std::vector<ObjectEntry*>& ent
   return rest;
 }
 
-bool Runtime::IsHere(ObjectEntry* entry) {
+Runtime::ReadyObjects Runtime::FindReady(const std::vector<ObjectEntry*>& entries, std::size_t count, bool here_only) {
   const std::lock_guard lock(mutex_);
-  if (entry->kind != WireValue::kStored || entry->node == welcome_.node_index) return true;
-  return entry->rare != nullptr && !entry->rare->pin.expired();
+  const auto is_here = [&](const ObjectEntry* entry) {
+    if (!here_only || entry->kind != WireValue::kStored || entry->node == welcome_.node_index) return true;
+    return entry->rare != nullptr && !entry->rare->pin.expired();
+  };
+  ReadyObjects ready;
+  for (std::size_t i = 0; i < entries.size() && ready.here.size() < count; ++i) {
+    if (entries[i]->ready) (is_here(entries[i]) ? ready.here : ready.elsewhere).push_back(i);
+  }
+  ready.elsewhere.resize(std::min(ready.elsewhere.size(), count - ready.here.size()));
+  return ready;
 }
 
 void Runtime::Free(ObjectEntry* entry) {

@@ -11,6 +11,7 @@ NB_MODULE(_core, module) {
   BindArrays(module);
   BindCallSites(module);
   BindObjects(module);
+  BindWait(module);
   BindGenerators(module);
   BindCalls(module);
   BindGroups(module);

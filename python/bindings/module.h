@@ -20,5 +20,6 @@ void BindGroups(nb::module_& module);
 void BindWorker(nb::module_& module);
 void BindServices(nb::module_& module);
 void BindState(nb::module_& module);
+void BindWait(nb::module_& module);
 
 }  // namespace ray_engine::python

@@ -1,22 +1,17 @@
-// ObjectRef, get, put, wait.
+// ObjectRef, get, put.
 
-#include <absl/cleanup/cleanup.h>
-#include <absl/container/flat_hash_set.h>
 #include <fmt/format.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <cmath>
-#include <deque>
 #include <optional>
 
-#include "engine/base/clock.h"
 #include "python/bindings/call_sites.h"
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
+#include "python/bindings/waiting.h"
 
 namespace ray_engine::python {
 
@@ -53,51 +48,16 @@ ObjectEntry* ObjectRef::Entry() const {
   return entry_;
 }
 
-WaitResult WaitForPins(PinRequest* request, std::int64_t deadline) {
-  Runtime& runtime = TheRuntime();
-  const absl::Cleanup abandon = [&] { runtime.Abandon(request); };
-  while (true) {
-    WaitResult result;
-    {
-      const nb::gil_scoped_release release;
-      result = runtime.PinObjects(request, deadline);
-    }
-    if (result != WaitResult::kInterrupted) return result;
-    CheckSignals();
-  }
+// Most are of the class itself, which is cheap to see.
+const ObjectRef* AsRef(nb::handle value) {
+  static const nb::handle plain = nb::type<ObjectRef>();
+  if (!value.type().is(plain) && !nb::isinstance<ObjectRef>(value)) return nullptr;
+  return nb::inst_ptr<ObjectRef>(value);
 }
 
 namespace {
 
 nb::bytes BytesOf(std::string_view binary) { return nb::bytes(binary.data(), binary.size()); }
-
-std::int64_t Deadline(nb::handle timeout) {
-  if (timeout.is_none()) return kNever;
-  const double seconds = nb::cast<double>(timeout);
-  if (seconds < 0 && seconds != -1) {
-    throw nb::value_error(fmt::format("the timeout must not be negative, got {}", seconds).c_str());
-  }
-  if (seconds < 0 || seconds > 1e9) return kNever;
-  return NowNs() + static_cast<std::int64_t>(seconds * 1e9);
-}
-
-WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline,
-                   bool stop_at_error) {
-  Runtime& runtime = TheRuntime();
-  while (true) {
-    WaitResult result;
-    {
-      const nb::gil_scoped_release release;
-      result = runtime.WaitObjects(entries, count, deadline, stop_at_error);
-    }
-    if (result != WaitResult::kInterrupted) return result;
-    CheckSignals();
-  }
-}
-
-[[noreturn]] void RaiseEnded() {
-  RaiseSystemError("RaySystemError", "the session ended while waiting: the engine is gone");
-}
 
 void RaiseIfFreed(const ObjectEntry* entry) {
   if (entry->freed) RaiseSystemError("ObjectFreedError", "", entry->id.Binary());
@@ -146,13 +106,14 @@ nb::object ValueOf(ObjectEntry* entry, const std::shared_ptr<Pin>& pin) {
 std::vector<ObjectEntry*> EntriesOf(nb::handle refs, const char* what) {
   std::vector<ObjectEntry*> entries;
   entries.reserve(nb::len(refs));
-  for (nb::handle ref : refs) {
-    if (!nb::isinstance<ObjectRef>(ref)) {
+  for (nb::handle value : refs) {
+    const ObjectRef* ref = AsRef(value);
+    if (ref == nullptr) {
       throw nb::value_error(fmt::format("Invalid type of object refs, {}, is given. '{}' must be a list of ObjectRefs.",
-                                        nb::type_name(ref.type()).c_str(), what)
+                                        nb::type_name(value.type()).c_str(), what)
                                 .c_str());
     }
-    entries.push_back(nb::cast<const ObjectRef&>(ref).Entry());
+    entries.push_back(ref->Entry());
   }
   return entries;
 }
@@ -255,120 +216,6 @@ ObjectRef PutError(nb::bytes error) {
   return {current_session, *entry};
 }
 
-// The checks of wait(), with the texts programs know.
-void CheckWait(nb::handle refs, const std::vector<ObjectEntry*>& entries, std::int64_t num_returns,
-               nb::handle timeout) {
-  if (!timeout.is_none() && nb::cast<double>(timeout) < 0) {
-    throw nb::value_error(
-        fmt::format("The 'timeout' argument must be nonnegative. Received {}", nb::cast<double>(timeout)).c_str());
-  }
-  const absl::flat_hash_set<ObjectEntry*> distinct(entries.begin(), entries.end());
-  if (distinct.size() != entries.size()) throw nb::value_error("Wait requires a list of unique ray_waitables.");
-  if (num_returns <= 0) throw nb::value_error("Invalid number of objects to return 0.");
-  if (static_cast<std::size_t>(num_returns) > nb::len(refs)) {
-    throw nb::value_error("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.");
-  }
-  if (static_cast<std::size_t>(num_returns) > entries.size()) {
-    throw nb::value_error(
-        "wait() could never return: it was given references that belong to a session that has ended.");
-  }
-}
-
-[[noreturn]] void RefuseWait(const char* got, nb::handle what) {
-  throw nb::type_error(fmt::format("wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {}{}", got,
-                                   nb::type_name(what.type()).c_str())
-                           .c_str());
-}
-
-// What wait() was given: references, and generators by the references to their next items. References of a session
-// that has ended never become ready, so they are left out as long as there are others.
-class Waitables {
- public:
-  explicit Waitables(nb::handle refs) {
-    if (nb::isinstance<ObjectRef>(refs)) RefuseWait("a single ray.", refs);
-    if (!nb::isinstance<nb::list>(refs)) RefuseWait("", refs);
-    entries_.reserve(nb::len(refs));
-    for (nb::handle ref : refs) {
-      if (nb::isinstance<ObjectRefGenerator>(ref)) {
-        next_items_.push_back(nb::cast<const ObjectRefGenerator&>(ref).Peek());
-        Add(next_items_.back());
-      } else if (nb::isinstance<ObjectRef>(ref)) {
-        Add(nb::cast<const ObjectRef&>(ref));
-      } else {
-        RefuseWait("list containing ", ref);
-      }
-      ++count_;
-    }
-    if (entries_.empty() && lost_ != nullptr) lost_->Entry();  // raises
-  }
-  const std::vector<ObjectEntry*>& entries() const { return entries_; }
-  // Of an entry in what was given.
-  std::size_t PlaceOf(std::size_t entry) const { return places_[entry]; }
-
- private:
-  void Add(const ObjectRef& ref) {
-    if (ref.SessionHasEnded()) {
-      lost_ = &ref;
-      return;
-    }
-    entries_.push_back(ref.Entry());
-    places_.push_back(count_);
-  }
-
-  std::vector<ObjectEntry*> entries_;
-  std::vector<std::size_t> places_;
-  std::size_t count_ = 0;
-  const ObjectRef* lost_ = nullptr;
-  std::deque<ObjectRef> next_items_;
-};
-
-// Which of the ready objects may be called ready: the first `count`, and with `fetch` only those that are on this node,
-// which are waited for. Nothing if one of them was lost: it may be ready again later, or an error.
-std::optional<std::vector<bool>> ChooseReady(const std::vector<ObjectEntry*>& entries, std::size_t count, bool fetch,
-                                             std::int64_t deadline) {
-  std::vector<bool> chosen(entries.size());
-  std::vector<std::size_t> elsewhere;
-  std::size_t found = 0;
-  for (std::size_t i = 0; i < entries.size() && found < count; ++i) {
-    if (!TheRuntime().IsReady(entries[i])) continue;
-    const bool here = !fetch || TheRuntime().IsHere(entries[i]);
-    here ? chosen[i] = true, ++found : (elsewhere.push_back(i), 0);
-  }
-  elsewhere.resize(std::min(elsewhere.size(), count - found));
-  if (elsewhere.empty()) return chosen;
-  std::vector<ObjectEntry*> wanted;
-  for (const std::size_t i : elsewhere) wanted.push_back(entries[i]);
-  PinRequest request(std::move(wanted));
-  request.may_spill = false;  // who waits does not need it now
-  const bool all =
-      WaitForPins(&request, deadline) == WaitResult::kReady;  // what could not be fetched too: get() raises
-  if (request.lost) return std::nullopt;
-  for (std::size_t i = 0; i < elsewhere.size(); ++i) chosen[elsewhere[i]] = all || request.pins[i] != nullptr;
-  return chosen;
-}
-
-nb::tuple Wait(nb::handle refs, std::int64_t wanted, nb::object timeout, bool fetch_local) {
-  const Waitables waitables(refs);
-  const std::vector<ObjectEntry*>& entries = waitables.entries();
-  if (entries.empty()) return nb::make_tuple(nb::list(), nb::list());
-  CheckWait(refs, entries, wanted, timeout);
-  const auto num_returns = static_cast<std::size_t>(wanted);
-  const std::int64_t deadline = Deadline(timeout);
-  std::optional<std::vector<bool>> chosen;
-  while (!chosen) {
-    if (WaitFor(entries, num_returns, deadline, false) == WaitResult::kDisconnected) RaiseEnded();
-    chosen = ChooseReady(entries, num_returns, fetch_local, deadline);
-  }
-  const nb::list list = nb::borrow<nb::list>(refs);
-  nb::list ready, rest;
-  std::size_t entry = 0;
-  for (std::size_t i = 0; i < nb::len(list); ++i) {
-    const bool known = entry < entries.size() && waitables.PlaceOf(entry) == i;
-    (known && (*chosen)[entry++] ? ready : rest).append(list[i]);
-  }
-  return nb::make_tuple(ready, rest);
-}
-
 void OnReady(const ObjectRef& ref, nb::callable callback) {
   PyObject* call = callback.release().ptr();
   TheRuntime().OnReady(ref.Entry(), [call] {
@@ -426,15 +273,6 @@ constexpr char kPutHelp[] =
     "Values of more than 100 KiB go to the shared memory of this node, where all its processes read them without a "
     "copy.\n"
     "Raises TypeError for a reference and for what cannot be serialised, ObjectStoreFullError where there is no room.";
-constexpr char kWaitHelp[] =
-    "(those of the objects that are ready, the others): returns when `num_returns` are ready.\n\n"
-    "- refs: a list of references and generators, each once. A generator is ready when its next item is.\n"
-    "- num_returns: how many to wait for; no more than this are called ready.\n"
-    "- timeout: seconds to wait at most; None: any time.\n"
-    "- fetch_local: ready means that the value is on this node; False: that it is anywhere.\n\n"
-    "An object whose task failed is ready. Raises TypeError for anything but a list of these, ValueError for one "
-    "twice,\n"
-    "a negative timeout, or a num_returns that is not from 1 to their number.";
 
 }  // namespace
 
@@ -486,8 +324,6 @@ void BindObjects(nb::module_& module) {
       },
       nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none(), kPutHelp);
   module.def("put_error", &PutError);
-  module.def("wait", &Wait, nb::arg("refs"), nb::arg("num_returns") = 1, nb::arg("timeout") = nb::none(),
-             nb::arg("fetch_local") = true, kWaitHelp);
   module.def("on_ready", &OnReady);
   module.def("free", [](const ObjectRef& ref) { TheRuntime().Free(ref.Entry()); });
   module.def("places", &Places);

@@ -105,6 +105,9 @@ class ObjectRef {
   ProcessId owner_;
 };
 
+// The reference that a Python object is; null: it is none.
+const ObjectRef* AsRef(nb::handle value);
+
 // A Python ObjectRefGenerator: what reads the items of a task that yields.
 class ObjectRefGenerator {
  public:

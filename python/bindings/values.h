@@ -43,9 +43,6 @@ class EncodedValue {
 
 // The value of a ready object that is not an error. `pin` for stored ones.
 nb::object DecodeValue(std::string_view bytes, const std::shared_ptr<Pin>& pin, const std::vector<ObjectEntry*>& refs);
-// Waits until all is answered, or as PinObjects() ends; what has not come by then is abandoned. Raises what a signal
-// does.
-WaitResult WaitForPins(PinRequest* request, std::int64_t deadline);
 // The exception to raise for a ready object that is an error.
 nb::object DecodeError(ObjectEntry* entry);
 

@@ -11,6 +11,7 @@
 
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
+#include "python/bindings/waiting.h"
 
 namespace ray_engine::python {
 namespace {
