@@ -1,543 +1,23 @@
 // The worker's main loop: takes tasks from the runtime and runs them in this interpreter.
 
-#include <absl/container/flat_hash_map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <sched.h>
 
-#include <algorithm>
-#include <utility>
-#include <vector>
+#include <optional>
+#include <string>
 
+#include "python/bindings/execution.h"
 #include "python/bindings/module.h"
-#include "python/bindings/values.h"
-#include "python/bindings/waiting.h"
+#include "python/bindings/this_process.h"
 
 namespace ray_engine::python {
 namespace {
 
-absl::flat_hash_map<FunctionId, PyObject*> functions;  // loaded definitions, for the life of the process
-PyObject* actor_instance = nullptr;                    // of this process
-ActorId actor_id;
-std::string actor_class_name, actor_name;
-std::uint32_t actor_restarts = 0;
-std::uint16_t actor_depth = 0;
-ResourceSet actor_resources;
-bool actor_captures_children = false;
-LeaseId lease_of_threads{};        // whose CPUs have been looked at last
-std::int64_t threads = 1;          // by the CPUs of that lease; the forkserver begins with one
-std::string title_of;              // of the call that the process's title shows; empty: of none
-bool title_is_given = false;       // by the caller, instead of the method's
-bool threads_by_group = false;     // of an actor with concurrency groups: each thread belongs to one
-PyObject* current_call = nullptr;  // context variable: the Execution that a coroutine belongs to
-
-// How this process ends, once user code has asked for it.
-struct ProcessExit {
-  bool asked = false;
-  bool intended = false;  // an actor is not restarted, and its callers are told the cause
-  int code = 0;
-  std::string cause;
-} process_exit;
-
-void AskToExit(int code, bool intended, std::string cause) {
-  if (!process_exit.asked) process_exit = {true, intended, code, std::move(cause)};
-  TheRuntime().Leave();
-}
-
-nb::bytes IdBytes(std::string_view id) { return nb::bytes(id.data(), id.size()); }
-
-// Of threads that a task with these resources is to use: its whole CPUs, at least one.
-std::int64_t ThreadsFor(const ResourceSet& resources) {
-  ResourceSet::Amount cpus = 0;  // those of a bundle are there twice, under the group's name too
-  for (const auto& [name, amount] : resources.entries()) {
-    if (name == "CPU" || name.rfind("CPU_group_", 0) == 0) cpus = std::max(cpus, amount);
-  }
-  return std::max<std::int64_t>(cpus / ResourceSet::kUnit, 1);
-}
-
-// The function or class of a definition; fetched from the head and loaded once.
-nb::object Definition(const FunctionId& id, PyObject* load) {
-  PyObject*& known = functions[id];
-  if (known == nullptr) {
-    absl::StatusOr<KvReply> reply = absl::UnknownError("");
-    {
-      const nb::gil_scoped_release release;
-      reply =
-          TheRuntime().Call<KvReply>(kHead, KvRequest{0, KvRequest::kGet, "definitions", std::string(id.Binary()), ""});
-    }
-    if (!reply.ok() || !reply->found) RaiseSystemError("RaySystemError", "the definition of the task was not exported");
-    const std::string& blob = reply->values.at(0);
-    const nb::object definition = nb::borrow(load)(IdBytes(id.Binary()), nb::bytes(blob.data(), blob.size()));
-    functions[id] = definition.inc_ref().ptr();
-    return definition;
-  }
-  return nb::borrow(known);
-}
-
-PyObject* TitleModule(const char* function) {
-  return nb::module_::import_("ray_engine._private.process_title").attr(function).inc_ref().ptr();
-}
-
-// What the process is called in lists of processes. Functions take turns, so the title of each is made once.
-void ShowProcess(const std::string& name) {
-  constexpr std::size_t kMost = 1000;  // programs may give each of their calls a name
-  static PyObject* const make = TitleModule("title");
-  static PyObject* const show = TitleModule("show");
-  static auto& titles = *new absl::flat_hash_map<std::string, nb::object>;  // outlives the interpreter
-  if (titles.size() > kMost) titles.clear();
-  nb::object& title = titles[name];
-  if (!title.is_valid()) title = nb::borrow(make)(nb::bytes(name.data(), name.size()));
-  nb::borrow(show)(title);
-}
-
-void ShowIdle() {
-  if (title_of.empty() || !TheRuntime().IsIdle()) return;
-  title_of.clear();
-  ShowProcess(actor_class_name.empty() ? "IDLE" : actor_class_name);
-}
-
-// A further thread of this process's actor, for calls of that group.
-void StartThread(int group) {
-  const nb::object thread = nb::module_::import_("threading").attr("Thread");
-  const nb::object loop = nb::module_::import_("ray_engine._core").attr("run_worker");
-  thread(nb::arg("target") = loop, nb::arg("args") = nb::make_tuple(group), nb::arg("daemon") = true).attr("start")();
-}
-
-PyObject* async_loop = nullptr;  // an AsyncActor, for an actor with coroutines
-
-// One task while it runs.
-class Execution : public std::enable_shared_from_this<Execution> {
- public:
-  explicit Execution(ExecTask* task) : task_(task), runtime_(TheRuntime()) {}
-
-  void Run() {
-    try {
-      if (!ParseTask(task_->payload, &view_)) RaiseSystemError("RaySystemError", "a task arrived malformed");
-      received_ = runtime_.ReceiveArgs(view_);
-      if (!IsMethod()) SetThreads();
-      target_ = Target();
-      ShowTitle();
-      if (!IsMethod()) SetCapture();
-      DecodeArgs();
-      if (!received_.empty() || task_->payload.size() > kSmallBytes) task_->called_at = Nanoseconds(NowNs());
-      if (IsCreation()) CheckGroups(task_->actor->spec);
-      if (IsCreation() && task_->actor->spec.is_async) StartLoop();
-      if (async_loop != nullptr && IsMethod()) return HandOver();
-      const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
-      if (IsStream()) YieldAll(result);
-      Succeed(IsStream() ? nb::none() : result);
-    } catch (const ArgsLost&) {
-      EndInterrupts();
-      Finish(DoneHeader::kArgsLost, {});
-    } catch (nb::python_error& exception) {
-      Fail(exception);
-    } catch (const std::exception& exception) {
-      Fail(exception);
-    }
-  }
-
-  // Null once it has ended.
-  ExecTask* task() const { return task_; }
-
- private:
-  bool IsMethod() const { return task_->header.kind == TaskKind::kActorMethod; }
-  bool IsStream() const { return task_->header.yields == Yields::kStreaming; }
-  bool IsCreation() const { return task_->header.kind == TaskKind::kActorCreation; }
-
-  // The number of threads for the task shows in the environment before any of the program's code is loaded.
-  void SetThreads() const {
-    const LeaseId lease = IsCreation() ? task_->actor->lease : task_->header.lease;
-    if (std::exchange(lease_of_threads, lease) == lease) return;
-    ResourceSet resources;
-    IsCreation() ? void(resources = task_->actor->spec.running) : Reader(view_.tail)(resources);
-    const std::int64_t wanted = ThreadsFor(resources);
-    if (std::exchange(threads, wanted) == wanted) return;
-    nb::module_::import_("ray_engine._private.allotment").attr("set_threads")(wanted);
-  }
-
-  // The group in which the task's children run is kept in Python, as it changes rarely.
-  void SetCapture() const {
-    static bool captures = false;
-    if (!captures && !task_->header.captures_children) return;
-    captures = task_->header.captures_children;
-    nb::module_::import_("ray_engine._private.placement").attr("capture_by_task")();
-  }
-
-  // Calls of one name in a row share their title.
-  void ShowTitle() const {
-    const bool is_titled = IsMethod() && !view_.tail.empty();
-    const std::string_view name = is_titled ? view_.tail : view_.name;
-    if (std::exchange(title_is_given, is_titled) == is_titled && title_of == name) return;
-    title_of = name;
-    ShowProcess(IsMethod() && !is_titled ? actor_class_name + "." + title_of : title_of);
-  }
-
-  nb::object Call() const {
-    PyObject* result = PyObject_Call(target_.ptr(), arguments_.ptr(), keywords_.ptr());
-    if (result == nullptr) throw nb::python_error();
-    return nb::steal(result);
-  }
-
-  nb::object Target() {
-    switch (task_->header.kind) {
-      case TaskKind::kNormal:
-        return Definition(task_->header.function, hooks.load_function);
-      case TaskKind::kActorCreation:
-        actor_id = task_->actor->spec.actor;
-        actor_class_name = task_->actor->spec.class_name;
-        actor_name = task_->actor->spec.name;
-        actor_restarts = task_->actor->incarnation;
-        actor_depth = task_->header.depth;
-        actor_resources = task_->actor->spec.running;
-        actor_captures_children = task_->header.captures_children;
-        return Definition(task_->header.function, hooks.load_class);
-      case TaskKind::kActorMethod:
-        break;
-    }
-    if (actor_instance == nullptr) RaiseSystemError("RaySystemError", "the actor has no instance");
-    return Method(nb::str(view_.name.data(), view_.name.size()));
-  }
-
-  // As the class has it: the instance may have something else under that name.
-  static nb::object Method(const nb::str& name) {
-    PyTypeObject* type = Py_TYPE(actor_instance);
-    PyObject* found = _PyType_Lookup(type, name.ptr());
-    if (found == nullptr) return nb::getattr(nb::handle(actor_instance), name);
-    const descrgetfunc bind = Py_TYPE(found)->tp_descr_get;
-    if (bind == nullptr) return nb::borrow(found);
-    PyObject* bound = bind(found, actor_instance, reinterpret_cast<PyObject*>(type));
-    if (bound == nullptr) throw nb::python_error();
-    return nb::steal(bound);
-  }
-
-  void DecodeArgs() {
-    const std::size_t positional = view_.args.size() - view_.keywords.size();
-    arguments_ = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional)));
-    if (!view_.keywords.empty()) keywords_ = nb::dict();
-    const nb::object stored = StoredArgs();
-    std::size_t next_stored = 0;
-    auto ref = received_.begin();
-    for (std::size_t i = 0; i < view_.args.size(); ++i) {
-      const ArgView& arg = view_.args[i];
-      const std::vector<ObjectEntry*> refs(ref, ref + static_cast<std::ptrdiff_t>(arg.refs.size()));
-      ref += static_cast<std::ptrdiff_t>(arg.refs.size());
-      nb::object value =
-          arg.kind == ArgHeader::kStored ? nb::object(stored[next_stored++]) : DecodeValue(arg.bytes, nullptr, refs);
-      if (i < positional) {
-        PyTuple_SET_ITEM(arguments_.ptr(), static_cast<Py_ssize_t>(i), value.release().ptr());
-      } else {
-        const std::string_view name = view_.keywords[i - positional];
-        keywords_[nb::str(name.data(), name.size())] = value;
-      }
-    }
-  }
-
-  // Stored arguments that are lost are for the task's owner to make again. That may need what this task has been given,
-  // or this actor; so the task goes back, and comes again when they are there. A constructor, which the head sends,
-  // waits.
-  struct ArgsLost {};
-  bool MustGoBack(const std::vector<ObjectEntry*>& lost) const {
-    const auto is_owners = [this](const ObjectEntry* entry) { return entry->owner == task_->owner; };
-    return !IsCreation() && !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
-  }
-
-  // Stored arguments come the way get() brings values, all at once: a task that has some and waits for memory for the
-  // others would be in the way of another such task.
-  nb::object StoredArgs() {
-    nb::list refs;
-    std::vector<ObjectEntry*> stored;
-    auto ref = received_.begin();
-    for (const ArgView& arg : view_.args) {
-      if (arg.kind == ArgHeader::kStored) {
-        if (!(*ref)->is_error) stored.push_back(*ref);
-        runtime_.Hold(*ref);
-        refs.append(ObjectRef(current_session, *ref));
-      }
-      ref += static_cast<std::ptrdiff_t>(arg.refs.size());
-    }
-    if (nb::len(refs) == 0) return nb::none();
-    PinRequest request(std::move(stored));  // keeps what is here until get() has it
-    WaitForPins(&request, kNever);
-    if (request.lost && MustGoBack(runtime_.NotReady(request.entries))) throw ArgsLost();
-    return nb::module_::import_("ray_engine._core").attr("get")(refs);
-  }
-
-  // ---- items -------------------------------------------------------------------------------------------------------
-
-  void YieldAll(const nb::object& generator) {
-    const nb::object iterator = nb::steal(PyObject_GetIter(generator.ptr()));
-    if (!iterator.is_valid()) throw nb::python_error();
-    while (PyObject* item = PyIter_Next(iterator.ptr())) {
-      if (!Yield(nb::steal(item))) AwaitReader();
-    }
-    if (PyErr_Occurred() != nullptr) throw nb::python_error();
-  }
-
-  // Sends one item. False: the reader is too far behind.
-  bool Yield(const nb::object& item) {
-    EncodedValue encoded(item, Name(), true);
-    const nb::gil_scoped_release release;
-    return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
-  }
-
-  void AwaitReader() const {
-    while (true) {
-      WaitResult result;
-      {
-        const nb::gil_scoped_release release;
-        result = runtime_.WaitForReader(task_, yielded_ - 1);
-      }
-      CheckSignals();
-      if (result == WaitResult::kReady) return;
-      if (result == WaitResult::kDisconnected) RaiseSystemError("RaySystemError", "the session has ended");
-    }
-  }
-
-  // ---- the end -----------------------------------------------------------------------------------------------------
-
-  void Succeed(nb::object result) {
-    if (task_->leaving) return EndUnanswered();  // though user code may have swallowed what exit_actor() raised
-    if (IsCreation()) {
-      actor_instance = result.inc_ref().ptr();
-      if (async_loop == nullptr) StartThreads();
-      return Created("");
-    }
-    if (!IsSmall(result.ptr())) task_->returned_at = Nanoseconds(NowNs());
-    std::vector<EncodedValue> encoded;
-    EncodeResults(result, &encoded);
-    EndInterrupts();
-    std::vector<ValuePieces> values;
-    for (EncodedValue& value : encoded) values.push_back(std::move(value.pieces));
-    Finish(DoneHeader::kOk, std::move(values));
-  }
-
-  // An interrupt that came later would hit what describes the error, so both begin with their end.
-  void Fail(const std::exception& exception) {
-    EndInterrupts();
-    FailWith(MakeTextError(exception.what()));
-  }
-  void Fail(nb::python_error& exception) {
-    EndInterrupts();
-    if (exception.matches(PyExc_SystemExit)) AskForExit(exception);
-    if (task_->leaving) return EndUnanswered();
-    const bool cancelled = !IsCreation() && (exception.matches(PyExc_KeyboardInterrupt) ||
-                                             (runtime_.WasCancelled(task_) && IsCancelledError(exception)));
-    cancelled ? FailCancelled(exception) : FailWith(MakeError(exception));
-  }
-
-  static bool IsCancelledError(const nb::python_error& exception) {
-    return exception.matches(nb::module_::import_("asyncio").attr("CancelledError"));
-  }
-
-  void FailWith(const std::string& error) {
-    if (IsCreation()) {
-      nb::module_::import_("ray_engine._private.errors")
-          .attr("tell_failed_creation")(nb::bytes(error.data(), error.size()));
-      return Created(error);
-    }
-    FinishAll(DoneHeader::kUserError, "P" + error);
-  }
-  // The caller sees where it was interrupted.
-  void FailCancelled(nb::python_error& exception) {
-    const nb::object error =
-        nb::borrow(hooks.system_error)("TaskCancelledError", "", IdBytes(task_->header.task.Binary()));
-    FinishAll(DoneHeader::kCancelled, "P" + Encode(error, TracebackOf(exception)));
-  }
-  void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
-    std::vector<ValuePieces> values(task_->header.num_returns);
-    for (ValuePieces& value : values) {
-      value.is_error = true;
-      value.head = error;
-    }
-    Finish(outcome, std::move(values));
-  }
-
-  void Finish(DoneHeader::Outcome outcome, std::vector<ValuePieces> values) {
-    DropPython();
-    ExecTask* task = std::exchange(task_, nullptr);
-    const nb::gil_scoped_release release;
-    runtime_.FinishTask(task, outcome, std::move(values), received_);
-  }
-  void Created(const std::string& error) {
-    DropPython();
-    ExecTask* task = std::exchange(task_, nullptr);
-    const nb::gil_scoped_release release;
-    runtime_.FinishCreation(task, error, received_);
-  }
-  // The task has ended the process; whoever waits for it learns that from the process's end.
-  void EndUnanswered() {
-    DropPython();
-    ExecTask* task = std::exchange(task_, nullptr);
-    const nb::gil_scoped_release release;
-    runtime_.FinishUnanswered(task, received_);
-  }
-  // Arguments must be gone before the reply: what they kept alive is no longer ours then.
-  void DropPython() {
-    target_.reset();
-    arguments_.reset();
-    keywords_.reset();
-  }
-
-  // sys.exit(0) is an intended end; with any other code, or none, the process counts as one that has failed.
-  void AskForExit(nb::python_error& exception) {
-    const nb::object given = nb::getattr(exception.value(), "code", nb::none());
-    const bool has_code = nb::isinstance<nb::int_>(given);
-    const int code = given.is_none() ? 0 : has_code ? nb::cast<int>(given) : 1;
-    AskToExit(code, has_code && code == 0, "it called sys.exit(0).");
-    task_->leaving = true;
-  }
-
-  // A cancellation that came as the task ended must not hit the next one.
-  void EndInterrupts() {
-    if (task_->header.kind != TaskKind::kNormal || !runtime_.EndInterrupts(task_)) return;
-    sched_yield();  // a signal that was sent before is delivered at the latest when a system call returns
-    if (PyErr_CheckSignals() != 0) PyErr_Clear();
-  }
-
-  // ---- actors with coroutines or threads ---------------------------------------------------------------------------
-
-  // To be called in the loop's thread: Call() in a context that knows this execution.
-  nb::object ContextualCall() {
-    const auto self = shared_from_this();
-    return nb::cpp_function([self] {
-      auto* held = new std::shared_ptr<Execution>(self);
-      const nb::capsule value(held, [](void* p) noexcept { delete static_cast<std::shared_ptr<Execution>*>(p); });
-      Py_XDECREF(PyContextVar_Set(current_call, value.ptr()));
-      return self->Call();
-    });
-  }
-
-  nb::object CallInLoop() { return nb::borrow(async_loop).attr("construct")(ContextualCall()); }
-
-  void HandOver() {
-    runtime_.Detach();
-    const auto self = shared_from_this();
-    const nb::object call = ContextualCall();
-    const nb::object done =
-        nb::cpp_function([self](nb::handle result, nb::handle error) { self->Complete(result, error); },
-                         nb::arg("result").none(), nb::arg("error").none());
-    nb::object emit = nb::none(), wait = nb::none();
-    if (IsStream()) {
-      emit = nb::cpp_function([self](const nb::object& item) { return self->Yield(item); }, nb::arg("item").none());
-      wait = nb::cpp_function([self] { self->AwaitReader(); });
-    }
-    nb::borrow(async_loop)
-        .attr("submit")(IdBytes(task_->header.task.Binary()), call, done, task_->header.concurrency_group, emit, wait);
-  }
-
-  void Complete(nb::handle result, nb::handle error) {
-    try {
-      if (error.is_none()) return Succeed(nb::borrow(result));
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
-      throw nb::python_error();
-    } catch (nb::python_error& exception) {
-      Fail(exception);
-    } catch (const std::exception& exception) {
-      Fail(exception);
-    }
-  }
-
-  void StartLoop() const {
-    const ActorSpec& spec = task_->actor->spec;
-    async_loop = nb::module_::import_("ray_engine._private.async_actor")
-                     .attr("start")(spec.max_concurrency, Groups(spec))
-                     .release()
-                     .ptr();
-    runs_coroutines = true;
-  }
-
-  void StartThreads() const {
-    const ActorSpec& spec = task_->actor->spec;
-    const auto start = [](std::uint32_t count, int group) {
-      for (std::uint32_t i = 0; i < std::min(count, kMaxThreads); ++i) StartThread(group);
-    };
-    threads_by_group = !spec.concurrency_groups.empty();
-    start(std::max(spec.max_concurrency, 1u) - 1, threads_by_group ? 0 : Executor::kAnyGroup);
-    for (std::size_t i = 0; i < spec.concurrency_groups.size(); ++i) {
-      start(spec.concurrency_groups[i].second, static_cast<int>(i + 1));
-    }
-  }
-  static void CheckGroups(const ActorSpec& spec) {
-    for (const auto& [name, count] : spec.concurrency_groups) {
-      if (count > 0) continue;
-      PyErr_Format(PyExc_ValueError, "max_concurrency must be greater than 0, but the concurrency group '%s' has 0.",
-                   name.c_str());
-      throw nb::python_error();
-    }
-  }
-  static nb::list Groups(const ActorSpec& spec) {
-    nb::list counts;
-    for (const auto& [name, count] : spec.concurrency_groups) counts.append(count);
-    return counts;
-  }
-
-  // ---- results and errors ------------------------------------------------------------------------------------------
-
-  // Does encoding it take no time to speak of?
-  static bool IsSmall(PyObject* result) {
-    if (PyBytes_CheckExact(result)) return PyBytes_GET_SIZE(result) <= kSmallBytes;
-    if (PyUnicode_CheckExact(result)) return PyUnicode_GET_LENGTH(result) <= kSmallBytes;
-    return result == Py_None || PyLong_CheckExact(result) || PyFloat_CheckExact(result) || PyBool_Check(result);
-  }
-
-  void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
-    const std::uint32_t count = task_->header.num_returns;
-    if (count == 0) return;
-    if (task_->header.yields == Yields::kDynamic) {
-      values->emplace_back(nb::module_::import_("ray_engine._private.generators").attr("collect")(result), Name(),
-                           true);
-      return;
-    }
-    if (count == 1) {
-      values->emplace_back(result, Name(), true);
-      return;
-    }
-    const nb::object items = nb::steal(PySequence_List(result.ptr()));
-    if (!items.is_valid()) throw nb::python_error();
-    if (nb::len(items) != count) {
-      PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", nb::len(items), count);
-      throw nb::python_error();
-    }
-    for (nb::handle item : items) values->emplace_back(item, Name(), true);
-  }
-
-  nb::object Name() const {
-    std::string name(view_.name);
-    if (IsMethod()) name = actor_class_name + "." + name;
-    return nb::cast(name);
-  }
-
-  static nb::object TracebackOf(const nb::python_error& exception) {
-    return exception.traceback().is_valid() ? nb::borrow(exception.traceback()) : nb::none();
-  }
-  std::string MakeError(nb::python_error& exception) const {
-    return Encode(nb::borrow(exception.value()), TracebackOf(exception));
-  }
-  std::string MakeTextError(const char* text) const {
-    return Encode(nb::borrow(PyExc_RuntimeError)(nb::str(text)), nb::none());
-  }
-  std::string Encode(nb::object exception, nb::object traceback) const {
-    const nb::bytes bytes = nb::cast<nb::bytes>(nb::borrow(hooks.make_error)(exception, Name(), traceback));
-    return {bytes.c_str(), bytes.size()};
-  }
-
-  static constexpr std::uint32_t kMaxThreads = 256;
-  static constexpr int kSmallBytes = 1024;  // of arguments or a result: not worth looking at the clock for
-
-  ExecTask* task_;
-  Runtime& runtime_;
-  TaskView view_;
-  std::vector<ObjectEntry*> received_;
-  std::uint32_t yielded_ = 0;
-  nb::object target_, arguments_;
-  nb::dict keywords_ = nb::steal<nb::dict>(nb::handle());
-};
-
 // Tells the head that the actor ends because it wants to.
 void SayGoodbye() {
-  if (!process_exit.intended || actor_id.IsNil()) return;
+  if (!process_exit.intended || this_actor.id.IsNil()) return;
   const std::string cause = "The actor is dead because its worker process has ended as intended: " + process_exit.cause;
-  TheRuntime().Post(kHead, ActorKill{actor_id, true, cause, true});
+  TheRuntime().Post(kHead, ActorKill{this_actor.id, true, cause, true});
 }
 
 // There is nothing to do for a while.
@@ -550,10 +30,10 @@ void Rest() {
 // leaves by its own decision, or because its actor is not needed any more; None if the session has ended.
 std::optional<int> RunWorker(int group) {
   Runtime& runtime = TheRuntime();
-  const bool is_main = actor_instance == nullptr;
+  const bool is_main = this_actor.instance == nullptr;
   if (is_main) runtime.SetMainThread(pthread_self());
   while (true) {
-    if (group == Executor::kAnyGroup && threads_by_group) group = 0;  // from the actor's creation on
+    if (group == Executor::kAnyGroup && this_actor.threads_by_group) group = 0;  // from the actor's creation on
     ExecTask* task = nullptr;
     WaitResult result;
     {
@@ -562,7 +42,7 @@ std::optional<int> RunWorker(int group) {
     }
     if (result == WaitResult::kDisconnected) break;
     if (result == WaitResult::kReady)
-      std::make_shared<Execution>(task)->Run();
+      RunTask(task);
     else
       Rest();
   }
@@ -571,38 +51,28 @@ std::optional<int> RunWorker(int group) {
   return process_exit.code;
 }
 
-// The task that the calling thread, or coroutine, belongs to.
-const ExecTask* RunningTask() {
-  if (const ExecTask* task = Runtime::Context().task) return task;
-  PyObject* value = nullptr;
-  if (current_call == nullptr || PyContextVar_Get(current_call, nullptr, &value) != 0 || value == nullptr)
-    return nullptr;
-  const nb::object held = nb::steal(value);
-  return (*static_cast<std::shared_ptr<Execution>*>(PyCapsule_GetPointer(value, nullptr)))->task();
-}
-
 // What a thread of an actor that runs no task may know.
 nb::dict ActorAlone() {
   nb::dict task;
   task["task_id"] = nb::none();
-  task["actor_id"] = IdBytes(actor_id.Binary());
-  task["job_id"] = IdBytes(actor_id.Binary().substr(12));
+  task["actor_id"] = IdBytes(this_actor.id.Binary());
+  task["job_id"] = IdBytes(this_actor.id.Binary().substr(12));
   task["attempt"] = 0;
-  task["depth"] = actor_depth;
+  task["depth"] = this_actor.depth;
   task["name"] = nb::none();
   task["title"] = "";
-  task["class_name"] = actor_class_name;
-  task["actor_name"] = actor_name;
-  task["restarts"] = actor_restarts;
-  task["resources"] = ToDict(actor_resources);
-  task["captures_children"] = actor_captures_children;
+  task["class_name"] = this_actor.class_name;
+  task["actor_name"] = this_actor.name;
+  task["restarts"] = this_actor.restarts;
+  task["resources"] = ToDict(this_actor.resources);
+  task["captures_children"] = this_actor.captures_children;
   task["cancelled"] = false;
   return task;
 }
 
 nb::object CurrentTask() {
   const ExecTask* running = RunningTask();
-  if (running == nullptr) return actor_id.IsNil() ? nb::object(nb::none()) : nb::object(ActorAlone());
+  if (running == nullptr) return this_actor.id.IsNil() ? nb::object(nb::none()) : nb::object(ActorAlone());
   const TaskHeader& header = running->header;
   nb::dict task;
   const bool is_actor = header.kind != TaskKind::kNormal;
@@ -616,21 +86,15 @@ nb::object CurrentTask() {
   task["name"] = std::string(view.name);
   task["title"] = std::string(header.kind == TaskKind::kActorMethod ? view.tail : std::string_view());
   task["function_id"] = IdBytes(header.function.Binary());
-  task["class_name"] = is_actor ? actor_class_name : std::string();
-  task["actor_name"] = actor_name;
-  task["restarts"] = actor_restarts;
-  ResourceSet resources = actor_resources;
+  task["class_name"] = is_actor ? this_actor.class_name : std::string();
+  task["actor_name"] = this_actor.name;
+  task["restarts"] = this_actor.restarts;
+  ResourceSet resources = this_actor.resources;
   if (!is_actor) Reader(view.tail)(resources);
   task["resources"] = ToDict(resources);
-  task["captures_children"] = is_actor ? actor_captures_children : header.captures_children;
+  task["captures_children"] = is_actor ? this_actor.captures_children : header.captures_children;
   task["cancelled"] = TheRuntime().WasCancelled(running);
   return task;
-}
-
-void CancelMethod(const TaskId& task) {
-  if (async_loop == nullptr) return;
-  const nb::gil_scoped_acquire gil;
-  nb::borrow(async_loop).attr("cancel")(IdBytes(task.Binary()));
 }
 
 void StartSystemThread() {
@@ -640,18 +104,11 @@ void StartSystemThread() {
 
 }  // namespace
 
-bool runs_coroutines = false;
-
-void EnterCoroutine() {
-  const ExecTask* task = RunningTask();
-  Runtime::Context().id = task == nullptr ? TaskId() : task->header.task;
-}
-
 void BindWorker(nb::module_& module) {
   cancel_method = &CancelMethod;
   start_system_thread = &StartSystemThread;
   module.attr("SYSTEM_GROUP") = static_cast<int>(kSystemGroup);
-  current_call = PyContextVar_New("ray_engine_call", nullptr);
+  PrepareExecution();
   module.def("run_worker", &RunWorker, nb::arg("group") = Executor::kAnyGroup);
   module.def("ask_to_exit", &AskToExit, nb::arg("code"), nb::arg("intended"), nb::arg("cause"));
   module.def("set_exit_grace",
