@@ -11,10 +11,11 @@ constexpr double kPlaces = 1000;
 
 }  // namespace
 
-Group* GroupTable::Add(const GroupSpec& spec) {
+Group* GroupTable::Add(const GroupSpec& spec, ProcessId maker) {
   if (!spec.name.empty() && FindByName(spec.name_space, spec.name) != nullptr) return nullptr;
   const auto group = living_.emplace(living_.end());
   group->spec = spec;
+  group->maker = maker;
   group->nodes.assign(spec.bundles.size(), kNoNode);
   group->age = ++last_age_;
   by_id_[spec.id] = group;
@@ -32,8 +33,7 @@ Group* GroupTable::FindByName(const std::string& name_space, const std::string& 
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-void GroupTable::MarkRemoved(Group* group) {
-  group->state = GroupState::kRemoved;
+void GroupTable::Bury(Group* group) {
   group->nodes.assign(group->nodes.size(), kNoNode);
   if (!group->spec.name.empty()) by_name_.erase({group->spec.name_space, group->spec.name});
   removed_.splice(removed_.end(), living_, by_id_.at(group->spec.id));

@@ -26,6 +26,7 @@ namespace ray_engine {
 
 struct Group {
   GroupSpec spec;
+  ProcessId maker;  // is told of its states
   GroupState state = GroupState::kPending;
   std::vector<std::uint32_t> nodes;  // of each bundle; kNoNode while it has none
   std::vector<Candidates*> shapes;   // of each bundle, while the group waits
@@ -37,12 +38,12 @@ class GroupTable {
   static constexpr std::size_t kMaxRemoved = 10000;
 
   // Null if another living group of the name space has that name.
-  Group* Add(const GroupSpec& spec);
+  Group* Add(const GroupSpec& spec, ProcessId maker);
   Group* Find(const PlacementGroupId& id);
   Group* FindByName(const std::string& name_space, const std::string& name);
-  // Removed groups stay known by id, without a name; the oldest are forgotten beyond kMaxRemoved. REQUIRES: it is in no
-  // line.
-  void MarkRemoved(Group* group);
+  // Removed groups stay known by id, without name and places; the oldest are forgotten beyond kMaxRemoved. REQUIRES: it
+  // is in no line.
+  void Bury(Group* group);
 
   // Groups alike that are still to be placed wait in one line: where the oldest finds no place, no other does. One that
   // has some of its places is like no other. REQUIRES: `shapes` are there.

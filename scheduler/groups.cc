@@ -9,8 +9,8 @@
 
 namespace ray_engine {
 
-bool Scheduler::OnGroupCreate(const GroupSpec& spec, Time now, Actions* actions) {
-  Group* group = groups_.Add(spec);
+bool Scheduler::OnGroupCreate(const GroupSpec& spec, ProcessId from, Time now, Actions* actions) {
+  Group* group = groups_.Add(spec, from);
   if (group == nullptr) return false;
   BeginWaiting(group);
   GrantAll(now, actions);
@@ -60,7 +60,7 @@ void Scheduler::EndWaiting(Group* group) {
 }
 
 // Groups are served by age, so that a large one is not overtaken for ever by small ones of the same kind.
-void Scheduler::PlaceGroups() {
+void Scheduler::PlaceGroups(Actions* actions) {
   std::vector<Group*> heap = groups_.Fronts();
   const auto is_younger = [](const Group* a, const Group* b) { return a->age > b->age; };
   std::make_heap(heap.begin(), heap.end(), is_younger);
@@ -69,7 +69,9 @@ void Scheduler::PlaceGroups() {
     Group* group = heap.back();
     heap.pop_back();
     Group* behind = groups_.Behind(group);
-    if (!PlaceGroup(group) || behind == nullptr) continue;
+    if (!PlaceGroup(group)) continue;
+    SetState(group, GroupState::kCreated, actions);
+    if (behind == nullptr) continue;
     heap.push_back(behind);
     std::push_heap(heap.begin(), heap.end(), is_younger);
   }
@@ -82,8 +84,12 @@ bool Scheduler::PlaceGroup(Group* group) {
   for (std::uint32_t bundle = 0; bundle < places->size(); ++bundle) {
     if (group->nodes[bundle] == kNoNode) SetBundle(group, bundle, (*places)[bundle]);
   }
-  group->state = GroupState::kCreated;
   return true;
+}
+
+void Scheduler::SetState(Group* group, GroupState state, Actions* actions) {
+  group->state = state;
+  actions->push_back(Send{group->maker, GroupUpdate{group->spec.id, state}});
 }
 
 // Moves a bundle's resources from what a node has to what the group has there.
@@ -107,7 +113,8 @@ void Scheduler::RemoveGroup(Group* group, Actions* actions) {
     policy_.OnJoinedOrLost(node);
   }
   const PlacementGroupId id = group->spec.id;
-  groups_.MarkRemoved(group);
+  SetState(group, GroupState::kRemoved, actions);
+  groups_.Bury(group);
   FailQueuesOf(id, actions);
 }
 
@@ -141,12 +148,12 @@ bool Scheduler::IsRemoved(const PlacementGroupId& id) {
   return group == nullptr || group->state == GroupState::kRemoved;
 }
 
-void Scheduler::LoseBundlesOn(std::uint32_t node) {
+void Scheduler::LoseBundlesOn(std::uint32_t node, Actions* actions) {
   for (Group& group : groups_.living()) {
     if (std::find(group.nodes.begin(), group.nodes.end(), node) == group.nodes.end()) continue;
     EndWaiting(&group);
     std::replace(group.nodes.begin(), group.nodes.end(), node, kNoNode);
-    group.state = GroupState::kRescheduling;
+    SetState(&group, GroupState::kRescheduling, actions);
     BeginWaiting(&group);
   }
 }

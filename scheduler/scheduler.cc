@@ -42,7 +42,7 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
   reclaimer_.OnNodeLost(node);
   for (const ProcessId client : leases_.ClientsOn(node)) DropClient(client, reason, &actions);
   LoseLeasesOn(node, now, &actions);
-  LoseBundlesOn(node);
+  LoseBundlesOn(node, &actions);
   FailImpossible(&actions);
   GrantAll(now, &actions);
   return actions;
@@ -181,7 +181,7 @@ void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* 
 
 // Serves the lines in turn until nothing fits any more. Costs O(lines + grants * log nodes).
 void Scheduler::GrantAll(Time now, Actions* actions) {
-  PlaceGroups();
+  PlaceGroups(actions);
   if (waiting_.empty()) return;
   GrantReserved(now, actions);
   std::vector<Turn> heap = LinesByTurn();  // sorted, so a heap already

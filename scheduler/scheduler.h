@@ -41,10 +41,10 @@ namespace ray_engine {
 class Scheduler {
  public:
   // Send this message to that process: StartLease and KillWorker to node engines; LeaseReclaim and LeaseFailed to
-  // clients (to kHead: hand it to the actor directory).
+  // clients (to kHead: hand it to the actor directory); GroupUpdate to who made the group.
   struct Send {
     ProcessId to;
-    std::variant<StartLease, LeaseReclaim, LeaseFailed, KillWorker> message;
+    std::variant<StartLease, LeaseReclaim, LeaseFailed, KillWorker, GroupUpdate> message;
   };
   // Print this at the driver of the job.
   struct Warn {
@@ -81,7 +81,7 @@ class Scheduler {
   Actions SetHeld(LeaseId lease, const ResourceSet& held, Time now);
 
   // False if the name is taken.
-  bool OnGroupCreate(const GroupSpec& spec, Time now, Actions* actions);
+  bool OnGroupCreate(const GroupSpec& spec, ProcessId from, Time now, Actions* actions);
   // Ends what runs in it, and fails what waits for it.
   Actions OnGroupRemove(const PlacementGroupId& id, Time now);
   // The driver of the job has ended: the groups that are bound to it go.
@@ -143,9 +143,10 @@ class Scheduler {
   // Placement groups.
   void BeginWaiting(Group* group);
   void EndWaiting(Group* group);
-  void PlaceGroups();
+  void PlaceGroups(Actions* actions);
   bool PlaceGroup(Group* group);
-  void LoseBundlesOn(std::uint32_t node);
+  static void SetState(Group* group, GroupState state, Actions* actions);
+  void LoseBundlesOn(std::uint32_t node, Actions* actions);
   void RemoveGroupsOf(ProcessId creator, Actions* actions);
   void SetBundle(Group* group, std::uint32_t bundle, const BundlePlace& place);
   void RemoveGroup(Group* group, Actions* actions);

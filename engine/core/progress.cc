@@ -330,6 +330,8 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
         if (m.chunks) chunk_->GiveBack();
         peers_->SendToEngine(StoreReclaimed{m.round});
       });
+    case MessageType::kGroupUpdate:
+      return with(GroupUpdate{}, [&](const auto& m) { OnGroupUpdate(m); });
     case MessageType::kActorCreated:
     case MessageType::kGroupCreated:
     case MessageType::kGroupReply:

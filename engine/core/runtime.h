@@ -249,6 +249,18 @@ class Runtime : private Ownership::Listener {
     peers_->Send(to, message);
   }
 
+  // ---- placement groups that this process makes: the head tells it of their states ----------------------------------
+
+  // To be called before it can be known to the head.
+  void FollowGroup(const PlacementGroupId& id);
+  void ForgetGroup(const PlacementGroupId& id);
+  // None: another process's, or removed.
+  std::optional<GroupState> StateOfGroup(const PlacementGroupId& id);
+  // Until it has its places, or is removed.
+  WaitResult WaitForGroup(const PlacementGroupId& id, std::int64_t deadline_ns);
+
+  // ------------------------------------------------------------------------------------------------------------------
+
   // Waits until no actor that this process has made is being created.
   void WaitForCreations(std::int64_t deadline_ns);
   // Waits until the upcalls made so far have returned.
@@ -285,6 +297,7 @@ class Runtime : private Ownership::Listener {
   int Drain();
   void Dispatch(const FrameHeader& header, std::string_view payload);
   void OnStreamConsumed(const StreamConsumed& message);
+  void OnGroupUpdate(const GroupUpdate& update);
   void OnTaskDone(ProcessId from, std::string_view payload);
   void EndTask(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
   void AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
@@ -361,6 +374,7 @@ class Runtime : private Ownership::Listener {
   absl::flat_hash_map<std::string, std::unique_ptr<CallOptions>> options_;
   std::set<std::string> call_sites_;  // each once; entries point to them
   absl::flat_hash_map<std::uint64_t, std::shared_ptr<PendingReply>> replies_;
+  absl::flat_hash_map<PlacementGroupId, GroupState> groups_;  // made here and not removed
   std::uint64_t next_token_ = 1;
   JobId job_;
   std::uint16_t depth_ = 0;  // of the task that this process started last

@@ -66,10 +66,10 @@ void HeadService::RegisterGroups() {
 void HeadService::HandleGroupCreate(ProcessId from, const GroupCreate& create) {
   Scheduler::Actions actions;
   GroupCreated created{create.token, ""};
-  if (!scheduler_.OnGroupCreate(create.spec, Now(), &actions)) {
+  if (!scheduler_.OnGroupCreate(create.spec, from, Now(), &actions)) {
     created.error = "a placement group of that name exists: " + create.spec.name;
   }
-  router_->Send(from, created, true);
+  if (create.token != 0) router_->Send(from, created, true);
   Perform(actions);
 }
 

@@ -40,7 +40,7 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
       X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
       X(ActorOutOfScope) X(ActorLookup) X(ActorFound)                                                                 \
-  /* placement groups */ X(GroupCreate) X(GroupCreated) X(GroupRemove) X(GroupQuery) X(GroupReply)                    \
+  /* placement groups */ X(GroupCreate) X(GroupCreated) X(GroupRemove) X(GroupUpdate) X(GroupQuery) X(GroupReply)     \
   /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
       X(FlushOutput) X(FlushNode) X(NodeFlushed) X(OutputFlushed)                                                     \
       X(StateRequest) X(StateReply) X(StateCollect) X(StateCollected) X(StateQuery) X(StateReport)                     \
@@ -393,9 +393,10 @@ struct GroupSpec {
 };
 enum class GroupState : std::uint8_t { kPending = 0, kCreated = 1, kRemoved = 2, kRescheduling = 3 };
 
-struct GroupCreate { std::uint64_t token = 0; GroupSpec spec; RAY_ENGINE_MESSAGE(GroupCreate, token, spec) };  // -> head
+struct GroupCreate { std::uint64_t token = 0; GroupSpec spec; RAY_ENGINE_MESSAGE(GroupCreate, token, spec) };  // -> head; answered if there is a token
 struct GroupCreated { std::uint64_t token = 0; std::string error; RAY_ENGINE_MESSAGE(GroupCreated, token, error) };  // name taken
 struct GroupRemove { PlacementGroupId id; RAY_ENGINE_MESSAGE(GroupRemove, id) };  // -> head
+struct GroupUpdate { PlacementGroupId id; GroupState state{}; RAY_ENGINE_MESSAGE(GroupUpdate, id, state) };  // head -> the process that made it, at each change
 struct GroupQuery {  // -> head; by id, else by name, else all
   std::uint64_t token = 0;
   PlacementGroupId id;

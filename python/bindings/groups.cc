@@ -1,11 +1,13 @@
 // Placement groups: create, remove, look up. All else about them is Python (ray_engine/util/placement_group.py).
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "python/bindings/module.h"
 #include "python/bindings/session.h"
+#include "python/bindings/waiting.h"
 
 namespace ray_engine::python {
 namespace {
@@ -28,8 +30,31 @@ void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_
   for (const auto& [resources, selector] : bundles) {
     spec.bundles.push_back({ResourcesFrom(resources), TextsFrom(selector)});
   }
+  TheRuntime().FollowGroup(spec.id);
+  if (name.empty()) return TheRuntime().Post(kHead, GroupCreate{0, spec});  // cannot fail
   const GroupCreated created = CallHead<GroupCreated>(GroupCreate{0, spec});
-  if (!created.error.empty()) throw nb::value_error(created.error.c_str());
+  if (created.error.empty()) return;
+  TheRuntime().ForgetGroup(spec.id);
+  throw nb::value_error(created.error.c_str());
+}
+
+// Whether the group has its places within the time; None if that is not known here: another process has made it, or it
+// is removed.
+std::optional<bool> WaitForGroup(nb::bytes id, double timeout) {
+  Runtime& runtime = TheRuntime();
+  const PlacementGroupId group = GroupId(id);
+  const auto known = [&] { return runtime.StateOfGroup(group).has_value(); };
+  if (!known()) return std::nullopt;
+  const std::int64_t deadline = Deadline(nb::float_(timeout));
+  const WaitResult result = HandlingSignals([&] { return runtime.WaitForGroup(group, deadline); });
+  if (result == WaitResult::kDisconnected) RaiseEnded();
+  return known() ? std::optional(result == WaitResult::kReady) : std::nullopt;
+}
+
+// In order with whatever this process asks the head afterwards.
+void RemoveGroup(nb::bytes id) {
+  TheRuntime().ForgetGroup(GroupId(id));
+  TheRuntime().Post(kHead, GroupRemove{GroupId(id)});
 }
 
 nb::dict Describe(const GroupInfo& group) {
@@ -63,7 +88,8 @@ nb::list QueryGroups(nb::bytes id, const std::string& name, const std::string& n
 void BindGroups(nb::module_& module) {
   module.def("create_group", &CreateGroup, nb::arg("id"), nb::arg("name"), nb::arg("namespace"), nb::arg("detached"),
              nb::arg("strategy"), nb::arg("domain_label"), nb::arg("bundles"), nb::arg("bound_to_process"));
-  module.def("remove_group", [](nb::bytes id) { TheRuntime().Post(kHead, GroupRemove{GroupId(id)}); });
+  module.def("remove_group", &RemoveGroup);
+  module.def("wait_for_group", &WaitForGroup, nb::arg("id"), nb::arg("timeout"));
   module.def("groups", &QueryGroups, nb::arg("id") = nb::bytes("", 0), nb::arg("name") = "", nb::arg("namespace") = "");
 }
 

@@ -6,22 +6,6 @@
 #include "engine/base/clock.h"
 
 namespace ray_engine::python {
-namespace {
-
-template <class Wait>
-WaitResult HandlingSignals(const Wait& wait) {
-  while (true) {
-    WaitResult result;
-    {
-      const nb::gil_scoped_release release;
-      result = wait();
-    }
-    if (result != WaitResult::kInterrupted) return result;
-    CheckSignals();
-  }
-}
-
-}  // namespace
 
 std::int64_t Deadline(nb::handle timeout) {
   if (timeout.is_none()) return kNever;

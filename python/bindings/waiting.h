@@ -13,6 +13,19 @@ namespace ray_engine::python {
 
 // Of a timeout in seconds; None and -1: any time. Raises ValueError if it is negative.
 std::int64_t Deadline(nb::handle timeout);
+// Calls `wait` without the GIL until signals do not interrupt it. Raises what a signal handler does.
+template <class Wait>
+WaitResult HandlingSignals(const Wait& wait) {
+  while (true) {
+    WaitResult result;
+    {
+      const nb::gil_scoped_release release;
+      result = wait();
+    }
+    if (result != WaitResult::kInterrupted) return result;
+    CheckSignals();
+  }
+}
 // As Runtime::WaitObjects(). Raises what a signal handler does.
 WaitResult WaitFor(const std::vector<ObjectEntry*>& entries, std::size_t count, std::int64_t deadline,
                    bool stop_at_error);

@@ -195,7 +195,7 @@ class Groups {
     spec.job = JobId::FromBinary("job1");
     spec.bundles = std::vector<Bundle>(4, Bundle{Resources({{"CPU", cpus}}), {}});
     Scheduler::Actions actions;
-    world_.scheduler.OnGroupCreate(spec, World::Now(), &actions);
+    world_.scheduler.OnGroupCreate(spec, {0, 1}, World::Now(), &actions);
     return spec.id;
   }
 

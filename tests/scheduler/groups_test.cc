@@ -114,14 +114,17 @@ class GroupsTest : public SchedulerFixture {
  protected:
   bool Create(const GroupSpec& spec) {
     Scheduler::Actions actions;
-    const bool created = scheduler_.OnGroupCreate(spec, now_, &actions);
+    const bool created = scheduler_.OnGroupCreate(spec, driver_, now_, &actions);
     Do(std::move(actions));
     return created;
   }
   GroupState StateOf(const GroupSpec& spec) {
     GroupQuery query;
     query.id = spec.id;
-    return scheduler_.Groups(query).at(0).state;
+    const GroupState state = scheduler_.Groups(query).at(0).state;
+    const auto told = told_.find(spec.id.Hex());
+    EXPECT_EQ(told == told_.end() ? GroupState::kPending : told->second, state);
+    return state;
   }
   static LeaseClass In(const GroupSpec& spec, double cpus) {
     LeaseClass lease_class = MakeClass(Resources({{("CPU_group_" + spec.id.Hex()).c_str(), cpus}}));
@@ -184,8 +187,8 @@ TEST_F(GroupsTest, RemovedGroupsAreRememberedForAWhile) {
     GroupSpec spec = MakeGroup(i + 2, GroupSpec::kPack, {Cpus(1)});
     spec.name = "pool";
     Scheduler::Actions actions;
-    EXPECT_TRUE(scheduler_.OnGroupCreate(spec, now_, &actions));
-    EXPECT_TRUE(scheduler_.OnGroupRemove(spec.id, now_).empty());
+    EXPECT_TRUE(scheduler_.OnGroupCreate(spec, driver_, now_, &actions));
+    scheduler_.OnGroupRemove(spec.id, now_);
   }
   EXPECT_EQ(scheduler_.Groups({}).size(), GroupTable::kMaxRemoved);
 }

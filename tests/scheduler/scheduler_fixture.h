@@ -92,7 +92,16 @@ class SchedulerFixture : public ::testing::Test {
 
   void Do(Scheduler::Actions actions) {
     EXPECT_EQ(scheduler_.CheckInvariants(), "");
-    for (Scheduler::Action& action : actions) actions_.push_back(std::move(action));
+    for (Scheduler::Action& action : actions) {
+      const auto* send = std::get_if<Scheduler::Send>(&action);
+      const auto* update = send == nullptr ? nullptr : std::get_if<GroupUpdate>(&send->message);
+      if (update == nullptr) {
+        actions_.push_back(std::move(action));
+      } else {
+        EXPECT_EQ(send->to, driver_);
+        told_[update->id.Hex()] = update->state;
+      }
+    }
   }
   void AddNode(std::uint32_t index, const ResourceSet& total, Labels labels = {}) {
     NodeInfo node = MakeNode(index, total);
@@ -175,6 +184,7 @@ class SchedulerFixture : public ::testing::Test {
   Scheduler scheduler_;
   Time now_ = seconds(1);
   Scheduler::Actions actions_;
+  std::map<std::string, GroupState> told_;  // the last state of each group that its maker has been told of
   std::map<std::pair<ProcessId, std::uint32_t>, std::uint32_t>
       received_;  // by the clients; what is not taken is under way
   const ProcessId driver_{0, 1};

@@ -239,7 +239,7 @@ TEST_F(UnitsTest, AGroupsUnitsAreItsOwnUntilItIsRemoved) {
   spec.id = PlacementGroupId::FromBinary(std::string(PlacementGroupId::kSize, 'g'));
   spec.bundles = {{Gpus(1), {}}};
   Scheduler::Actions actions;
-  scheduler_.OnGroupCreate(spec, now_, &actions);
+  scheduler_.OnGroupCreate(spec, driver_, now_, &actions);
   Do(actions);
   LeaseClass in_group = MakeClass(Resources({{("GPU_group_" + spec.id.Hex()).c_str(), 1}}));
   in_group.group = spec.id;
@@ -261,7 +261,7 @@ TEST_F(UnitsTest, BundlesOfPartsArePlacedWhereTheirUnitsFitTogether) {
   spec.strategy = GroupSpec::kStrictPack;
   spec.bundles = {{Gpus(0.7), {}}, {Gpus(0.7), {}}};
   Scheduler::Actions actions;
-  scheduler_.OnGroupCreate(spec, now_, &actions);
+  scheduler_.OnGroupCreate(spec, driver_, now_, &actions);
   Do(actions);
   GroupQuery query;
   query.id = spec.id;

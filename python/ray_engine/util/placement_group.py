@@ -50,9 +50,13 @@ class PlacementGroup:
         return ray.remote(_itself).options(num_cpus=0, scheduling_strategy=strategy, max_retries=-1).remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
-        """Whether the group is there within this time (seconds)."""
+        """Whether the group is there within this time (seconds). ValueError for the empty group."""
         import ray_engine as ray
 
+        self._check_not_empty()
+        known = _core.wait_for_group(self.id.binary(), float(timeout_seconds))
+        if known is not None:
+            return known
         return len(ray.wait([self.ready()], timeout=timeout_seconds)[0]) == 1
 
     @property
@@ -245,7 +249,6 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
     """Ends all tasks and actors that run in the group and gives its resources back. Removing it twice does nothing."""
     lifecycle.ensure_connected()
     _core.remove_group(placement_group.id.binary())
-    _core.groups(id=placement_group.id.binary())  # the answer comes after the removal
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
