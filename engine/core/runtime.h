@@ -134,6 +134,7 @@ class Runtime : private Ownership::Listener {
   // stays pinned by it; else it goes back with it. Blocks.
   absl::StatusOr<std::shared_ptr<Pin>> MakeRoom(std::uint64_t size);
   void Hold(ObjectEntry* entry);
+  void Hold(const std::vector<ObjectEntry*>& entries);
   void Drop(ObjectEntry* entry);
   // Entry of a reference that came from outside the protocol (a pickled one): held once, registered with its owner.
   ObjectEntry* Adopt(const WireRef& ref);

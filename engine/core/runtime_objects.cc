@@ -80,6 +80,11 @@ void Runtime::Hold(ObjectEntry* entry) {
   ownership_->Hold(entry);
 }
 
+void Runtime::Hold(const std::vector<ObjectEntry*>& entries) {
+  const std::lock_guard lock(mutex_);
+  for (ObjectEntry* entry : entries) ownership_->Hold(entry);
+}
+
 void Runtime::Drop(ObjectEntry* entry) {
   const std::lock_guard lock(mutex_);
   ownership_->Drop(entry);

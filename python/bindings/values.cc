@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "python/bindings/arrays.h"
 #include "python/bindings/module.h"
@@ -48,13 +49,37 @@ nb::object BytesObject(std::string_view bytes) {
 }
 
 nb::object RefList(const std::vector<ObjectEntry*>& refs) {
-  nb::list list;
-  for (ObjectEntry* entry : refs) {
-    TheRuntime().Hold(entry);
-    list.append(nb::cast(ObjectRef(current_session, entry)));
+  TheRuntime().Hold(refs);
+  const nb::object list = Steal(PyList_New(static_cast<Py_ssize_t>(refs.size())));
+  for (std::size_t i = 0; i < refs.size(); ++i) {
+    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i),
+                    nb::cast(ObjectRef(current_session, refs[i])).release().ptr());
   }
   return list;
 }
+
+// The references of the value that this thread is loading: a list, borrowed.
+thread_local PyObject* refs_to_load = nullptr;
+
+// To be given back what it returns, once the value is loaded.
+nb::object SetRefsToLoad(nb::handle refs) {
+  PyObject* outer = std::exchange(refs_to_load, refs.is_none() ? nullptr : refs.ptr());
+  return outer == nullptr ? nb::none() : nb::borrow(outer);
+}
+
+// Called once for each reference in a pickle, so without the work of a bound function.
+PyObject* RefAt(PyObject*, PyObject* index) {
+  if (refs_to_load == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "this pickle has references beside it and cannot be loaded without them");
+    return nullptr;
+  }
+  const Py_ssize_t place = PyLong_AsSsize_t(index);
+  return place == -1 && PyErr_Occurred() ? nullptr : PySequence_GetItem(refs_to_load, place);
+}
+
+PyMethodDef ref_at = {
+    "ref_at", RefAt, METH_O,
+    "ref_at($module, index, /)\n--\n\nWhile a value is loaded: the reference at this place of its table."};
 
 nb::object Loads(nb::handle pickle, nb::handle buffers, const std::vector<ObjectEntry*>& refs) {
   if (refs.empty()) return Call(hooks.loads, {pickle.ptr(), buffers.ptr()});
@@ -219,6 +244,8 @@ nb::object DecodeError(ObjectEntry* entry) {
 
 void BindValues(nb::module_& module) {
   nb::class_<PinnedBuffer>(module, "PinnedBuffer", nb::type_slots(kPinnedBufferSlots));
+  module.def("set_refs_to_load", &SetRefsToLoad, nb::arg("refs").none());
+  module.attr("ref_at") = Steal(PyCFunction_NewEx(&ref_at, nullptr, nb::str(module.attr("__name__")).ptr()));
 }
 
 }  // namespace ray_engine::python

@@ -20,7 +20,9 @@ def arguments(function):
 
 
 def compiled(function):
-    """The same of a function in C++, which nanobind describes as Python would write it."""
+    """The same of a function in C++, which nanobind, or its own text, describes as Python would write it."""
+    if not hasattr(function, "__nb_signature__"):
+        return arguments(ast.parse(f"def f{function.__text_signature__.replace('$module, ', '')}: ...").body[0])
     without_defaults = re.sub(r" = \\\d+", "", function.__nb_signature__[0][0])
     return arguments(ast.parse(f"{without_defaults}: ...").body[0])
 

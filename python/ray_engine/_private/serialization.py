@@ -12,7 +12,6 @@ Thread-safe: picklers are taken from a pool, one user at a time; loads() keeps i
 import copyreg
 import io
 import pickle
-import threading
 import traceback
 from collections.abc import Callable
 from types import CodeType, FunctionType
@@ -150,16 +149,12 @@ def loads(data, buffers=(), refs=()):
         raise RaySystemError(error, traceback.format_exc()) from error
 
 
-_thread = threading.local()
-
-
 def _load_with_refs(data, buffers, refs):
-    outer = getattr(_thread, "refs", None)
-    _thread.refs = refs
+    outer = _core.set_refs_to_load(refs)
     try:
         return _loads(data, buffers=buffers)
     finally:
-        _thread.refs = outer
+        _core.set_refs_to_load(outer)
 
 
 def add_ref(pickler, ref) -> int:
@@ -168,9 +163,7 @@ def add_ref(pickler, ref) -> int:
     return len(pickler.refs) - 1
 
 
-def ref_at(index: int):
-    """While loading: the reference at this place of the table."""
-    return _thread.refs[index]
+ref_at = _core.ref_at  # while loading: the reference at this place of the table
 
 
 def _reduce_ref(pickler, ref):
