@@ -255,6 +255,8 @@ class Runtime : private Ownership::Listener {
   // To be called before it can be known to the head.
   void FollowGroup(const PlacementGroupId& id);
   void ForgetGroup(const PlacementGroupId& id);
+  // Any group. In order with whatever this process asks for afterwards.
+  void RemoveGroup(const PlacementGroupId& id);
   // None: another process's, or removed.
   std::optional<GroupState> StateOfGroup(const PlacementGroupId& id);
   // Until it has its places, or is removed.

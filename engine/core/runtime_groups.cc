@@ -1,5 +1,6 @@
 // The runtime's part for placement groups: what the head says about those that this process has made.
 
+#include "engine/base/clock.h"
 #include "engine/core/runtime.h"
 
 namespace ray_engine {
@@ -12,6 +13,13 @@ void Runtime::FollowGroup(const PlacementGroupId& id) {
 void Runtime::ForgetGroup(const PlacementGroupId& id) {
   const std::lock_guard lock(mutex_);
   groups_.erase(id);
+}
+
+void Runtime::RemoveGroup(const PlacementGroupId& id) {
+  const std::lock_guard lock(mutex_);
+  groups_.erase(id);
+  peers_->Send(kHead, GroupRemove{id});
+  submitter_->OnGroupRemoved(id, Nanoseconds(NowNs()));
 }
 
 void Runtime::OnGroupUpdate(const GroupUpdate& update) {

@@ -216,6 +216,15 @@ void TaskSubmitter::On(const LeaseReclaim& message, Nanoseconds now) {
   UpdateDemand(queue, true);
 }
 
+void TaskSubmitter::OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now) {
+  std::vector<LeaseId> held;
+  for (const auto& queue : queues_) {
+    if (queue->lease_class.group != id) continue;
+    for (const auto& worker : queue->workers) held.push_back(worker->lease);
+  }
+  for (const LeaseId lease : held) On(LeaseReclaim{lease}, now);
+}
+
 void TaskSubmitter::On(const LeaseFailed& message) {
   if (message.key >= queues_.size()) return;
   LeaseQueue* queue = queues_[message.key].get();

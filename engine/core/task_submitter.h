@@ -68,6 +68,8 @@ class TaskSubmitter {
 
   void On(const LeaseGrant& message, Nanoseconds now);
   void On(const LeaseReclaim& message, Nanoseconds now);
+  // This process removes the group: nothing more goes to the leases it has there, before the head asks them back.
+  void OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now);
   void On(const LeaseFailed& message);
   void On(ProcessId from, const TasksReturned& message, Nanoseconds now);
   // A task has ended at its worker. Frees the record.

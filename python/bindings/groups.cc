@@ -51,12 +51,6 @@ std::optional<bool> WaitForGroup(nb::bytes id, double timeout) {
   return known() ? std::optional(result == WaitResult::kReady) : std::nullopt;
 }
 
-// In order with whatever this process asks the head afterwards.
-void RemoveGroup(nb::bytes id) {
-  TheRuntime().ForgetGroup(GroupId(id));
-  TheRuntime().Post(kHead, GroupRemove{GroupId(id)});
-}
-
 nb::dict Describe(const GroupInfo& group) {
   nb::list bundles, nodes;
   for (const Bundle& bundle : group.spec.bundles) bundles.append(ToDict(bundle.resources));
@@ -88,7 +82,7 @@ nb::list QueryGroups(nb::bytes id, const std::string& name, const std::string& n
 void BindGroups(nb::module_& module) {
   module.def("create_group", &CreateGroup, nb::arg("id"), nb::arg("name"), nb::arg("namespace"), nb::arg("detached"),
              nb::arg("strategy"), nb::arg("domain_label"), nb::arg("bundles"), nb::arg("bound_to_process"));
-  module.def("remove_group", &RemoveGroup);
+  module.def("remove_group", [](nb::bytes id) { TheRuntime().RemoveGroup(GroupId(id)); });
   module.def("wait_for_group", &WaitForGroup, nb::arg("id"), nb::arg("timeout"));
   module.def("groups", &QueryGroups, nb::arg("id") = nb::bytes("", 0), nb::arg("name") = "", nb::arg("namespace") = "");
 }

@@ -321,6 +321,20 @@ TEST_F(TaskSubmitterTest, AnIdleReclaimedLeaseGoesBackAtOnce) {
   submitter_.On(LeaseReclaim{LeaseId{7}}, now_);  // known no more
 }
 
+TEST_F(TaskSubmitterTest, NothingGoesToLeasesInAGroupOnceItIsRemovedHere) {
+  CallOptions in_group = options_;
+  in_group.lease_class.group = PlacementGroupId::FromBinary(std::string(PlacementGroupId::kSize, 'g'));
+  Submit(1, &in_group);
+  TakeDemand();
+  Grant(7);
+  Done(TakePush());
+  submitter_.OnGroupRemoved(in_group.lease_class.group, now_);
+  EXPECT_EQ(sender_.Take<LeaseReturn>(kEngine).lease, LeaseId{7});
+  Submit(2, &in_group);
+  EXPECT_EQ(TakeDemand(), 1u);
+  submitter_.On(LeaseFailed{0, "the group is removed", true});
+}
+
 TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   quick_.max_retries = 1;
   TaskRecord* ran = Submit(1, &quick_);

@@ -249,6 +249,16 @@ def test_a_domain_that_is_lost_is_left(racks):
     wait_for(lambda: placement_group_table(group)["state"] == "CREATED" and rack_of_each(group) == ["b", "b"])
 
 
+def test_nothing_begins_in_a_removed_group(four_cpus):
+    group = placement_group([{"CPU": 1}])
+    in_it = where.options(scheduling_strategy=in_group(group))
+    ray.get(in_it.remote())  # its lease is still held when the group goes
+    remove_placement_group(group)
+    with pytest.raises(ray.exceptions.TaskPlacementGroupRemoved):
+        ray.get(in_it.remote())
+    assert placement_group_table(group)["state"] == "REMOVED"
+
+
 def test_a_bundle_index_needs_a_group(cluster):
     with pytest.raises(ValueError, match="bundle index must be -1, got 0"):
         ray.remote(lambda: 1).options(placement_group_bundle_index=0).remote()
