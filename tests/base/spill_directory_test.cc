@@ -15,7 +15,9 @@ using testing::HasSubstr;
 
 class SpillDirectoryTest : public testing::Test {
  protected:
-  SpillDirectoryTest() : folder_(testing::TempDir() + "/spill-directory-" + std::to_string(getpid())) {
+  // Where the tests run: /tmp may be memory.
+  SpillDirectoryTest()
+      : folder_(std::filesystem::current_path().string() + "/spill-directory-" + std::to_string(getpid())) {
     std::filesystem::create_directories(folder_ + "/slurm");
     std::filesystem::create_directories(folder_ + "/tmp");
     std::ofstream(folder_ + "/file") << "x";
