@@ -36,10 +36,10 @@ class Program:
     def __init__(self, address, folder, seed, rounds, object_bytes):
         words = [sys.executable, PROGRAM, address, folder, str(seed), str(rounds), str(object_bytes)]
         self.address = address
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, bufsize=0)  # for select
 
     def next_result(self):
-        """{"round": number, "result": ...}; None when it has ended. AssertionError if it takes for ever."""
+        """{"round": number, "result": by part}; None when it has ended. AssertionError if it takes for ever."""
         if not select.select([self.process.stdout], [], [], LIMIT_S)[0]:
             self.show_what_waits()
             raise AssertionError(f"no round ended within {LIMIT_S} s")
@@ -54,49 +54,37 @@ class Program:
                 ["ray-engine", *words], env={**os.environ, "RAY_ADDRESS": self.address}, stdout=sys.stderr, timeout=30
             )
 
-    def end(self):
-        """Lets it finish its round; its exit code."""
-        self.process.stdin.close()
-        while self.next_result() is not None:
-            continue
-        return self.process.wait(LIMIT_S)
+    def __enter__(self):
+        return self
 
-    def kill(self):
+    def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
 
 
-def calm(cluster, seed, object_bytes):
-    """The results of ROUNDS rounds without faults."""
+def rounds(cluster, options):
+    """The results of ROUNDS rounds, by part, as they come; each time the program runs anew."""
     with tempfile.TemporaryDirectory() as folder:
-        program = Program(cluster.address, folder, seed, ROUNDS, object_bytes)
-        results = [program.next_result()["result"] for _ in range(ROUNDS)]
-        assert program.end() == 0
-    return results
+        with Program(cluster.address, folder, options.seed, ROUNDS, options.object_bytes) as program:
+            for number in range(ROUNDS):
+                found = program.next_result()
+                assert found is not None, f"the program ended with code {program.process.wait()} in round {number}"
+                yield found["result"]
+            assert program.process.wait(LIMIT_S) == 0
 
 
 def struck(cluster, node_args, options, expected):
-    """Rounds with faults until the time is over; how many."""
-    deadline, rounds = time.monotonic() + 60 * options.minutes, 0
+    """Rounds with faults until the time is over."""
+    deadline, count = time.monotonic() + 60 * options.minutes, 0
     with Strikes(cluster, node_args, options.seed, options.workers_per_second, options.nodes_per_minute / 60) as strikes:
         while time.monotonic() < deadline:
-            with tempfile.TemporaryDirectory() as folder:
-                program = Program(cluster.address, folder, options.seed, ROUNDS, options.object_bytes)
-                try:
-                    rounds += compare(program, expected)
-                finally:
-                    program.kill()
-    print(f"chaos: {rounds} rounds were right under {strikes.report()}", file=sys.stderr)
-
-
-def compare(program, expected):
-    for number in range(ROUNDS):
-        found = program.next_result()
-        assert found is not None, f"the program ended with {program.process.wait()} in round {number}"
-        wrong = {part: found["result"][part] for part in expected[number] if found["result"][part] != expected[number][part]}
-        assert not wrong, f"round {number} gave {wrong}, expected { {part: expected[number][part] for part in wrong} }"
-    assert program.end() == 0
-    return ROUNDS
+            for number, found in enumerate(rounds(cluster, options)):
+                right = expected[number]
+                wrong = {part: (found[part], right[part]) for part in right if found[part] != right[part]}
+                assert not wrong, f"round {number}: found and expected: {wrong}"
+                count += 1
+    print(f"chaos: {count} rounds were right under {strikes.report()}", file=sys.stderr)
 
 
 def chaos(options):
@@ -108,7 +96,7 @@ def chaos(options):
     try:
         for _ in range(options.nodes - 1):
             cluster.add_node(**node_args)
-        struck(cluster, node_args, options, calm(cluster, options.seed, options.object_bytes))
+        struck(cluster, node_args, options, list(rounds(cluster, options)))
     finally:
         cluster.shutdown()
     machine.check()
