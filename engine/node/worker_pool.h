@@ -49,7 +49,7 @@ class WorkerPool {
   static constexpr std::uint32_t kKillsPerFailure = 16;
 
   struct Limits {
-    std::uint32_t max_starting = 4;  // forked and not ready yet; more on a node with more than two CPUs
+    std::uint32_t max_starting = 4;        // forked and not ready yet; more on a node with more than two CPUs
     std::uint32_t max_start_failures = 3;  // in a row
     Time idle_timeout = std::chrono::seconds(1);
     Time end_timeout = std::chrono::seconds(10);  // of a worker whose lease waits for its end; then it is killed

@@ -2,9 +2,8 @@
 
     program.py ADDRESS FOLDER SEED ROUNDS OBJECT_BYTES
 
-Everything may be retried without limit, and what actors know is kept in files of FOLDER. A round's result depends on SEED and its
-number alone, so it can be compared with that of a run without faults. Each is
-printed as a line of JSON.
+Everything may be retried without limit, and what actors know is kept in files of FOLDER. A round's result depends on
+SEED and its number alone, so it can be compared with that of a run without faults. Each is printed as a line of JSON.
 """
 
 import faulthandler
@@ -131,7 +130,7 @@ def boxes(rng, size):
     """What a lost task owned is lost with it: the documented OwnerDiedError, after which the program asks again."""
     seeds, results = [rng.getrandbits(32) for _ in range(4)], []
     boxes = [boxed.remote(seed, size // 4) for seed in seeds]
-    for seed, box in zip(seeds, boxes):
+    for seed, box in zip(seeds, boxes, strict=True):
         while True:
             try:
                 array, number = ray.get(ray.get(box))

@@ -1,9 +1,10 @@
-"""Chaos: program.py over several nodes while workers and nodes are killed; each result must be that of a run without faults.
+"""Chaos: program.py over several nodes while workers and nodes are killed; the results must be those without faults.
 
     run.py [--minutes M] [--seed N] [--nodes N] [--object-bytes N] [--workers-per-second R] [--nodes-per-minute R]
 
-The seed, which is printed, decides what the program computes and the sequence of strikes; when they hit is up to the machine.
-Exit code 1: a wrong result, an error, a round that did not end within LIMIT_S (what waits is printed), or something left behind.
+The seed, which is printed, decides what the program computes and the sequence of strikes; when they hit is up to the
+machine. Exit code 1: a wrong result, an error, a round that did not end within LIMIT_S (what waits is printed), or
+something left behind.
 """
 
 import argparse
@@ -77,13 +78,15 @@ def rounds(cluster, options):
 def struck(cluster, node_args, options, expected):
     """Rounds with faults until the time is over."""
     deadline, count = time.monotonic() + 60 * options.minutes, 0
-    with Strikes(cluster, node_args, options.seed, options.workers_per_second, options.nodes_per_minute / 60) as strikes:
+    rates = {"worker_rate": options.workers_per_second, "node_rate": options.nodes_per_minute / 60}
+    with Strikes(cluster, node_args, options.seed, **rates) as strikes:
         while time.monotonic() < deadline:
             for number, found in enumerate(rounds(cluster, options)):
                 right = expected[number]
                 wrong = {part: (found[part], right[part]) for part in right if found[part] != right[part]}
                 assert not wrong, f"round {number}: found and expected: {wrong}"
                 count += 1
+                strikes.begin_round()
     print(f"chaos: {count} rounds were right under {strikes.report()}", file=sys.stderr)
 
 

@@ -7,6 +7,8 @@ import time
 
 import psutil
 
+HALF_S = 15  # of a round, after which strikes come half as often
+
 
 def family(process, recursive=True):
     try:
@@ -29,7 +31,12 @@ class Strikes:
         """Rates are per second."""
         self.cluster, self.node_args = cluster, node_args
         self.random = random.Random(f"strikes {seed}")
-        self.rates = {self.strike_worker: worker_rate, self.strike_engine: node_rate / 2, self.strike_node: node_rate / 2}
+        self.rates = {
+            self.strike_worker: worker_rate,
+            self.strike_engine: node_rate / 2,
+            self.strike_node: node_rate / 2,
+        }
+        self.begin_round()
         self.counts = dict.fromkeys(self.rates, 0)
         self.error = None  # that ended it
         self.stopping = threading.Event()
@@ -45,9 +52,17 @@ class Strikes:
         if self.error:
             raise self.error
 
+    def begin_round(self):
+        """Full speed. From then on strikes become rarer, so that a round ends also where the machine is slow."""
+        self.round_began = time.monotonic()
+
+    def pause(self):
+        slowed = 2 ** ((time.monotonic() - self.round_began) / HALF_S)
+        return self.random.expovariate(sum(self.rates.values())) * slowed
+
     def run(self):
         try:
-            while not self.stopping.wait(self.random.expovariate(sum(self.rates.values()))):
+            while not self.stopping.wait(self.pause()):
                 (strike,) = self.random.choices(list(self.rates), list(self.rates.values()))
                 self.counts[strike] += strike()
         except Exception as error:

@@ -310,6 +310,7 @@ DoneHeader SimProcess::DoneOf(const Program& program) {
   const bool fails = world_->options().failures && world_->random().Chance(15);
   if (fails) done.outcome = DoneHeader::kUserError;
   if (program.task->cancelled && program.IsNormal()) done.outcome = DoneHeader::kCancelled;
+  world_->NoteAttempt(program.task->header.task, done.outcome == DoneHeader::kUserError);
   return done;
 }
 

@@ -64,6 +64,11 @@ bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
   return false;
 }
 
+void SimWorld::NoteAttempt(const TaskId& task, bool failed) {
+  failures_[task] = failed ? failures_[task] + 1 : 0;
+  if (!options_.crashes && failures_[task] > CallOptions().max_retries + 1) Problem("a task is retried without end");
+}
+
 // ---- births and deaths ---------------------------------------------------------------------------------------------
 
 // On one of two nodes.

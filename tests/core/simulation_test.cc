@@ -1,8 +1,8 @@
 // Random programs on simulated processes: whatever the order in which frames arrive and whoever dies, values that
 // somebody holds stay, everything else goes, every result comes once and nothing waits for ever.
 //
-// RAY_ENGINE_SIM_SEED=n runs one seed of every test; RAY_ENGINE_SIM_SEEDS=n runs so many of them; RAY_ENGINE_SIM_PRINT=1
-// prints every frame.
+// RAY_ENGINE_SIM_SEED=n runs one seed of every test; RAY_ENGINE_SIM_SEEDS=n runs so many of them;
+// RAY_ENGINE_SIM_PRINT=1 prints every frame.
 
 #include <cstdlib>
 

@@ -18,7 +18,8 @@ class FuzzTest : public testing::TestWithParam<Target> {};
 
 std::vector<std::string> CorpusOf(const Target& target) {
   std::vector<std::string> corpus;
-  for (const auto& file : std::filesystem::directory_iterator(std::string(RAY_ENGINE_FUZZ_CORPUS) + "/" + target.name)) {
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::string(RAY_ENGINE_FUZZ_CORPUS) + "/" + target.name)) {
     std::ifstream stream(file.path(), std::ios::binary);
     corpus.emplace_back(std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>());
   }
@@ -31,7 +32,8 @@ TEST_P(FuzzTest, CorpusAndItsNeighbours) {
   std::mt19937_64 random(1);
   for (const std::string& bytes : corpus) {
     GetParam().run(bytes);
-    for (std::size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 64) GetParam().run(bytes.substr(0, size));
+    for (std::size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 64)
+      GetParam().run(bytes.substr(0, size));
     for (int i = 0; i < 100 && !bytes.empty(); ++i) {
       std::string other = bytes;
       other[random() % other.size()] = static_cast<char>(random());

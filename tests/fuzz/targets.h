@@ -1,7 +1,7 @@
 // What is fuzzed: functions that take any bytes, and end the process if what came out of them breaks a rule.
 //
-// libFuzzer drives one of them per program (preset fuzz); fuzz_test.cc gives them the corpus, and pieces of it, in every
-// ordinary test run.
+// libFuzzer drives one of them per program (preset fuzz); fuzz_test.cc gives them the corpus, and pieces of it, in
+// every ordinary test run.
 
 #pragma once
 

@@ -2,8 +2,8 @@
 
     mutants.py [NAMES...] [--seeds N]
 
-For each it builds core_test and runs the simulation until a seed finds the bug. Exit code 1: a bug that N seeds do not find. It
-takes some minutes, so it is run by hand.
+For each it builds core_test and runs the simulation until a seed finds the bug. Exit code 1: a bug that N seeds do not
+find. It takes some minutes, so it is run by hand.
 """
 
 import argparse
@@ -24,7 +24,9 @@ LIMIT_S = 300  # of one program of the simulation; a bug that makes it spin is f
 
 def copy_tree():
     """Copies what differs, with a new time, so that it is built anew."""
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
     for name in filter(None, listed.stdout.decode().split("\0")):
         ours, copy = ROOT / name, TREE / name
         if not ours.is_file() or (copy.is_file() and filecmp.cmp(ours, copy, shallow=False)):
@@ -39,7 +41,9 @@ def configure():
 
 
 def build():
-    done = subprocess.run(["cmake", "--build", BUILD, "--target", "core_test", "--", "--quiet"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["cmake", "--build", BUILD, "--target", "core_test", "--", "--quiet"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -50,7 +54,9 @@ def patch(name, *options):
 
 def simulations():
     listed = subprocess.run(
-        [BUILD / "bin/core_test", "--gtest_list_tests", "--gtest_filter=SimulationTest.*"], capture_output=True, text=True
+        [BUILD / "bin/core_test", "--gtest_list_tests", "--gtest_filter=SimulationTest.*"],
+        capture_output=True,
+        text=True,
     )
     names = re.findall(r"^  (\w+)", listed.stdout, re.MULTILINE)
     return sorted(names, key=lambda name: name != "EverythingAtOnce")  # which finds most
