@@ -98,9 +98,10 @@ void SimWorld::Kill(ProcessId process, const std::string& cause) {
 }
 
 void SimWorld::Crash() {
+  const bool actors_only = options_.actors && random_.Chance(50);  // they are few, and their ends have most to undo
   std::vector<ProcessId> victims;
   for (const auto& [id, process] : processes_) {
-    if (id != *drivers_.begin()) victims.push_back(id);
+    if (id != *drivers_.begin() && (!actors_only || process->IsActor())) victims.push_back(id);
   }
   if (victims.empty()) return;
   const ProcessId victim = victims[random_.Below(victims.size())];

@@ -63,6 +63,11 @@ TEST(SimulationTest, StoredValuesThatVanish) {
   RunSeeds([](SimOptions* options) { options->actors = options->keep_state = options->losses = true; });
 }
 
+// Nobody ever ends, so nothing may be left in a store.
+TEST(SimulationTest, StoredValuesThatVanishWhileNobodyDies) {
+  RunSeeds([](SimOptions* options) { options->keep_state = options->losses = options->failures = true; });
+}
+
 TEST(SimulationTest, Streams) {
   RunSeeds([](SimOptions* options) { options->actors = options->streams = options->meddling = true; });
 }
