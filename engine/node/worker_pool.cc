@@ -162,7 +162,7 @@ void WorkerPool::MakeIdle(std::uint32_t serial, Worker* worker, Time now, Action
   if (ended_jobs_.contains(worker->key.job)) AskIdleToEnd(serial, worker, actions);
 }
 
-WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::string& cause) {
+WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::string& cause, bool killed) {
   Actions actions;
   const auto it = workers_.find(serial);
   if (it == workers_.end()) return actions;
@@ -177,15 +177,16 @@ WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::st
   } else if (worker.state == State::kStarting) {
     --group.starting;
     --starting_;
-    StartFailed(worker.key, cause, &actions);
+    StartFailed(worker.key, cause, killed, &actions);
   }
   ForkWhereNeeded(&actions);
   return actions;
 }
 
-void WorkerPool::StartFailed(const WorkerKey& key, const std::string& cause, Actions* actions) {
+void WorkerPool::StartFailed(const WorkerKey& key, const std::string& cause, bool killed, Actions* actions) {
   Group& group = groups_[key];
-  if (++group.failures < limits_.max_start_failures) return;
+  group.failures += killed ? 1 : kKillsPerFailure;
+  if (group.failures < limits_.max_start_failures * kKillsPerFailure) return;
   group.failures = 0;
   for (Action& end : FailWaiting(key, "no worker could be started: " + cause)) actions->push_back(std::move(end));
 }

@@ -7,7 +7,7 @@
 // something) says so by Ready. One that is retired serves nobody while it stays, and is asked again; if it has units,
 // its lease ends when it does, as only then what it has put on them is gone, or when it says that it stays. Workers
 // that die before they are ready are tried again max_start_failures times, then the leases that wait for them end with
-// the reason.
+// the reason. A kill from outside says little about the next one's chances: as many as kKillsPerFailure count as one.
 //
 // Pure state machine: events and the time in, actions out; no I/O. Loop-bound.
 
@@ -46,9 +46,11 @@ class WorkerPool {
  public:
   using Time = std::chrono::nanoseconds;  // since an arbitrary start
 
+  static constexpr std::uint32_t kKillsPerFailure = 16;
+
   struct Limits {
-    std::uint32_t max_starting = 4;  // forked and not ready yet; more on a node with more than two CPUs
-    std::uint32_t max_start_failures = 3;
+    std::uint32_t max_starting = 4;        // forked and not ready yet; more on a node with more than two CPUs
+    std::uint32_t max_start_failures = 3;  // in a row
     Time idle_timeout = std::chrono::seconds(1);
     Time end_timeout = std::chrono::seconds(10);  // of a worker whose lease waits for its end; then it is killed
   };
@@ -93,7 +95,8 @@ class WorkerPool {
   Actions OnKillWorker(LeaseId lease, const std::string& reason);
   // A new worker is there, or one that was asked to end stays.
   Actions OnWorkerReady(std::uint32_t serial, Time now);
-  Actions OnWorkerGone(std::uint32_t serial, const std::string& cause);
+  // `killed`: by SIGKILL.
+  Actions OnWorkerGone(std::uint32_t serial, const std::string& cause, bool killed = false);
   // Leases of the key that wait cannot be served.
   Actions FailWaiting(const WorkerKey& key, const std::string& error);
   // The driver has ended: idle workers of the job are of no use, now and later, and leases that wait are void.
@@ -124,7 +127,7 @@ class WorkerPool {
     std::deque<StartLease> waiting;
     std::deque<std::uint32_t> idle;  // the one used last is at the back and is taken first
     std::uint32_t starting = 0;
-    std::uint32_t failures = 0;  // in a row
+    std::uint32_t failures = 0;  // in a row, in parts of 1 / kKillsPerFailure
     bool prestarts = false;
   };
   struct Forkserver {
@@ -146,7 +149,7 @@ class WorkerPool {
   void MakeIdle(std::uint32_t serial, Worker* worker, Time now, Actions* actions);
   void GiveLease(const StartLease& lease, std::uint32_t serial, Actions* actions);
   void AskIdleToEnd(std::uint32_t serial, Worker* worker, Actions* actions);
-  void StartFailed(const WorkerKey& key, const std::string& cause, Actions* actions);
+  void StartFailed(const WorkerKey& key, const std::string& cause, bool killed, Actions* actions);
   bool DropWaiting(LeaseId lease, Actions* actions);
   static WorkerKey KeyOf(const StartLease& lease) {
     return {lease.lease_class.job, lease.lease_class.environment, lease.units};

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <chrono>
@@ -161,7 +162,8 @@ void WorkerService::HandleForkserverGone(std::uint32_t forkserver) {
 void WorkerService::HandleEnded(const Process& process, const std::string& cause) {
   if (process.kind != Process::kWorker) return;
   sockets_.erase(process.serial);
-  Perform(pool_.OnWorkerGone(process.serial, cause));
+  const bool killed = WIFSIGNALED(process.status) && WTERMSIG(process.status) == SIGKILL;
+  Perform(pool_.OnWorkerGone(process.serial, cause, killed));
 }
 
 void WorkerService::FlushOutput(std::function<void()> done) {

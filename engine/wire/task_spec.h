@@ -103,6 +103,8 @@ struct TaskView {
       tail;  // kNormal: an encoded ResourceSet, what the task was given; kActorMethod: the name it was given
 };
 
+inline constexpr std::size_t kMinWireRefSize = ObjectId::kSize;  // so that no count is believed that cannot be true
+
 // Returns false for a malformed payload. The view points into it.
 inline bool ParseTask(std::string_view payload, TaskView* view) {
   Reader reader(payload);
@@ -120,7 +122,7 @@ inline bool ParseTask(std::string_view payload, TaskView* view) {
   view->args.resize(view->header.arg_count);
   for (ArgView& arg : view->args) {
     ArgHeader header;
-    if (!plain(&header)) return false;
+    if (!plain(&header) || header.ref_count > reader.rest().size() / kMinWireRefSize) return false;
     arg.kind = header.kind;
     const bool stored = header.kind == ArgHeader::kStored;
     arg.refs.resize(stored ? 1 : header.ref_count);

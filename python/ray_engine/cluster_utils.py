@@ -48,6 +48,11 @@ class Node:
         """Its id, in hex."""
         return self.wait_until_up()[1]
 
+    @property
+    def pid(self) -> int:
+        """The process whose end is the end of the node: its supervisor."""
+        return self._supervised.process.pid
+
     unique_id = node_id
     gcs_address = address
     raylet_socket_name = address

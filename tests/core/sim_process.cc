@@ -72,7 +72,10 @@ void SimProcess::Dispatch(const Frame& frame) {
     case MessageType::kCancelTask:
       return with(CancelTask{}, [&](const auto& m) { OnCancel(frame.from, m); });
     case MessageType::kStreamItem:
-      return with(StreamItem{}, [&](auto& m) { tasks_.On(frame.from, std::move(m)); });
+      return with(StreamItem{}, [&](auto& m) {
+        world_->NoteGrants(m.value, id_, -1);
+        tasks_.On(frame.from, std::move(m));
+      });
     case MessageType::kStreamConsumed:
       return with(StreamConsumed{}, [&](const auto& m) { executor_.On(m); });
     case MessageType::kReturnYourQueue:
@@ -111,6 +114,7 @@ void SimProcess::OnTaskDone(const Frame& frame) {
   DoneHeader done;
   std::vector<WireValue> values;
   TaskRecord* record = tasks_.ReadDone(frame.payload, &done, &values);
+  for (const WireValue& value : values) world_->NoteGrants(value, id_, -1);
   if (record == nullptr) return;
   record->actor != nullptr ? actors_.OnDone(record, done, std::move(values))
                            : submitter_.OnDone(record, done, std::move(values), world_->now());
@@ -310,6 +314,7 @@ DoneHeader SimProcess::DoneOf(const Program& program) {
   const bool fails = world_->options().failures && world_->random().Chance(15);
   if (fails) done.outcome = DoneHeader::kUserError;
   if (program.task->cancelled && program.IsNormal()) done.outcome = DoneHeader::kCancelled;
+  world_->NoteAttempt(program.task->header.task, done.outcome == DoneHeader::kUserError);
   return done;
 }
 
@@ -340,7 +345,10 @@ void SimProcess::Reply(Program* program) {
   if (!late) {
     while (!program->refs.empty()) DropOne(program);
   }
-  for (std::size_t i = 0; i < values.size(); ++i) ownership_.GrantContained(inside[i], owner, &values[i]);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    ownership_.GrantContained(inside[i], owner, &values[i]);
+    world_->NoteGrants(values[i], owner, 1);
+  }
   ownership_.CloseScope(program->received);
   if (task->header.kind == TaskKind::kActorCreation) {
     const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, ""};

@@ -44,6 +44,7 @@ class SimProcess : private Ownership::Listener {
 
   ProcessId id() const { return id_; }
   bool IsIdle() const;
+  bool IsActor() const { return !actor_.IsNil(); }
   bool HasSpokenTo(ProcessId peer) const { return sender_.HasSpokenTo(peer); }
   Ownership& ownership() { return ownership_; }
   // Everything it still has to do; empty if nothing.

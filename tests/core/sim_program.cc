@@ -229,6 +229,7 @@ void SimProcess::Yield(Program* program) {
   std::vector<ObjectEntry*> contained;
   WireValue value = MakeValue(object, truth.owner, program, &contained);
   ownership_.GrantContained(contained, truth.owner, &value);
+  world_->NoteGrants(value, truth.owner, 1);
   const StreamItem item{header.slot, header.attempt, index, value};
   ownership_.SendGuarded(truth.owner, MessageType::kStreamItem, Encode(item), false);
   for (ObjectEntry* entry : contained) ownership_.Drop(entry);

@@ -64,6 +64,17 @@ bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
   return false;
 }
 
+void SimWorld::NoteAttempt(const TaskId& task, bool failed) {
+  failures_[task] = failed ? failures_[task] + 1 : 0;
+  if (!options_.crashes && failures_[task] > CallOptions().max_retries + 1) Problem("a task is retried without end");
+}
+
+void SimWorld::NoteGrants(const WireValue& value, ProcessId receiver, int change) {
+  for (std::size_t i = 0; i < value.granted.size(); ++i) {
+    if (value.granted[i] != 0) undelivered_[{value.refs[i].object, receiver}] += change;
+  }
+}
+
 // ---- births and deaths ---------------------------------------------------------------------------------------------
 
 // On one of two nodes.
@@ -87,9 +98,10 @@ void SimWorld::Kill(ProcessId process, const std::string& cause) {
 }
 
 void SimWorld::Crash() {
+  const bool actors_only = options_.actors && random_.Chance(50);  // they are few, and their ends have most to undo
   std::vector<ProcessId> victims;
   for (const auto& [id, process] : processes_) {
-    if (id != *drivers_.begin()) victims.push_back(id);
+    if (id != *drivers_.begin() && (!actors_only || process->IsActor())) victims.push_back(id);
   }
   if (victims.empty()) return;
   const ProcessId victim = victims[random_.Below(victims.size())];
@@ -231,8 +243,9 @@ void SimWorld::CheckTruths() {
   }
 }
 
-// A result that was lost with its worker may have carried references that their owners count already; those counts stay
-// until their borrower ends. What such objects contain stays with them; if they are handles, so does their actor.
+// A result that was lost with its worker may have carried references that their owners count already; those counts, and
+// no others, stay until their borrower ends. What such objects contain stays with them; if they are handles, so does
+// their actor.
 void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<ProcessId, std::size_t>* excused) const {
   std::vector<std::pair<ProcessId, const ObjectEntry*>> work;
   const auto add = [&](ProcessId process, const ObjectEntry* entry) {
@@ -244,7 +257,9 @@ void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<Proce
     const ObjectEntry* entry = Find(truth.owner, object);
     if (dead_ == 0 || entry == nullptr || entry->rare == nullptr) continue;
     for (const auto& [borrower, count] : entry->rare->borrowers) {
-      if (Lives(borrower) && Find(borrower, object) == nullptr) add(truth.owner, entry);
+      const auto lost = undelivered_.find({object, borrower});
+      if (!Lives(borrower) || Find(borrower, object) != nullptr || lost == undelivered_.end()) continue;
+      if (count <= lost->second) add(truth.owner, entry);
     }
   }
   while (!work.empty()) {

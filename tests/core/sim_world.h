@@ -98,6 +98,12 @@ class SimWorld {
   const ActorId& ActorOf(const ObjectId& handle) const { return actor_by_handle_.at(handle).first; }
   std::uint64_t NextNumber() { return ++last_number_; }
 
+  // How an attempt at a task has ended. Where nobody dies every failure but the last has cost a retry.
+  void NoteAttempt(const TaskId& task, bool failed);
+
+  // A result left its sender with grants in it for its receiver (1), or has arrived (-1).
+  void NoteGrants(const WireValue& value, ProcessId receiver, int change);
+
   // Values found where their owners had said they lie, without a question.
   void CountProvenHint() { ++proven_hints_; }
   std::uint64_t proven_hints() const { return proven_hints_; }
@@ -129,6 +135,8 @@ class SimWorld {
   std::set<ProcessId> drivers_;
   std::map<ObjectId, Truth> truths_;
   std::map<ObjectId, std::pair<ActorId, std::vector<ObjectId>>> actor_by_handle_;
+  std::map<TaskId, int> failures_;                                      // in a row
+  std::map<std::pair<ObjectId, ProcessId>, std::int64_t> undelivered_;  // grants inside results
   std::uint32_t last_serial_ = 0;
   std::uint64_t last_order_ = 0;
   std::uint64_t last_number_ = 0;

@@ -242,6 +242,16 @@ TEST_F(WorkerPoolTest, WorkersThatDieAtStartAreTriedAgainThenTheLeasesEndWithThe
   EXPECT_EQ(pool_.Stats().starting, 0u);
 }
 
+TEST_F(WorkerPoolTest, WorkersThatAreKilledAtStartAreTriedAgainForLonger) {
+  auto fork = The<WorkerPool::Fork>(pool_.OnStartLease(Lease(1)));
+  const std::uint32_t tries = limits_.max_start_failures * WorkerPool::kKillsPerFailure;
+  for (std::uint32_t i = 1; i < tries; ++i) {
+    fork = The<WorkerPool::Fork>(pool_.OnWorkerGone(fork.serial, "was killed", true));
+  }
+  EXPECT_THAT(The<WorkerPool::End>(pool_.OnWorkerGone(fork.serial, "was killed", true)).error,
+              testing::HasSubstr("was killed"));
+}
+
 TEST_F(WorkerPoolTest, WithoutRoomForMoreProcessesLeasesEndWithTheReason) {
   WorkerPool pool(limits_, [](const WorkerKey&) { return 0u; });
   pool.OnForkserverUp(1, 1);
