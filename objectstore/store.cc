@@ -45,8 +45,8 @@ absl::StatusOr<std::uint64_t> Store::Reserve(std::uint64_t size, ProcessId clien
   std::optional<std::uint64_t> offset;
   if (use != Use::kChunk) {
     offset = AllocateEvicting(size);
-  } else if (size <= FreeBytes() / kChunkShare) {
-    offset = memory_.Allocate(size);
+  } else if (size <= Obtainable() / kChunkShare) {
+    offset = AllocateEvicting(size, size * kChunkShare);
   }
   if (!offset) return Full(size);
   reserved_.Add(client, *offset, {Allocator::Rounded(size), use});
@@ -99,11 +99,14 @@ void Store::MakePrimary(const ObjectId& object) {
   if (found != index_.end()) Promote(*found);
 }
 
-std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size) {
+std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size, std::uint64_t most) {
   std::optional<std::uint64_t> offset = memory_.Allocate(size);
   if (!offset && Allocator::Rounded(size) > Obtainable()) return std::nullopt;  // and give up nothing for it
   for (const List list : {kSecondary, kBacked}) {
     while (!offset && !lists_[list].empty()) {
+      const std::uint64_t bytes = Allocator::Rounded(lists_[list].front().size);
+      if (bytes > most) return std::nullopt;
+      most -= bytes;
       Remove(index_.find(lists_[list].front().id));
       ++evicted_;
       offset = memory_.Allocate(size);

@@ -47,7 +47,8 @@ class Store {
   struct Location {
     std::uint64_t offset = 0, size = 0;
   };
-  static constexpr std::uint64_t kChunkShare = 8;  // a chunk is given where so many times as much is free
+  // A chunk is given where so many times as much can be had, and at most so many times as much is given up for it.
+  static constexpr std::uint64_t kChunkShare = 8;
 
   explicit Store(std::uint64_t bytes) : memory_(bytes) {}
 
@@ -61,7 +62,7 @@ class Store {
   // the object counts as being written. No effect on sealed objects and on creations of others.
   void Abort(const ObjectId& object, ProcessId client);
 
-  // Offset of `size` bytes that `client` may write. ResourceExhausted as above; nothing is given up for a chunk.
+  // Offset of `size` bytes that `client` may write. ResourceExhausted as above.
   absl::StatusOr<std::uint64_t> Reserve(std::uint64_t size, ProcessId client, Use use);
   // A part of what `client` has reserved becomes a sealed primary copy of `owner`'s; with `pin` the client holds it.
   // InvalidArgument: it has not reserved that. AlreadyExists, FailedPrecondition as above: the part is given back, or
@@ -169,7 +170,8 @@ class Store {
   Entries::iterator AddEntry(const ObjectId& object, Location place, Copy copy, List list);
   absl::Status Reuse(Entries::iterator entry, Copy copy);
   void Promote(Entries::iterator entry);
-  std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
+  // Gives up copies of no more than `most` bytes in all for it.
+  std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size, std::uint64_t most = ~0ull);
   absl::Status Full(std::uint64_t size) const;
   Location AddPin(Entries::iterator entry, ProcessId client);
   void DropPins(Place found, std::uint64_t count);
