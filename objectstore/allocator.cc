@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <iterator>
+#include <utility>
 
 namespace ray_engine {
 namespace {
@@ -30,7 +31,6 @@ std::optional<std::uint64_t> Allocator::Allocate(std::uint64_t size) {
   std::optional<std::uint64_t> offset = TakeWarm(rounded, AlignmentOf(size));
   if (!offset) offset = TakeCold(rounded, AlignmentOf(size));
   if (!offset) return std::nullopt;
-  taken_[*offset] = rounded;
   used_ += rounded;
   return offset;
 }
@@ -65,33 +65,31 @@ std::uint64_t Allocator::Carve(Ranges::iterator range, std::uint64_t start, std:
   return start;
 }
 
-void Allocator::Free(std::uint64_t offset) {
-  const auto taken = taken_.find(offset);
-  assert(taken != taken_.end());
-  std::uint64_t begin = offset, end = offset + taken->second;
-  used_ -= taken->second;
-  taken_.erase(taken);
+void Allocator::Free(std::uint64_t offset, std::uint64_t size) {
+  assert(size > 0 && offset % kAlignment == 0 && size % kAlignment == 0 && offset + size <= high_water_);
+  used_ -= size;
   const auto next = free_.lower_bound(offset);
+  const bool joins_next = next != free_.end() && next->first == offset + size;
+  if (joins_next) size += next->second.size;
   if (next != free_.begin()) {
     const auto previous = std::prev(next);
-    if (previous->first + previous->second.size == begin) {
-      begin = previous->first;
-      RemoveFree(previous);
+    if (previous->first + previous->second.size == offset) {
+      if (joins_next) RemoveFree(next);
+      return Grow(previous, previous->first, previous->second.size + size);
     }
   }
-  if (next != free_.end() && next->first == end) {
-    end += next->second.size;
-    RemoveFree(next);
-  }
-  AddFree(begin, end - begin, ++clock_);
+  joins_next ? Grow(next, offset, size) : AddFree(offset, size, ++clock_);
 }
 
-void Allocator::Split(std::uint64_t offset, std::uint64_t first) {
-  const auto range = taken_.find(offset);
-  assert(range != taken_.end() && first > 0 && first < range->second && first % kAlignment == 0);
-  const std::uint64_t rest = range->second - first;
-  range->second = first;
-  taken_[offset + first] = rest;
+// A free range takes in what is freed beside it. Allocates nothing.
+void Allocator::Grow(Ranges::iterator range, std::uint64_t offset, std::uint64_t size) {
+  std::set<Key>::node_type key = by_size_.extract(KeyOf(*range));
+  Ranges::node_type grown = free_.extract(range);
+  grown.key() = offset;
+  grown.mapped() = {size, ++clock_};
+  const auto added = free_.insert(std::move(grown)).position;
+  key.value() = KeyOf(*added);
+  by_size_.insert(std::move(key));
 }
 
 Allocator::Key Allocator::KeyOf(const Ranges::value_type& range) {
@@ -121,14 +119,14 @@ AllocatorStats Allocator::Stats() const {
   return stats;
 }
 
-std::string Allocator::CheckInvariants() const {
-  std::uint64_t taken = 0;
-  for (const auto& [offset, size] : taken_) taken += size;
-  if (taken != used_) return "allocator: used bytes are not the sum of what was handed out";
+std::string Allocator::CheckInvariants(const std::map<std::uint64_t, std::uint64_t>& taken) const {
+  std::uint64_t used = 0;
+  for (const auto& [offset, size] : taken) used += size;
+  if (used != used_) return "allocator: used bytes are not the sum of what was handed out";
   if (std::string problem = CheckFree(); !problem.empty()) return problem;
-  std::map<std::uint64_t, std::uint64_t> all(taken_.begin(), taken_.end());
+  std::map<std::uint64_t, std::uint64_t> all = taken;
   for (const auto& [offset, range] : free_) all.emplace(offset, range.size);
-  if (all.size() != taken_.size() + free_.size()) return "allocator: a range is both free and handed out";
+  if (all.size() != taken.size() + free_.size()) return "allocator: a range is both free and handed out";
   std::uint64_t at = 0;
   for (const auto& [offset, size] : all) {
     if (offset != at || size == 0) return "allocator: gap or overlap at " + std::to_string(at);

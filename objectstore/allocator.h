@@ -8,8 +8,6 @@
 
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
-
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -39,19 +37,17 @@ class Allocator {
 
   // Offset of a range of at least `size` bytes, or nothing if no free range is long enough.
   std::optional<std::uint64_t> Allocate(std::uint64_t size);
-  // REQUIRES: `offset` came from Allocate and was not freed since.
-  void Free(std::uint64_t offset);
-  // The range at `offset` becomes two, of which the first has `first` bytes; each is freed on its own.
-  // REQUIRES: `first` is a multiple of kAlignment, more than 0 and less than the range has.
-  void Split(std::uint64_t offset, std::uint64_t first);
+  // Takes back a range, or a part of one. What has been handed out is for the caller to know: nothing is kept for it.
+  // REQUIRES: all of it is handed out; `offset` and `size` are multiples of kAlignment.
+  void Free(std::uint64_t offset, std::uint64_t size);
 
   // Bytes that Allocate(size) takes.
   static std::uint64_t Rounded(std::uint64_t size);
   std::uint64_t used() const { return used_; }
   std::uint64_t size() const { return size_; }
   AllocatorStats Stats() const;
-  // What is wrong; empty if nothing is.
-  std::string CheckInvariants() const;
+  // What is wrong, if `taken` is what has been handed out, sizes by offset; empty if nothing is.
+  std::string CheckInvariants(const std::map<std::uint64_t, std::uint64_t>& taken) const;
 
  private:
   struct Range {
@@ -64,6 +60,7 @@ class Allocator {
   std::optional<std::uint64_t> TakeWarm(std::uint64_t size, std::uint64_t alignment);
   std::optional<std::uint64_t> TakeCold(std::uint64_t size, std::uint64_t alignment);
   std::uint64_t Carve(Ranges::iterator range, std::uint64_t start, std::uint64_t size);
+  void Grow(Ranges::iterator range, std::uint64_t offset, std::uint64_t size);
   void AddFree(std::uint64_t offset, std::uint64_t size, std::uint64_t freed_at);
   void RemoveFree(Ranges::iterator range);
   std::string CheckFree() const;
@@ -75,7 +72,6 @@ class Allocator {
   std::uint64_t clock_ = 0;
   Ranges free_;
   std::set<Key> by_size_;
-  absl::flat_hash_map<std::uint64_t, std::uint64_t> taken_;  // offset -> size
 };
 
 }  // namespace ray_engine

@@ -141,7 +141,7 @@ absl::StatusOr<SpillSlot> SpillFile::Place(std::uint64_t size) {
   absl::Status status = CoverData(*offset + Pages(size));
   absl::StatusOr<std::uint64_t> slot = status.ok() ? NewSlot() : status;
   if (!slot.ok()) {
-    space_.Free(*offset);
+    space_.Free(*offset, Pages(size));
     return slot.status();
   }
   Reserve(*offset, *offset + Pages(size));
@@ -292,7 +292,7 @@ void SpillFile::Free(SpillSlot slot) { Discard(static_cast<std::uint64_t>(slot))
 void SpillFile::Discard(std::uint64_t slot) {
   SetRow(slot, SpillRow());
   Object& object = objects_[slot];
-  space_.Free(object.offset);
+  space_.Free(object.offset, Pages(object.size));
   bytes_ -= object.size;
   --live_;
   object = Object();

@@ -37,6 +37,7 @@ bool SpillManager::WriteOldest(SpillActions* actions) {
   const Store::Location location = *store_->Pin(*oldest, self_);
   Object& object = objects_[*oldest];
   object.size = location.size;
+  object.owner = store_->OwnerOf(*oldest);
   writing_bytes_ += location.size;
   ++writing_;
   actions->jobs.push_back({SpillJob::kWrite, *oldest, location.offset, location.size, {}});
@@ -44,6 +45,7 @@ bool SpillManager::WriteOldest(SpillActions* actions) {
 }
 
 bool SpillManager::Away(const ObjectId& id) const {
+  if (objects_.empty()) return false;
   const auto object = objects_.find(id);
   return object != objects_.end() && !object->second.freed && !store_->Contains(id);
 }
@@ -131,12 +133,13 @@ void SpillManager::OnRead(Objects::iterator found, const SpillDone& done, SpillA
     const std::string error =
         absl::StrCat("the object was spilled, and what is on disk is not what was written: ", done.status.message());
     for (const Waiter& waiter : waiters) actions->failed.push_back({waiter.client, waiter.token, id, error, false});
-    if (!object.freed) lost_[id] = error;
+    if (!object.freed) lost_[id] = {object.owner, error};
     return Forget(found, actions);
   }
   stats_.restored_bytes += object.size;
   ++stats_.restored_objects;
   (void)store_->Seal(id, self_);
+  store_->SetOwner(id, object.owner);
   store_->SetBacked(id, true);
   if (object.freed) Forget(found, actions);
   Answer(id, waiters, actions);
@@ -177,6 +180,7 @@ void SpillManager::Forget(Objects::iterator found, SpillActions* actions) {
 
 SpillActions SpillManager::OnFree(const ObjectId& id) {
   SpillActions actions;
+  if (lost_.empty() && objects_.empty()) return actions;
   lost_.erase(id);
   const auto found = objects_.find(id);
   if (found == objects_.end() || found->second.freed) return actions;
@@ -201,7 +205,18 @@ void SpillManager::OnTick(std::uint64_t now_ms) {
 
 std::string SpillManager::WhyLost(const ObjectId& object) const {
   const auto lost = lost_.find(object);
-  return lost == lost_.end() ? "" : lost->second;
+  return lost == lost_.end() ? "" : lost->second.why;
+}
+
+std::vector<ObjectId> SpillManager::ObjectsOf(ProcessId owner) const {
+  std::vector<ObjectId> found;
+  for (const auto& [id, object] : objects_) {
+    if (object.owner == owner && !object.freed) found.push_back(id);
+  }
+  for (const auto& [id, lost] : lost_) {
+    if (lost.owner == owner) found.push_back(id);
+  }
+  return found;
 }
 
 SpillStats SpillManager::Stats() const { return stats_; }

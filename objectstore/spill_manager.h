@@ -79,6 +79,8 @@ class SpillManager {
   void OnClientGone(ProcessId client);
   void OnTick(std::uint64_t now_ms);
 
+  // Those of this owner that are on disk, or lost. O(objects).
+  std::vector<ObjectId> ObjectsOf(ProcessId owner) const;
   // Why an object that was on disk is lost; empty if it is not. Forgotten when it is freed.
   std::string WhyLost(const ObjectId& object) const;
   Trouble trouble() const { return trouble_; }
@@ -97,11 +99,16 @@ class SpillManager {
   struct Object {
     State state = State::kWriting;
     std::uint64_t size = 0;
+    ProcessId owner;
     SpillSlot slot{};
     bool freed = false;  // by its owner, while being written or read
     std::vector<Waiter> waiters;
   };
   using Objects = absl::flat_hash_map<ObjectId, Object>;
+  struct Lost {
+    ProcessId owner;
+    std::string why;
+  };
 
   void WriteUntil(std::uint64_t obtainable, SpillActions* actions);
   bool WriteOldest(SpillActions* actions);
@@ -118,7 +125,7 @@ class SpillManager {
   std::uint64_t reserve_;
   bool short_ = false;  // memory has been short, and no free reserve has come back since
   Objects objects_;
-  absl::flat_hash_map<ObjectId, std::string> lost_;
+  absl::flat_hash_map<ObjectId, Lost> lost_;
   std::uint64_t writing_bytes_ = 0, writing_ = 0;
   Trouble trouble_ = Trouble::kNone;
   std::string trouble_text_;

@@ -3,26 +3,41 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "engine/base/resources.h"
 
 namespace ray_engine {
 
+Store::Entry* Store::Find(const ObjectId& object) const {
+  const auto found = index_.find(object);
+  return found == index_.end() ? nullptr : &**found;
+}
+
+Store::Entries::iterator Store::AddEntry(const ObjectId& object, Location place, Copy copy, List list) {
+  const auto entry = lists_[list].emplace(lists_[list].end());
+  entry->id = object;
+  entry->offset = place.offset;
+  entry->size = place.size;
+  entry->copy = copy;
+  entry->list = list;
+  bytes_[copy == Copy::kSecondary] += place.size;
+  ++created_;
+  return entry;
+}
+
+// ---- creating ------------------------------------------------------------------------------------------------------
+
 absl::StatusOr<std::uint64_t> Store::Create(const ObjectId& object, std::uint64_t size, ProcessId client, Copy copy) {
-  if (const auto found = entries_.find(object); found != entries_.end()) return Reuse(found, copy);
+  if (const auto found = index_.find(object); found != index_.end()) return Reuse(*found, copy);
   const std::optional<std::uint64_t> offset = AllocateEvicting(size);
   if (!offset) return Full(size);
-  Entry entry;
-  entry.offset = *offset;
-  entry.size = size;
-  entry.creator = client;
-  entry.copy = copy;
-  entries_.emplace(object, entry);
-  bytes_[copy == Copy::kSecondary] += size;
+  const auto entry = AddEntry(object, {*offset, size}, copy, kHeld);
+  entry->creator = client;
+  index_.insert(entry);
   clients_[client].writing.insert(object);
   ++writing_;
-  ++created_;
   return *offset;
 }
 
@@ -30,120 +45,69 @@ absl::StatusOr<std::uint64_t> Store::Reserve(std::uint64_t size, ProcessId clien
   std::optional<std::uint64_t> offset;
   if (use != Use::kChunk) {
     offset = AllocateEvicting(size);
-  } else if (size <= FreeBytes() / kChunkShare) {
-    offset = memory_.Allocate(size);
+  } else if (size <= Obtainable() / kChunkShare) {
+    offset = AllocateEvicting(size, size * kChunkShare);
   }
   if (!offset) return Full(size);
-  AddReservation(&clients_[client].reserved, *offset, {Allocator::Rounded(size), use});
+  reserved_.Add(client, *offset, {Allocator::Rounded(size), use});
   return *offset;
 }
 
-void Store::AddReservation(Reservations* reserved, std::uint64_t offset, Reservation reservation) {
-  reserved->emplace(offset, reservation);
-  reserved_bytes_[static_cast<std::size_t>(reservation.use)] += reservation.size;
-  unsealed_reservations_ += reservation.use == Use::kObject;
-}
-
-void Store::RemoveReservation(Reservations* reserved, Reservations::iterator at) {
-  reserved_bytes_[static_cast<std::size_t>(at->second.use)] -= at->second.size;
-  unsealed_reservations_ -= at->second.use == Use::kObject;
-  reserved->erase(at);
-}
-
-// Cuts the part out of what the client has reserved: a range of its own then, that nobody has. Nothing if it has no
-// such part. The rest of a chunk may have any size, so that what is returned ends with the reservation at the latest.
-std::optional<Store::Part> Store::TakePart(Location part, ProcessId client, bool to_return) {
-  const auto holder = clients_.find(client);
-  if (holder == clients_.end() || part.size > memory_.size()) return std::nullopt;
-  Reservations& reserved = holder->second.reserved;
-  auto at = reserved.upper_bound(part.offset);
-  if (at == reserved.begin()) return std::nullopt;
-  --at;
-  const auto [begin, whole] = *at;
-  const std::uint64_t skipped = part.offset - begin;
-  if (skipped % Allocator::kAlignment != 0 || skipped >= whole.size) return std::nullopt;
-  std::uint64_t size = Allocator::Rounded(part.size);
-  if (to_return && part.size <= whole.size - skipped) size = std::min(size, whole.size - skipped);
-  if (size > whole.size - skipped) return std::nullopt;
-  RemoveReservation(&reserved, at);
-  if (skipped > 0) {
-    memory_.Split(begin, skipped);
-    AddReservation(&reserved, begin, {skipped, whole.use});
-  }
-  if (const std::uint64_t rest = whole.size - skipped - size; rest > 0) {
-    memory_.Split(part.offset, size);
-    AddReservation(&reserved, part.offset + size, {rest, whole.use});
-  }
-  return Part{whole.use, size};
-}
-
-absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin) {
-  const std::optional<Part> taken = TakePart(part, client, false);
+absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin, ProcessId owner) {
+  const std::optional<Reservations::Room> taken = reserved_.Take(client, part.offset, part.size, false);
   if (!taken) return absl::InvalidArgumentError("sealed memory it has not reserved");
-  if (const auto found = entries_.find(object); found != entries_.end()) {
-    pin ? AddReservation(&clients_[client].reserved, part.offset, {taken->size, taken->use})
-        : memory_.Free(part.offset);
-    const absl::Status here = Reuse(found, Copy::kPrimary);
-    if (pin && absl::IsAlreadyExists(here)) AddPin(found, client);
-    ForgetIfIdle(client);
+  bool added = false;
+  const auto found = index_.lazy_emplace(object, [&](const Index::constructor& place) {
+    place(AddEntry(object, part, Copy::kPrimary, pin ? kHeld : kUnbacked));
+    added = true;
+  });
+  if (!added) {
+    pin ? reserved_.Add(client, part.offset, *taken) : memory_.Free(part.offset, taken->size);
+    const absl::Status here = Reuse(*found, Copy::kPrimary);
+    if (pin && absl::IsAlreadyExists(here)) AddPin(*found, client);
     return here;
   }
-  Entry entry;
-  entry.offset = part.offset;
-  entry.size = part.size;
-  const auto added = entries_.emplace(object, entry).first;
-  bytes_[false] += part.size;
-  ++created_;
-  pin ? void(AddPin(added, client)) : LieDown(added);
-  ForgetIfIdle(client);
+  (*found)->owner = owner;
+  if (pin) AddPin(*found, client);
   return absl::OkStatus();
 }
 
 bool Store::Return(Location part, ProcessId client) {
-  if (!TakePart(part, client, true)) return false;
-  memory_.Free(part.offset);
-  ForgetIfIdle(client);
-  return true;
+  const std::optional<Reservations::Room> taken = reserved_.Take(client, part.offset, part.size, true);
+  if (taken) memory_.Free(part.offset, taken->size);
+  return taken.has_value();
 }
 
-std::vector<ProcessId> Store::Reservers() const {
-  std::vector<ProcessId> reservers;
-  for (const auto& [id, client] : clients_) {
-    if (!client.reserved.empty()) reservers.push_back(id);
-  }
-  return reservers;
-}
-
-absl::Status Store::Reuse(Entries::iterator found, Copy copy) {
-  Entry* entry = &found->second;
+absl::Status Store::Reuse(Entries::iterator entry, Copy copy) {
   if (!entry->sealed())
     return absl::FailedPreconditionError(absl::StrCat("being written by ", ToString(entry->creator)));
   entry->doomed = false;
-  if (copy == Copy::kPrimary) Promote(found);
+  if (copy == Copy::kPrimary) Promote(entry);
   return absl::AlreadyExistsError("the object is in the store");
 }
 
-void Store::Promote(Entries::iterator found) {
-  Entry* entry = &found->second;
+void Store::Promote(Entries::iterator entry) {
   if (entry->copy == Copy::kPrimary) return;
-  Wake(entry);
   entry->copy = Copy::kPrimary;
   bytes_[true] -= entry->size;
   bytes_[false] += entry->size;
-  LieDown(found);
+  if (entry->list != kHeld) MoveTo(RestOf(*entry), entry);
 }
 
 void Store::MakePrimary(const ObjectId& object) {
-  const auto entry = entries_.find(object);
-  if (entry != entries_.end()) Promote(entry);
+  const auto found = index_.find(object);
+  if (found != index_.end()) Promote(*found);
 }
 
-std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size) {
+std::optional<std::uint64_t> Store::AllocateEvicting(std::uint64_t size, std::uint64_t most) {
   std::optional<std::uint64_t> offset = memory_.Allocate(size);
   if (!offset && Allocator::Rounded(size) > Obtainable()) return std::nullopt;  // and give up nothing for it
-  for (const Rest rest : {kSecondary, kBacked}) {
-    while (!offset && !resting_[rest].empty()) {
-      Remove(entries_.find(resting_[rest].front()));
+  for (const List list : {kSecondary, kBacked}) {
+    while (!offset && !lists_[list].empty()) {
+      const std::uint64_t bytes = Allocator::Rounded(lists_[list].front().size);
+      if (bytes > most) return std::nullopt;
+      most -= bytes;
+      Remove(index_.find(lists_[list].front().id));
       ++evicted_;
       offset = memory_.Allocate(size);
     }
@@ -166,51 +130,53 @@ absl::Status Store::Full(std::uint64_t size) const {
 }
 
 absl::Status Store::Seal(const ObjectId& object, ProcessId client) {
-  const auto entry = entries_.find(object);
-  if (entry == entries_.end()) return absl::NotFoundError("sealed an object that was not created");
-  if (entry->second.creator != client || entry->second.aborted)
+  const auto found = index_.find(object);
+  if (found == index_.end()) return absl::NotFoundError("sealed an object that was not created");
+  Entry& entry = **found;
+  if (entry.creator != client || entry.aborted)
     return absl::FailedPreconditionError("sealed an object it does not write");
   clients_[client].writing.erase(object);
   --writing_;
   ForgetIfIdle(client);
-  entry->second.creator = ProcessId();
-  LieDown(entry);
+  entry.creator = ProcessId();
+  LieDown(found);
   return absl::OkStatus();
 }
 
 void Store::Abort(const ObjectId& object, ProcessId client) {
-  const auto entry = entries_.find(object);
-  if (entry == entries_.end() || entry->second.aborted || entry->second.creator != client) return;
+  const auto found = index_.find(object);
+  if (found == index_.end() || (*found)->aborted || (*found)->creator != client) return;
   clients_[client].writing.erase(object);
   --writing_;
   ForgetIfIdle(client);
-  entry->second.aborted = true;
-  LieDown(entry);
+  (*found)->aborted = true;
+  LieDown(found);
 }
 
-void Store::SetWritten(const ObjectId& object, std::uint64_t bytes) { entries_.find(object)->second.written = bytes; }
+void Store::SetWritten(const ObjectId& object, std::uint64_t bytes) { Find(object)->written = bytes; }
+
+// ---- holding -------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<Store::Location> Store::Pin(const ObjectId& object, ProcessId client) {
-  const auto found = entries_.find(object);
-  if (found == entries_.end() || !found->second.sealed()) return absl::NotFoundError("the object is not in the store");
-  return AddPin(found, client);
+  const auto found = index_.find(object);
+  if (found == index_.end() || !(*found)->sealed()) return absl::NotFoundError("the object is not in the store");
+  return AddPin(*found, client);
 }
 
 absl::StatusOr<Store::Location> Store::PinWhileWriting(const ObjectId& object, ProcessId client) {
-  const auto found = entries_.find(object);
-  const bool mine = found != entries_.end() && found->second.creator == client && !found->second.aborted;
-  return mine ? AddPin(found, client) : Pin(object, client);
+  const auto found = index_.find(object);
+  const bool mine = found != index_.end() && (*found)->creator == client && !(*found)->aborted;
+  return mine ? AddPin(*found, client) : Pin(object, client);
 }
 
-Store::Location Store::AddPin(Entries::iterator found, ProcessId client) {
-  Entry& entry = found->second;
-  if (entry.pins++ == 0) {
+Store::Location Store::AddPin(Entries::iterator entry, ProcessId client) {
+  if (entry->pins++ == 0) {
     ++pinned_objects_;
-    pinned_bytes_ += entry.size;
+    pinned_bytes_ += entry->size;
   }
-  Wake(&entry);
-  ++clients_[client].pins[found->first];
-  return Location{entry.offset, entry.size};
+  MoveTo(kHeld, entry);
+  ++clients_[client].pins[entry->id];
+  return Location{entry->offset, entry->size};
 }
 
 void Store::Unpin(const ObjectId& object, ProcessId client) {
@@ -222,102 +188,83 @@ void Store::Unpin(const ObjectId& object, ProcessId client) {
     holder->second.pins.erase(pins);
     ForgetIfIdle(client);
   }
-  DropPins(entries_.find(object), 1);
+  DropPins(index_.find(object), 1);
 }
 
-void Store::DropPins(Entries::iterator entry, std::uint64_t count) {
-  entry->second.pins -= count;
-  if (entry->second.pins > 0) return;
+void Store::DropPins(Place found, std::uint64_t count) {
+  Entry& entry = **found;
+  entry.pins -= static_cast<std::uint32_t>(count);
+  if (entry.pins > 0) return;
   --pinned_objects_;
-  pinned_bytes_ -= entry->second.size;
-  LieDown(entry);
+  pinned_bytes_ -= entry.size;
+  LieDown(found);
 }
 
-Store::Rest Store::RestOf(const Entry& entry) {
+Store::List Store::RestOf(const Entry& entry) {
   if (entry.copy == Copy::kSecondary) return kSecondary;
   return entry.backed ? kBacked : kUnbacked;
 }
 
-// The object may be sealed and unpinned now: let it go, or line it up to be given up.
-void Store::LieDown(Entries::iterator found) {
-  Entry& entry = found->second;
-  if (entry.pins > 0 || (!entry.sealed() && !entry.aborted)) return;
-  if (entry.doomed || entry.aborted) return Remove(found);
-  Wake(&entry);
-  const Rest rest = RestOf(entry);
-  entry.resting = resting_[rest].insert(resting_[rest].end(), found->first);
-  if (rest != kUnbacked) evictable_bytes_ += Allocator::Rounded(entry.size);
+void Store::CountEvictable(const Entry& entry, bool added) {
+  if (entry.list != kSecondary && entry.list != kBacked) return;
+  const std::uint64_t bytes = Allocator::Rounded(entry.size);
+  evictable_bytes_ = added ? evictable_bytes_ + bytes : evictable_bytes_ - bytes;
 }
 
-void Store::Wake(Entry* entry) {
-  if (!entry->resting) return;
-  const Rest rest = RestOf(*entry);
-  resting_[rest].erase(*entry->resting);
-  entry->resting.reset();
-  if (rest != kUnbacked) evictable_bytes_ -= Allocator::Rounded(entry->size);
+void Store::MoveTo(List list, Entries::iterator entry) {
+  CountEvictable(*entry, false);
+  lists_[list].splice(lists_[list].end(), lists_[entry->list], entry);
+  entry->list = list;
+  CountEvictable(*entry, true);
+}
+
+// The object may be sealed and unpinned now: let it go, or line it up to be given up.
+void Store::LieDown(Place found) {
+  const Entry& entry = **found;
+  if (entry.pins > 0 || (!entry.sealed() && !entry.aborted)) return;
+  if (entry.doomed || entry.aborted) return Remove(found);
+  MoveTo(RestOf(entry), *found);
 }
 
 void Store::SetBacked(const ObjectId& object, bool backed) {
-  const auto entry = entries_.find(object);
-  if (entry == entries_.end() || entry->second.backed == backed) return;
-  const bool rested = entry->second.resting.has_value();
-  Wake(&entry->second);
-  entry->second.backed = backed;
-  if (rested) LieDown(entry);
+  const auto found = index_.find(object);
+  if (found == index_.end() || (*found)->backed == backed) return;
+  (*found)->backed = backed;
+  if ((*found)->list != kHeld) MoveTo(RestOf(**found), *found);
 }
 
-std::optional<ObjectId> Store::OldestUnbacked() const {
-  if (resting_[kUnbacked].empty()) return std::nullopt;
-  return resting_[kUnbacked].front();
-}
-
-std::vector<std::pair<ProcessId, std::uint64_t>> Store::Holders() const {
-  std::vector<std::pair<ProcessId, std::uint64_t>> holders;
-  for (const auto& [id, client] : clients_) {
-    std::uint64_t bytes = 0;
-    for (const auto& [object, count] : client.pins) bytes += entries_.find(object)->second.size;
-    for (const ObjectId& object : client.writing) bytes += entries_.find(object)->second.size;
-    for (const auto& [offset, reservation] : client.reserved) bytes += reservation.size;
-    holders.emplace_back(id, bytes);
-  }
-  const auto more = [](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second > b.second : a.first < b.first;
-  };
-  std::sort(holders.begin(), holders.end(), more);
-  return holders;
-}
+// ---- letting go ----------------------------------------------------------------------------------------------------
 
 void Store::Free(const ObjectId& object) {
-  const auto entry = entries_.find(object);
-  if (entry == entries_.end() || entry->second.doomed) return;
+  const auto found = index_.find(object);
+  if (found == index_.end() || (*found)->doomed) return;
   ++freed_;
-  entry->second.doomed = true;
-  if (entry->second.sealed()) LieDown(entry);
+  (*found)->doomed = true;
+  if ((*found)->sealed()) LieDown(found);
 }
 
-void Store::Remove(Entries::iterator entry) {
-  Wake(&entry->second);
-  memory_.Free(entry->second.offset);
-  bytes_[entry->second.copy == Copy::kSecondary] -= entry->second.size;
-  entries_.erase(entry);
+void Store::Remove(Place found) {
+  const Entries::iterator entry = *found;
+  CountEvictable(*entry, false);
+  memory_.Free(entry->offset, Allocator::Rounded(entry->size));
+  bytes_[entry->copy == Copy::kSecondary] -= entry->size;
+  index_.erase(found);
+  lists_[entry->list].erase(entry);
 }
 
 void Store::OnClientGone(ProcessId client) {
+  for (const auto& [offset, room] : reserved_.TakeAll(client)) memory_.Free(offset, room.size);
   const auto found = clients_.find(client);
   if (found == clients_.end()) return;
-  Client gone = std::move(found->second);
+  const Client gone = std::move(found->second);
   clients_.erase(found);
-  while (!gone.reserved.empty()) {
-    memory_.Free(gone.reserved.begin()->first);
-    RemoveReservation(&gone.reserved, gone.reserved.begin());
-  }
   writing_ -= gone.writing.size();
   for (const ObjectId& object : gone.writing) {
-    const auto entry = entries_.find(object);
-    entry->second.aborted = true;
+    const auto entry = index_.find(object);
+    (*entry)->aborted = true;
     if (!gone.pins.contains(object)) Remove(entry);
   }
-  for (const auto& [object, count] : gone.pins) DropPins(entries_.find(object), count);
+  for (const auto& [object, count] : gone.pins) DropPins(index_.find(object), count);
 }
 
 void Store::ForgetIfIdle(ProcessId client) {
@@ -325,30 +272,73 @@ void Store::ForgetIfIdle(ProcessId client) {
   if (found->second.idle()) clients_.erase(found);
 }
 
+// ---- questions -----------------------------------------------------------------------------------------------------
+
 std::optional<Store::Location> Store::Lookup(const ObjectId& object) const {
-  const auto entry = entries_.find(object);
-  if (entry == entries_.end() || !entry->second.sealed()) return std::nullopt;
-  return Location{entry->second.offset, entry->second.size};
+  const Entry* entry = Find(object);
+  if (entry == nullptr || !entry->sealed()) return std::nullopt;
+  return Location{entry->offset, entry->size};
 }
 
 bool Store::BeingWritten(const ObjectId& object) const {
-  const auto entry = entries_.find(object);
-  return entry != entries_.end() && !entry->second.sealed();
+  const Entry* entry = Find(object);
+  return entry != nullptr && !entry->sealed();
 }
 
 std::uint64_t Store::Written(const ObjectId& object) const {
-  const auto entry = entries_.find(object);
-  if (entry == entries_.end()) return 0;
-  return entry->second.sealed() ? entry->second.size : entry->second.written;
+  const Entry* entry = Find(object);
+  if (entry == nullptr) return 0;
+  return entry->sealed() ? entry->size : entry->written;
+}
+
+std::optional<ObjectId> Store::OldestUnbacked() const {
+  if (lists_[kUnbacked].empty()) return std::nullopt;
+  return lists_[kUnbacked].front().id;
+}
+
+void Store::SetOwner(const ObjectId& object, ProcessId owner) {
+  if (Entry* entry = Find(object); entry != nullptr) entry->owner = owner;
+}
+
+ProcessId Store::OwnerOf(const ObjectId& object) const {
+  const Entry* entry = Find(object);
+  return entry == nullptr ? ProcessId() : entry->owner;
+}
+
+std::vector<ObjectId> Store::ObjectsOf(ProcessId owner) const {
+  std::vector<ObjectId> objects;
+  for (const Entries& list : lists_) {
+    for (const Entry& entry : list) {
+      if (entry.owner == owner) objects.push_back(entry.id);
+    }
+  }
+  return objects;
+}
+
+std::vector<std::pair<ProcessId, std::uint64_t>> Store::Holders() const {
+  absl::flat_hash_map<ProcessId, std::uint64_t> bytes;
+  for (const auto& [id, client] : clients_) {
+    for (const auto& [object, count] : client.pins) bytes[id] += Find(object)->size;
+    for (const ObjectId& object : client.writing) bytes[id] += Find(object)->size;
+  }
+  for (const auto& [id, rooms] : reserved_.all()) {
+    for (const auto& [offset, room] : rooms) bytes[id] += room.size;
+  }
+  std::vector<std::pair<ProcessId, std::uint64_t>> holders(bytes.begin(), bytes.end());
+  const auto more = [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  };
+  std::sort(holders.begin(), holders.end(), more);
+  return holders;
 }
 
 StoreStats Store::Stats() const {
   StoreStats stats;
   stats.memory = memory_.Stats();
-  stats.objects = entries_.size();
+  stats.objects = index_.size();
   stats.pinned_bytes = pinned_bytes_;
   stats.in_chunks = in_chunks();
-  stats.in_arrays = reserved_bytes_[static_cast<std::size_t>(Use::kArray)];
+  stats.in_arrays = reserved_.bytes(Use::kArray);
   stats.created = created_;
   stats.freed = freed_;
   stats.evicted = evicted_;
@@ -359,54 +349,54 @@ StoreStats Store::Stats() const {
   return stats;
 }
 
+// ---- checks --------------------------------------------------------------------------------------------------------
+
 std::string Store::CheckInvariants() const {
-  if (std::string problem = memory_.CheckInvariants(); !problem.empty()) return problem;
+  if (std::string problem = reserved_.CheckInvariants(); !problem.empty()) return problem;
   absl::flat_hash_map<ObjectId, std::uint64_t> pins;
-  std::size_t writing = 0, resting = 0, unsealed = 0;
-  std::uint64_t pinned_bytes = 0, bytes = 0, evictable_bytes = 0;
-  std::array<std::uint64_t, 3> reserved{};
+  std::map<std::uint64_t, std::uint64_t> taken;
+  std::size_t writing = 0, unsealed = 0, listed = 0;
+  std::uint64_t pinned_bytes = 0, evictable_bytes = 0;
   std::array<std::uint64_t, 2> by_copy{};
   std::uint64_t pinned_objects = 0;
   for (const auto& [id, client] : clients_) {
     if (client.idle()) return "store: an idle client was not forgotten";
     for (const auto& [object, count] : client.pins) pins[object] += count;
     writing += client.writing.size();
-    for (const auto& [offset, reservation] : client.reserved) {
-      reserved[static_cast<std::size_t>(reservation.use)] += reservation.size;
-      bytes += reservation.size;
-    }
   }
-  if (reserved != reserved_bytes_) return "store: reserved bytes miscounted";
-  for (const auto& [object, entry] : entries_) {
-    if (std::string problem = CheckEntry(object, entry); !problem.empty()) return problem;
-    const auto held = pins.find(object);
+  for (const auto& [id, rooms] : reserved_.all()) {
+    for (const auto& [offset, room] : rooms) taken.emplace(offset, room.size);
+  }
+  for (const Entries& list : lists_) listed += list.size();
+  if (listed != index_.size()) return "store: the lists and the index differ";
+  for (const Entries::iterator at : index_) {
+    const Entry& entry = *at;
+    if (std::string problem = CheckEntry(entry); !problem.empty()) return problem;
+    const auto held = pins.find(entry.id);
     if (entry.pins != (held == pins.end() ? 0 : held->second)) return "store: an object miscounts its pins";
+    if (!taken.emplace(entry.offset, Allocator::Rounded(entry.size)).second) return "store: two things at one place";
     unsealed += !entry.sealed() && !entry.aborted;
-    resting += entry.resting.has_value();
-    evictable_bytes += entry.resting && RestOf(entry) != kUnbacked ? Allocator::Rounded(entry.size) : 0;
+    evictable_bytes += entry.list == kSecondary || entry.list == kBacked ? Allocator::Rounded(entry.size) : 0;
     pinned_bytes += entry.pins > 0 ? entry.size : 0;
     pinned_objects += entry.pins > 0;
     by_copy[entry.copy == Copy::kSecondary] += entry.size;
-    bytes += Allocator::Rounded(entry.size);
   }
-  const std::size_t listed = resting_[kSecondary].size() + resting_[kBacked].size() + resting_[kUnbacked].size();
-  if (unsealed != writing || unsealed != writing_ || resting != listed) return "store: stale entry in a list";
+  if (unsealed != writing || unsealed != writing_) return "store: objects that are being written miscounted";
   if (evictable_bytes != evictable_bytes_) return "store: evictable bytes miscounted";
   if (by_copy != bytes_) return "store: bytes of primary and secondary copies miscounted";
   if (pinned_objects != pinned_objects_) return "store: pinned objects miscounted";
   if (pinned_bytes != pinned_bytes_) return "store: pinned bytes miscounted";
-  return bytes == memory_.used() ? "" : "store: objects and memory in use differ";
+  return memory_.CheckInvariants(taken);
 }
 
-std::string Store::CheckEntry(const ObjectId& object, const Entry& entry) const {
+std::string Store::CheckEntry(const Entry& entry) const {
   const bool idle = entry.sealed() && entry.pins == 0;
   if (entry.aborted && entry.pins == 0) return "store: an object that was given up lingers";
   if (idle && entry.doomed) return "store: a freed object lingers";
-  if (entry.resting.has_value() != idle) return "store: an object rests or does not, wrongly";
-  if (entry.resting && **entry.resting != object) return "store: the list of what rests names another object";
+  if (entry.list != (idle ? RestOf(entry) : kHeld)) return "store: an object is in the wrong list";
   if (entry.sealed() || entry.aborted) return "";
   const auto creator = clients_.find(entry.creator);
-  return creator != clients_.end() && creator->second.writing.count(object) == 1 ? "" : "store: a creator is unknown";
+  return creator != clients_.end() && creator->second.writing.count(entry.id) == 1 ? "" : "store: a creator is unknown";
 }
 
 }  // namespace ray_engine

@@ -14,12 +14,12 @@
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
+#include <absl/hash/hash.h>
 #include <absl/status/statusor.h>
 
 #include <array>
 #include <cstdint>
 #include <list>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -27,6 +27,7 @@
 
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
+#include "objectstore/reservations.h"
 
 namespace ray_engine {
 
@@ -42,12 +43,12 @@ struct StoreStats {
 class Store {
  public:
   enum class Copy : std::uint8_t { kPrimary, kSecondary };
-  // What room is reserved for: one object that is sealed soon; one that is sealed whenever the program likes; many.
-  enum class Use : std::uint8_t { kObject, kArray, kChunk };
+  using Use = Reservations::Use;
   struct Location {
     std::uint64_t offset = 0, size = 0;
   };
-  static constexpr std::uint64_t kChunkShare = 8;  // a chunk is given where so many times as much is free
+  // A chunk is given where so many times as much can be had, and at most so many times as much is given up for it.
+  static constexpr std::uint64_t kChunkShare = 8;
 
   explicit Store(std::uint64_t bytes) : memory_(bytes) {}
 
@@ -61,12 +62,12 @@ class Store {
   // the object counts as being written. No effect on sealed objects and on creations of others.
   void Abort(const ObjectId& object, ProcessId client);
 
-  // Offset of `size` bytes that `client` may write. ResourceExhausted as above; nothing is given up for a chunk.
+  // Offset of `size` bytes that `client` may write. ResourceExhausted as above.
   absl::StatusOr<std::uint64_t> Reserve(std::uint64_t size, ProcessId client, Use use);
-  // A part of what `client` has reserved becomes a sealed primary copy; with `pin` the client holds it.
+  // A part of what `client` has reserved becomes a sealed primary copy of `owner`'s; with `pin` the client holds it.
   // InvalidArgument: it has not reserved that. AlreadyExists, FailedPrecondition as above: the part is given back, or
   // stays reserved if it was to be held; in the first case the client holds the object that is here.
-  absl::Status SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin);
+  absl::Status SealReserved(const ObjectId& object, Location part, ProcessId client, bool pin, ProcessId owner);
   // A part will not be used, and what its size is rounded up to. False: the client has not reserved it.
   bool Return(Location part, ProcessId client);
 
@@ -80,6 +81,12 @@ class Store {
   // One pin of `client` less. No effect if it has none.
   void Unpin(const ObjectId& object, ProcessId client);
 
+  // Whose object it is; nil until it is known. No effect on objects that are not here.
+  void SetOwner(const ObjectId& object, ProcessId owner);
+  ProcessId OwnerOf(const ObjectId& object) const;
+  // O(objects).
+  std::vector<ObjectId> ObjectsOf(ProcessId owner) const;
+
   // A secondary copy becomes the primary one. No effect if there is none.
   void MakePrimary(const ObjectId& object);
   // Nobody needs the object any more: goes at once, or with its last pin, or when its creator seals or dies.
@@ -91,6 +98,8 @@ class Store {
   // Sealed and here?
   bool Contains(const ObjectId& object) const { return Lookup(object).has_value(); }
   std::optional<Location> Lookup(const ObjectId& object) const;
+  // Created here, sealed or not?
+  bool Knows(const ObjectId& object) const { return Find(object) != nullptr; }
   // Created here and not sealed yet?
   bool BeingWritten(const ObjectId& object) const;
   // Leading bytes that can be read: all of a sealed object, none of one that is not here.
@@ -104,10 +113,11 @@ class Store {
   std::uint64_t FreeBytes() const { return memory_.size() - memory_.used(); }
   std::uint64_t size() const { return memory_.size(); }
   // Objects that will be sealed soon.
-  std::uint64_t being_written() const { return writing_ + unsealed_reservations_; }
-  std::uint64_t in_chunks() const { return reserved_bytes_[static_cast<std::size_t>(Use::kChunk)]; }
+  std::uint64_t being_written() const { return writing_ + reserved_.for_objects(); }
+  std::uint64_t in_chunks() const { return reserved_.bytes(Use::kChunk); }
   // The clients that have reserved anything (but no objects yet).
-  std::vector<ProcessId> Reservers() const;
+  bool has_reservers() const { return !reserved_.all().empty(); }
+  std::vector<ProcessId> Reservers() const { return reserved_.Clients(); }
   // Who has how many bytes pinned or is writing them, most first.
   std::vector<std::pair<ProcessId, std::uint64_t>> Holders() const;
 
@@ -119,64 +129,69 @@ class Store {
   std::string CheckInvariants() const;
 
  private:
+  // Where an entry is listed: what a sealed and unpinned copy is when memory is short, of which the first two may be
+  // given up, in this order; or that it is pinned or being written.
+  enum List : std::uint8_t { kSecondary, kBacked, kUnbacked, kHeld };
   struct Entry {
+    ObjectId id;
     std::uint64_t offset = 0, size = 0;
     std::uint64_t written = 0;  // leading bytes that are final; counts until sealed
+    ProcessId owner;            // nil: not known yet
     ProcessId creator;          // nil once sealed
+    std::uint32_t pins = 0;
     Copy copy = Copy::kPrimary;
+    List list = kHeld;
     bool backed = false;   // on disk as well
     bool doomed = false;   // freed, waiting for pins or the seal
     bool aborted = false;  // never to be sealed, waiting for pins
-    std::uint64_t pins = 0;
-    std::optional<std::list<ObjectId>::iterator> resting;  // place in the list of RestOf(*this)
     bool sealed() const { return creator.IsNil(); }
   };
-  // What a sealed and unpinned copy is when memory is short. The first two may be given up, in this order.
-  enum Rest : std::uint8_t { kSecondary, kBacked, kUnbacked };
-  using Entries = absl::flat_hash_map<ObjectId, Entry>;
-  struct Reservation {
-    std::uint64_t size = 0;
-    Use use{};
+  // One allocation for an object; the index has eight bytes more.
+  using Entries = std::list<Entry>;
+  struct ById {
+    using is_transparent = void;
+    std::size_t operator()(const ObjectId& id) const { return absl::Hash<ObjectId>{}(id); }
+    std::size_t operator()(Entries::iterator entry) const { return (*this)(entry->id); }
+    bool operator()(const ObjectId& a, const ObjectId& b) const { return a == b; }
+    bool operator()(Entries::iterator a, const ObjectId& b) const { return a->id == b; }
+    bool operator()(const ObjectId& a, Entries::iterator b) const { return a == b->id; }
+    bool operator()(Entries::iterator a, Entries::iterator b) const { return a == b; }
   };
-  using Reservations = std::map<std::uint64_t, Reservation>;  // by offset
-  // What one client holds: pins per object; objects it is writing; room for others.
+  using Index = absl::flat_hash_set<Entries::iterator, ById, ById>;
+  using Place = Index::const_iterator;
+  // What one client holds: pins per object; objects it is writing.
   struct Client {
     absl::flat_hash_map<ObjectId, std::uint64_t> pins;
     absl::flat_hash_set<ObjectId> writing;
-    Reservations reserved;
-    bool idle() const { return pins.empty() && writing.empty() && reserved.empty(); }
+    bool idle() const { return pins.empty() && writing.empty(); }
   };
 
-  absl::Status Reuse(Entries::iterator found, Copy copy);
-  void Promote(Entries::iterator found);
-  std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size);
+  Entry* Find(const ObjectId& object) const;
+  Entries::iterator AddEntry(const ObjectId& object, Location place, Copy copy, List list);
+  absl::Status Reuse(Entries::iterator entry, Copy copy);
+  void Promote(Entries::iterator entry);
+  // Gives up copies of no more than `most` bytes in all for it.
+  std::optional<std::uint64_t> AllocateEvicting(std::uint64_t size, std::uint64_t most = ~0ull);
   absl::Status Full(std::uint64_t size) const;
   Location AddPin(Entries::iterator entry, ProcessId client);
-  void DropPins(Entries::iterator entry, std::uint64_t count);
-  static Rest RestOf(const Entry& entry);
-  void Wake(Entry* entry);
-  void LieDown(Entries::iterator entry);
-  void Remove(Entries::iterator entry);
-  void AddReservation(Reservations* reserved, std::uint64_t offset, Reservation reservation);
-  void RemoveReservation(Reservations* reserved, Reservations::iterator at);
-  struct Part {
-    Use use{};
-    std::uint64_t size = 0;  // as the allocator counts
-  };
-  std::optional<Part> TakePart(Location part, ProcessId client, bool to_return);
+  void DropPins(Place found, std::uint64_t count);
+  static List RestOf(const Entry& entry);
+  void MoveTo(List list, Entries::iterator entry);
+  void CountEvictable(const Entry& entry, bool added);
+  void LieDown(Place found);
+  void Remove(Place found);
   void ForgetIfIdle(ProcessId client);
-  std::string CheckEntry(const ObjectId& object, const Entry& entry) const;
+  std::string CheckEntry(const Entry& entry) const;
 
   Allocator memory_;
-  Entries entries_;
+  Reservations reserved_;
+  std::array<Entries, 4> lists_;  // by List; least recently used first
+  Index index_;
   absl::flat_hash_map<ProcessId, Client> clients_;
-  std::array<std::list<ObjectId>, 3> resting_;  // sealed, unpinned, by Rest; least recently used first
-  std::uint64_t evictable_bytes_ = 0;           // of those that may be given up, as the allocator counts
-  std::array<std::uint64_t, 2> bytes_{};        // of objects: primary copies, secondary ones
+  std::uint64_t evictable_bytes_ = 0;     // of those that may be given up, as the allocator counts
+  std::array<std::uint64_t, 2> bytes_{};  // of objects: primary copies, secondary ones
   std::uint64_t pinned_bytes_ = 0, pinned_objects_ = 0;
   std::uint64_t writing_ = 0;  // objects not sealed yet
-  std::array<std::uint64_t, 3> reserved_bytes_{};
-  std::uint64_t unsealed_reservations_ = 0;  // for objects
   std::uint64_t created_ = 0, freed_ = 0, evicted_ = 0;
 };
 

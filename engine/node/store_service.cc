@@ -85,8 +85,8 @@ bool StoreService::TryPull() {
   return served;
 }
 
-void StoreService::WatchOwner(const ObjectId& object, ProcessId owner) {
-  if (owned_.Add(object, owner)) router_->Send(router_->self(), Watch{owner});
+void StoreService::WatchOwner(ProcessId owner) {
+  if (owners_.insert(owner).second) router_->Send(router_->self(), Watch{owner});
 }
 
 void StoreService::HandlePin(ProcessId from, const StorePin& pin) {
@@ -135,7 +135,6 @@ void StoreService::HandleUnpin(ProcessId from, const StoreUnpin& unpin) {
 
 void StoreService::HandleFree(const StoreFree& free) {
   for (const ObjectId& object : free.objects) {
-    owned_.Remove(object);
     if (MayBeSealedSoon(object)) {
       early_[object].freed = true;
       AwaitSeal(object);
@@ -191,7 +190,8 @@ void StoreService::Perform(const PullActions& actions) {
     NotPinned(failed.client, failed.token, failed.object, error, failed.full);
   }
   for (const auto& added : actions.added) {
-    WatchOwner(added.object, added.owner);
+    store_.SetOwner(added.object, added.owner);
+    WatchOwner(added.owner);
     router_->Send(added.owner, CopyAdded{added.object, router_->self().node});
   }
   for (const ObjectId& object : actions.aborted) Perform(server_.OnAborted(object));
@@ -272,7 +272,9 @@ void StoreService::OnClientGone(ProcessId client) {
 }
 
 void StoreService::OnOwnerGone(ProcessId owner) {
-  for (const ObjectId& object : owned_.Take(owner)) FreeObject(object);
+  if (owners_.erase(owner) == 0) return;
+  for (const ObjectId& object : store_.ObjectsOf(owner)) FreeObject(object);
+  for (const ObjectId& object : spilling_.ObjectsOf(owner)) FreeObject(object);
   MemoryFreed();
 }
 

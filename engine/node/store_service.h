@@ -13,6 +13,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
 #include <cstdint>
@@ -25,7 +26,6 @@
 
 #include "engine/node/event_loop.h"
 #include "engine/node/gather.h"
-#include "engine/node/owned_objects.h"
 #include "engine/node/router.h"
 #include "engine/transport/fabric.h"
 #include "objectstore/memory_line.h"
@@ -98,7 +98,7 @@ class StoreService : private MemoryLine::Giver {
   StoreProblem WhyFull() const;
   std::string FullText(std::uint64_t size) const;
   std::string HoldersText() const;
-  void WatchOwner(const ObjectId& object, ProcessId owner);
+  void WatchOwner(ProcessId owner);
   void MemoryFreed();
   void OnSpillDone();
   // Since the last call.
@@ -123,7 +123,7 @@ class StoreService : private MemoryLine::Giver {
   std::unique_ptr<SpillDisk> disk_;  // may be none
   SpillManager spilling_;
   MemoryLine line_{this};
-  OwnedObjects owned_;
+  absl::flat_hash_set<ProcessId> owners_;  // of what has been here; they are watched
   std::function<std::string(ProcessId)> name_;
   bool warned_ = false;
   std::uint64_t moved_ = 0;  // by the disk until the last tick

@@ -91,8 +91,8 @@ void StoreService::HandleSeal(ProcessId from, const StoreSeal& seal) {
   if (spilling_.Away(seal.object)) {
     store_.Return(part, from);
   } else {
-    const absl::Status status = store_.SealReserved(seal.object, part, from, seal.pin);
-    if (status.ok()) WatchOwner(seal.object, seal.owner);
+    const absl::Status status = store_.SealReserved(seal.object, part, from, seal.pin, seal.owner);
+    if (status.ok()) WatchOwner(seal.owner);
     if (absl::IsInvalidArgument(status))
       spdlog::warn("{} cannot seal {}: {}", ToString(from), seal.object.Hex(), std::string(status.message()));
   }
@@ -102,10 +102,12 @@ void StoreService::HandleSeal(ProcessId from, const StoreSeal& seal) {
 
 // Not known here, but somebody who has reserved room may have sealed it.
 bool StoreService::MayBeSealedSoon(const ObjectId& object) const {
-  const auto early = early_.find(object);
-  if (early != early_.end()) return early->second.wait != Early::kForWriter;
-  return object != settled_ && !store_.Contains(object) && !store_.BeingWritten(object) && !spilling_.OnDisk(object) &&
-         spilling_.WhyLost(object).empty() && !store_.Reservers().empty();
+  if (!early_.empty()) {
+    const auto early = early_.find(object);
+    if (early != early_.end()) return early->second.wait != Early::kForWriter;
+  }
+  return object != settled_ && !store_.Knows(object) && store_.has_reservers() && !spilling_.OnDisk(object) &&
+         spilling_.WhyLost(object).empty();
 }
 
 void StoreService::AwaitSeal(const ObjectId& object) {
@@ -140,6 +142,7 @@ void StoreService::AskForSeals() {
 
 // The object is sealed now, or nobody writes it.
 void StoreService::ServeEarly(const ObjectId& object) {
+  if (early_.empty()) return;
   const auto found = early_.find(object);
   if (found == early_.end()) return;
   const Early early = std::move(found->second);
@@ -148,9 +151,7 @@ void StoreService::ServeEarly(const ObjectId& object) {
   for (const auto& [client, pin] : early.pins) HandlePin(client, pin);
   for (const auto& [node, request] : early.pulls) HandlePullRequest(node, request);
   settled_ = ObjectId();
-  if (!early.freed) return;
-  owned_.Remove(object);
-  FreeObject(object);
+  if (early.freed) FreeObject(object);
 }
 
 // Whoever waits for an object that was being written and is not any more, or that will not be sealed.

@@ -7,7 +7,6 @@
 
 #include "engine/node/kv_table.h"
 #include "engine/node/output_service.h"
-#include "engine/node/owned_objects.h"
 #include "engine/node/process_table.h"
 #include "engine/node/watch_table.h"
 
@@ -121,16 +120,6 @@ TEST(KvTableTest, ListsKeysByPrefixInsideOneNameSpace) {
   other.key = "abd";
   table.Apply(other);
   EXPECT_THAT(Ask(&table, KvRequest::kList, "ab").values, ElementsAre("ab", "abc"));
-}
-
-TEST(OwnedObjectsTest, ObjectsOfAnOwnerAreFoundUntilTheyAreFreed) {
-  OwnedObjects owned;
-  const ObjectId a = ObjectId::Random(), b = ObjectId::Random();
-  EXPECT_TRUE(owned.Add(a, {0, 1}));
-  EXPECT_FALSE(owned.Add(b, {0, 1}));
-  owned.Remove(a);
-  EXPECT_THAT(owned.Take({0, 1}), ElementsAre(b));
-  EXPECT_THAT(owned.Take({0, 1}), IsEmpty());
 }
 
 TEST(OutputTest, TitleLinesAreTakenOut) {

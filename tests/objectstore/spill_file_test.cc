@@ -3,17 +3,26 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace ray_engine {
@@ -287,6 +296,30 @@ TEST_F(SpillFileTest, FoldersThatCannotBeUsed) {
     EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(folder));
   }
+}
+
+// From now on this thread has no file locks, as on a file system without them. False: it cannot be arranged here.
+bool RefuseLocks() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_flock, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{std::size(filter), filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0 &&
+         flock(STDERR_FILENO, LOCK_SH) != 0 && errno == ENOLCK;
+}
+
+TEST_F(SpillFileTest, NeedsNoFileLocks) {
+  bool refused = false;
+  std::thread([&] {
+    refused = RefuseLocks();
+    if (!refused) return;
+    Open();
+    if (file_ != nullptr) ExpectThere(Write(1, Content(1, 5000)), 1, Content(1, 5000));
+  }).join();
+  if (!refused) GTEST_SKIP() << "file locks cannot be taken away here";
 }
 
 TEST_F(SpillFileTest, ManyObjectsTakeSeveralIndexes) {

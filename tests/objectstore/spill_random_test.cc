@@ -18,6 +18,7 @@ namespace {
 constexpr std::uint64_t kStore = 1 << 20;
 constexpr ProcessId kEngine{0, 0};
 constexpr int kClients = 4;
+constexpr ProcessId kOwners[] = {{1, 1}, {1, 2}};
 
 struct Known {
   char filling = 0;
@@ -43,6 +44,7 @@ class SpillModelTest : public testing::TestWithParam<int> {
     const absl::StatusOr<std::uint64_t> offset = store_.Create(id, object.size, Client(object.writer));
     if (!offset.ok()) return Apply(manager_.Relieve(object.size));
     memory_.replace(*offset, object.size, object.size, object.filling);
+    store_.SetOwner(id, kOwners[created_ % 2]);
     known_[id] = object;
     Apply(manager_.KeepReserve());
   }
@@ -243,7 +245,7 @@ TEST_P(SpillModelTest, EveryPinHoldsItsBytes) {
   EXPECT_GT(manager_.Stats().restored_objects, 20u);
 }
 
-// In the end everything goes: what is freed leaves nothing in memory and nothing on disk.
+// In the end everything goes: what is freed as its owner is gone leaves nothing in memory and nothing on disk.
 TEST_P(SpillModelTest, NothingIsLeft) {
   for (int step = 0; step < 1000; ++step) ASSERT_NO_FATAL_FAILURE(Step()) << "step " << step;
   for (int client = 0; client < kClients; ++client) {
@@ -251,9 +253,13 @@ TEST_P(SpillModelTest, NothingIsLeft) {
     manager_.OnClientGone(Client(client));
   }
   waiting_.clear();
-  for (const auto& [id, object] : known_) {
-    store_.Free(id);
-    Apply(manager_.OnFree(id));
+  for (const ProcessId owner : kOwners) {
+    for (const auto& objects : {store_.ObjectsOf(owner), manager_.ObjectsOf(owner)}) {
+      for (const ObjectId& id : objects) {
+        store_.Free(id);
+        Apply(manager_.OnFree(id));
+      }
+    }
   }
   while (!jobs_.empty()) ASSERT_NO_FATAL_FAILURE(DiskWorks());
   EXPECT_EQ(store_.Stats().memory.used, 0u);

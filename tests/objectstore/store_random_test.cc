@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "objectstore/store.h"
@@ -19,7 +20,7 @@ constexpr std::uint64_t kStore = 8 << 20;  // so that some parts are counted in 
 struct ModelObject {
   std::uint64_t size = 0;
   int writer = -1;  // -1: sealed
-  bool primary = true, freed = false, backed = false;
+  bool primary = true, freed = false, backed = false, owned = false;
   std::map<int, int> pins;
 
   int Pins() const {
@@ -36,6 +37,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
   static ObjectId Object(int index) {
     return ObjectId::FromBinary(std::string(ObjectId::kSize, static_cast<char>(index)));
   }
+  static ProcessId Owner(int object) { return {1, static_cast<std::uint32_t>(object % 3)}; }
   static ProcessId Client(int index) { return {0, static_cast<std::uint32_t>(index + 1)}; }
 
   void Create(int object, int client) {
@@ -45,7 +47,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
     const absl::Status status = store_.Create(Object(object), size, Client(client), copy).status();
     const auto found = model_.find(object);
     if (found == model_.end()) {
-      if (status.ok()) model_[object] = {size, client, primary, false, false, {}};
+      if (status.ok()) model_[object] = {size, client, primary, false, false, false, {}};
       ASSERT_TRUE(status.ok() || absl::IsResourceExhausted(status)) << status;
       DropEvicted();
       if (!status.ok()) {
@@ -126,7 +128,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
     const Store::Location part = AnyPart();
     const bool pin = random_() % 2 == 0;
     const std::uint64_t bytes = Allocator::Rounded(part.size), held = Held(part.offset, bytes, client);
-    const absl::Status status = store_.SealReserved(Object(object), part, Client(client), pin);
+    const absl::Status status = store_.SealReserved(Object(object), part, Client(client), pin, Owner(object));
     ASSERT_EQ(held < bytes, absl::IsInvalidArgument(status)) << status;
     if (held < bytes) return;
     const auto found = model_.find(object);
@@ -140,7 +142,7 @@ class StoreModelTest : public testing::TestWithParam<int> {
       ++reservations_;
     }
     if (absl::IsFailedPrecondition(status)) return;
-    if (found == model_.end()) model_[object] = {part.size, -1, true, false, false, {}};
+    if (found == model_.end()) model_[object] = {part.size, -1, true, false, false, true, {}};
     if (found != model_.end()) model_[object].freed = false, model_[object].primary = true;
     if (pin) ++model_[object].pins[client];
   }
@@ -257,10 +259,16 @@ class StoreModelTest : public testing::TestWithParam<int> {
       const auto found = model_.find(object);
       ASSERT_EQ(store_.Contains(Object(object)), found != model_.end() && found->second.writer < 0) << object;
     }
+    std::map<ProcessId, std::set<ObjectId>> owned;
     for (const auto& [object, state] : model_) {
       bytes += Allocator::Rounded(state.size);
       pinned += state.Pins() > 0 ? state.size : 0;
+      if (state.owned) owned[Owner(object)].insert(Object(object));
       ASSERT_TRUE(state.writer >= 0 || store_.Lookup(Object(object))->size == state.size);
+    }
+    for (int owner = 0; owner < 3; ++owner) {
+      const std::vector<ObjectId> found = store_.ObjectsOf(Owner(owner));
+      ASSERT_EQ(std::set<ObjectId>(found.begin(), found.end()), owned[Owner(owner)]) << owner;
     }
     ASSERT_EQ(store_.Stats().memory.used, bytes + reserved_.size() * Allocator::kAlignment);
     ASSERT_EQ(store_.Stats().pinned_bytes, pinned);

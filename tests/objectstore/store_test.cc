@@ -51,6 +51,26 @@ TEST_F(StoreTest, UnknownObjectsAreErrorsOrIgnored) {
   EXPECT_EQ(store_.Stats().freed, 0u);
 }
 
+TEST_F(StoreTest, AChunkTakesThePlaceOfCopiesThatAreOnDisk) {
+  for (char name = 'a'; name < 'k'; ++name) Put(name, kMiB);
+  EXPECT_TRUE(absl::IsResourceExhausted(store_.Reserve(kMiB, kWriter, Store::Use::kChunk).status()));
+  for (char name = 'a'; name < 'k'; ++name) store_.SetBacked(Object(name), true);
+  EXPECT_TRUE(store_.Reserve(kMiB, kWriter, Store::Use::kChunk).ok());
+  EXPECT_EQ(store_.Stats().evicted, 1u);
+  EXPECT_TRUE(absl::IsResourceExhausted(store_.Reserve(2 * kMiB, kWriter, Store::Use::kChunk).status()));
+  EXPECT_EQ(store_.Stats().evicted, 1u);
+}
+
+TEST_F(StoreTest, ForAChunkNotEverythingIsGivenUp) {
+  constexpr std::uint64_t kSmall = 64 << 10;
+  for (int i = 0; i < 160; ++i) Put(static_cast<char>(i), kSmall);
+  for (int i = 0; i < 160; i += 2) store_.SetBacked(Object(static_cast<char>(i)), true);  // none beside another
+  EXPECT_TRUE(absl::IsResourceExhausted(store_.Reserve(2 * kSmall, kWriter, Store::Use::kChunk).status()));
+  EXPECT_EQ(store_.Stats().evicted, 2 * Store::kChunkShare);
+  EXPECT_TRUE(absl::IsResourceExhausted(store_.Reserve(2 * kSmall, kWriter, Store::Use::kObject).status()));
+  EXPECT_EQ(store_.Stats().evicted, 80u);
+}
+
 TEST_F(StoreTest, FreedObjectStaysUntilItsLastPinIsGone) {
   Put('a', kMiB);
   ASSERT_TRUE(store_.Pin(Object('a'), kReader).ok());

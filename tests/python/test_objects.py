@@ -195,7 +195,7 @@ def test_get_takes_references_only(cluster, value):
 
 
 def test_put_refuses_references(cluster):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="'put' on an ray.ObjectRef is not allowed.*wrap the ray.ObjectRef in a list"):
         ray.put(ray.put(1))
     assert ray.get(ray.get(ray.put([ray.put(1)]))[0]) == 1
 
