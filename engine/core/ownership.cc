@@ -94,9 +94,9 @@ void Ownership::Delete(ObjectEntry* entry) {
 }
 
 void Ownership::DropContained(ObjectEntry* entry) {
-  const std::vector<ObjectEntry*> contained = std::move(entry->contained);
-  entry->contained.clear();
-  for (ObjectEntry* child : contained) Drop(child);
+  for (ObjectEntry* child : std::exchange(entry->contained, {})) Drop(child);
+  if (entry->rare == nullptr) return;
+  for (ObjectEntry* child : std::exchange(entry->rare->former, {})) Drop(child);
 }
 
 void Ownership::SetValue(ObjectEntry* entry, WireValue value) {
@@ -122,8 +122,11 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
   entry->node = value.node;
   entry->size = value.size;
   const std::vector<ObjectEntry*> before = std::exchange(entry->contained, std::move(contained));
+  if (!before.empty()) {
+    std::vector<ObjectEntry*>& former = entry->Extra().former;
+    former.insert(former.end(), before.begin(), before.end());
+  }
   Announce(entry);
-  for (ObjectEntry* child : before) Drop(child);
 }
 
 void Ownership::Announce(ObjectEntry* entry) {

@@ -169,7 +169,8 @@ TEST_F(LineageTest, ABorrowerThatFindsALossGetsTheNewPlace) {
   while (!sender_.Nothing(kEngine)) sender_.Take<Watch>(kEngine);
 }
 
-TEST_F(LineageTest, WhatALostValueContainedStaysUntilItIsThereAgain) {
+// Who has read it, as an argument or as a borrower, may wait for what it contained.
+TEST_F(LineageTest, WhatALostValueContainedStaysAsLongAsTheObject) {
   ObjectEntry* inner = ownership_.NewOwned(NumberedId<ObjectId>(100));
   ownership_.SetValue(inner, InlineValue("inner"));
   ownership_.Export(inner);
@@ -180,6 +181,8 @@ TEST_F(LineageTest, WhatALostValueContainedStaysUntilItIsThereAgain) {
   ownership_.Lose(Result(1), 2, "gone");
   EXPECT_NE(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
   RunAgain({StoredAt(5)});
+  EXPECT_NE(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
+  for (ObjectEntry* entry : std::exchange(results_, {})) ownership_.Drop(entry);
   EXPECT_EQ(ownership_.Find(NumberedId<ObjectId>(100)), nullptr);
 }
 
