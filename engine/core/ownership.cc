@@ -114,6 +114,11 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
     for (ObjectEntry* child : contained) Drop(child);
     return;
   }
+  // Who said that it was lost may have meant one that was there before this one.
+  const bool stays = value.kind == WireValue::kStored && value.node == entry->node;
+  if (entry->kind == WireValue::kStored && entry->owner == sender_->self() && !stays) {
+    sender_->Send(ProcessId{entry->node, 0}, StoreFree{{entry->id}});
+  }
   entry->ready = true;
   if (entry->rare != nullptr) entry->rare->faded = entry->rare->released = false;
   entry->kind = value.kind;

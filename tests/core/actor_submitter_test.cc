@@ -118,6 +118,7 @@ TEST_F(ActorSubmitterTest, WhatIsMadeAgainOvertakesTheCallsThatWaitForIt) {
   EXPECT_EQ(second.task, Task(2));
   Done(second);
   ownership_.SetValue(argument, StoredAt(3));
+  sender_.Take<StoreFree>(ProcessId{2, 0});
   Done(TakePush());
   EXPECT_EQ(Result(1)->bytes, "done");
   ownership_.Drop(argument);

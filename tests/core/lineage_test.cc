@@ -479,6 +479,14 @@ TEST_F(LineageTest, ACopyOfWhatIsSmallInItsOtherMakingIsFreed) {
   EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{6, 0}).objects.at(0), ReturnObjectId(Task(1), 2));
 }
 
+// The reader that said so may have meant an earlier copy on that node.
+TEST_F(LineageTest, WhatIsSaidToBeLostIsFreedWhereItLay) {
+  Run(Build(1, &options_), {StoredAt(2)});
+  ownership_.Lose(Result(1), 2, "gone");
+  RunAgain({InlineValue("small")});
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{2, 0}).objects.at(0), ReturnObjectId(Task(1), 1));
+}
+
 TEST_F(LineageTest, AnArgumentLostWhileAnotherIsWaitedForIsWaitedForAgain) {
   Run(Build(1, &options_), {StoredAt(2)});
   ObjectEntry* late = Pending(100);

@@ -222,4 +222,12 @@ void SimHead::Die(Actor* actor, const std::string& cause) {
   world_->MarkDead(actor->worker);
 }
 
+std::string SimHead::DescribeStored() const {
+  std::string text;
+  for (const auto& [place, owner] : store_) {
+    text += " " + place.second.Hex() + " at node " + std::to_string(place.first) + " of " + ToString(owner) + ";";
+  }
+  return text;
+}
+
 }  // namespace ray_engine::sim

@@ -42,7 +42,8 @@ class SimHead {
     return it != actors_.end() && it->second.state == ActorState::kDead;
   }
   std::size_t leases() const { return leases_.size(); }
-  std::size_t stored() const { return store_.size(); }
+  // What is in stores: "object at node, of its owner", for people.
+  std::string DescribeStored() const;
 
  private:
   struct Lease {

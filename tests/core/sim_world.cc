@@ -228,7 +228,8 @@ void SimWorld::CheckEnd() {
             " of them for a reason, not so:\n" + others);
   }
   if (head_.leases() != 0) Problem("leases were not returned");
-  if (head_.stored() != 0 && dead_ == 0 && !options_.cancels) Problem("stored objects were not freed");
+  const std::string stored = head_.DescribeStored();
+  if (!stored.empty() && dead_ == 0 && !options_.cancels) Problem("stored objects were not freed:" + stored);
   CheckTruths();
 }
 
