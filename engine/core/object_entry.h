@@ -65,15 +65,14 @@ struct ObjectEntry {
 
   struct Rare {
     std::vector<std::pair<ProcessId, std::uint32_t>> borrowers;  // own: processes and how many counts each was given
-    std::vector<ProcessId> waiting;                              // own: to be told when ready
+    std::vector<ProcessId> waiting;                              // own: to be told when ready; each holds it
     std::vector<std::uint32_t> copies;                           // own: nodes with a copy beside the primary
-    std::vector<ObjectEntry*> former;  // own: what lost values contained, for those who have read them
-    bool faded = false;                // kTask: its value is gone, its lineage not
-    bool released = false;             // it is gone as nobody held it, not lost
-    std::uint32_t lineage_holds = 0;   // kTask: lineages of others that lead back to it
-    std::shared_ptr<Lineage> lineage;  // kTask
-    std::uint32_t grants = 0;          // borrowed: counts the owner holds for this process
-    std::optional<StorePlace> hint;    // borrowed: where it lay when its owner sent it
+    bool faded = false;                                          // kTask: its value is gone, its lineage not
+    bool released = false;                                       // it is gone as nobody held it, not lost
+    std::uint32_t lineage_holds = 0;                             // kTask: lineages of others that lead back to it
+    std::shared_ptr<Lineage> lineage;                            // kTask
+    std::uint32_t grants = 0;                                    // borrowed: counts the owner holds for this process
+    std::optional<StorePlace> hint;                              // borrowed: where it lay when its owner sent it
     std::vector<std::function<void(ObjectEntry*)>> on_ready;
     std::weak_ptr<Pin> pin;
     bool pin_requested = false;

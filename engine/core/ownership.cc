@@ -95,8 +95,6 @@ void Ownership::Delete(ObjectEntry* entry) {
 
 void Ownership::DropContained(ObjectEntry* entry) {
   for (ObjectEntry* child : std::exchange(entry->contained, {})) Drop(child);
-  if (entry->rare == nullptr) return;
-  for (ObjectEntry* child : std::exchange(entry->rare->former, {})) Drop(child);
 }
 
 void Ownership::SetValue(ObjectEntry* entry, WireValue value) {
@@ -127,17 +125,16 @@ void Ownership::SetLocalValue(ObjectEntry* entry, WireValue value, std::vector<O
   entry->node = value.node;
   entry->size = value.size;
   const std::vector<ObjectEntry*> before = std::exchange(entry->contained, std::move(contained));
-  if (!before.empty()) {
-    std::vector<ObjectEntry*>& former = entry->Extra().former;
-    former.insert(former.end(), before.begin(), before.end());
-  }
   Announce(entry);
+  for (ObjectEntry* child : before) Drop(child);
 }
 
 void Ownership::Announce(ObjectEntry* entry) {
+  Hold(entry);
   if (entry->rare != nullptr) {
     for (const ProcessId process : std::exchange(entry->rare->waiting, {})) {
       sender_->Send(process, ValueReply{entry->id, ValueOf(entry)});
+      Drop(entry);
     }
     for (auto& callback : std::exchange(entry->rare->on_ready, {})) {
       Hold(entry);
@@ -146,6 +143,7 @@ void Ownership::Announce(ObjectEntry* entry) {
   }
   listener_->OnObjectReady(entry);
   if (!to_call_.empty()) CallBack();
+  Drop(entry);
 }
 
 void Ownership::CallBack() {
@@ -398,6 +396,7 @@ void Ownership::On(ProcessId from, const ValueRequest& message) {
   } else {
     WatchOnce(from);
     entry->Extra().waiting.push_back(from);
+    Hold(entry);  // it may have been read from a value that is lost since, and nothing else hold it
   }
   Drop(entry);
 }

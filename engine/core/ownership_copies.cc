@@ -117,7 +117,7 @@ void Ownership::LoseOwned(ObjectEntry* entry, std::uint32_t node, const std::str
     sender_->Send(ProcessId{entry->node, 0}, StoreKeep{entry->id});
     return;
   }
-  entry->ready = false;  // what it contains stays, for those who have read it
+  entry->ready = false;  // what it contains stays until it has a value again, for those that have read it
   Remake(entry, reason);
 }
 

@@ -192,8 +192,10 @@ void TaskTable::On(ProcessId from, StreamItem item) {
   }
   const bool stored = item.value.kind == WireValue::kStored;
   ObjectEntry* taken = record->lineage == nullptr ? nullptr : record->lineage->Item(item.index);
+  if (taken != nullptr) ownership_->Hold(taken);  // who waits for it may be the last to hold it
   ObjectEntry* entry = record->stream->OnItem(from, item.index, std::move(item.value), taken);
   if (stored && entry != nullptr) lineage_.KeepItem(record, entry);
+  if (taken != nullptr) ownership_->Drop(taken);
 }
 
 void TaskTable::Reopen(TaskRecord* record) {

@@ -111,7 +111,7 @@ class SimProcess : private Ownership::Listener {
   void BeginStream(Program* program, TaskRecord* record);
   void CancelSome(Program* program);
   void Swap(Program* program);  // with what the process keeps
-  Mask AddArgs(Program* program, TaskBuilder* builder, bool for_constructor);
+  Mask AddArgs(Program* program, TaskBuilder* builder, bool for_constructor, std::vector<ObjectId>* mentioned);
   void NoteReturns(Program* program, const std::vector<ObjectEntry*>& returns, Mask needs);
   WireValue MakeValue(const ObjectId& object, ProcessId owner, Program* program, std::vector<ObjectEntry*>* contained);
 

@@ -125,12 +125,14 @@ void SimProcess::TryHint(ObjectEntry* entry) {
 }
 
 // Some references at top level and some inside values. Returns on whose life they depend.
-Mask SimProcess::AddArgs(Program* program, TaskBuilder* builder, bool for_constructor) {
+Mask SimProcess::AddArgs(Program* program, TaskBuilder* builder, bool for_constructor,
+                         std::vector<ObjectId>* mentioned) {
   Mask needs = world_->BitOf(id_);
   for (std::size_t i = world_->random().Below(4); i-- > 0;) {
     const SimRef* ref = Pick(program->refs);
     if (ref == nullptr) break;
     const Truth& truth = world_->TruthOf(ref->entry->id);
+    mentioned->push_back(ref->entry->id);
     needs |= ref->needs | world_->BitOf(ref->entry->owner) | truth.needs | truth.contained_needs;
     const bool may_be_resolved = !for_constructor || truth.is_put;
     may_be_resolved && world_->random().Chance(50) ? builder->Ref(ref->entry) : builder->Value("x", {ref->entry});
@@ -151,9 +153,11 @@ void SimProcess::NoteReturns(Program* program, const std::vector<ObjectEntry*>& 
 void SimProcess::SubmitTask(Program* program) {
   CallOptions* options = functions_[world_->random().Below(world_->options().streams ? 6 : 4)].get();
   TaskBuilder builder(&ownership_, &tasks_, options->name);
-  const Mask needs = AddArgs(program, &builder, false);
+  std::vector<ObjectId> mentioned;
+  const Mask needs = AddArgs(program, &builder, false, &mentioned);
   std::vector<ObjectEntry*> returns;
   TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), options, &returns);
+  world_->NoteArgs(record->id, std::move(mentioned));
   for (ObjectEntry* entry : returns) ownership_.Hold(entry);  // Keep() below may drop what the submission looks at
   NoteReturns(program, returns, needs);
   if (options->yields == Yields::kStreaming) BeginStream(program, record);
@@ -164,7 +168,8 @@ void SimProcess::SubmitTask(Program* program) {
 void SimProcess::CreateActor(Program* program) {
   if (!world_->options().actors || world_->actor_count() >= kMaxActors) return;
   TaskBuilder builder(&ownership_, &tasks_);
-  const Mask needs = AddArgs(program, &builder, true);
+  std::vector<ObjectId> mentioned;  // nothing that it makes is made again
+  const Mask needs = AddArgs(program, &builder, true, &mentioned);
   ActorSpec spec;
   spec.actor = NumberedId<ActorId>(world_->NextNumber());
   spec.creator = id_;
@@ -194,10 +199,12 @@ void SimProcess::CallActor(Program* program) {
   builder.Hold(handle->entry);
   const ActorId actor = world_->ActorOf(handle->entry->id);
   Mask needs = handle->needs | truth.needs | world_->BitOf(truth.owner);
-  needs |= AddArgs(program, &builder, false);
+  std::vector<ObjectId> mentioned;
+  needs |= AddArgs(program, &builder, false, &mentioned);
   std::vector<ObjectEntry*> returns;
   CallOptions* options = methods_[world_->random().Below(world_->options().streams ? 3 : 2)].get();
   TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), options, &returns);
+  world_->NoteArgs(record->id, std::move(mentioned));
   for (ObjectEntry* entry : returns) ownership_.Hold(entry);
   NoteReturns(program, returns, needs);
   if (options->yields == Yields::kStreaming) BeginStream(program, record);

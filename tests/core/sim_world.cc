@@ -55,11 +55,13 @@ bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
     const ObjectId next = work.back();
     work.pop_back();
     if (next == object) return true;
-    for (const auto& contained : truths_.at(next).contained) {
-      for (const ObjectId& child : contained) {
+    const auto add = [&](const std::vector<ObjectId>& children) {
+      for (const ObjectId& child : children) {
         if (seen.insert(child).second) work.push_back(child);
       }
-    }
+    };
+    for (const auto& contained : truths_.at(next).contained) add(contained);
+    if (const auto mentioned = mentioned_.find(TaskOf(next)); mentioned != mentioned_.end()) add(mentioned->second);
   }
   return false;
 }

@@ -75,6 +75,8 @@ class SimWorld {
   SimHead& head() { return head_; }
   Nanoseconds now() const { return now_; }
   Truth& TruthOf(const ObjectId& object) { return truths_[object]; }
+  // What the arguments of a task mention lives as long as its lineage.
+  void NoteArgs(const TaskId& task, std::vector<ObjectId> mentioned) { mentioned_[task] = std::move(mentioned); }
   // Would a value of `object` that contains `part` close a circle? Counting references does not free circles.
   bool Reaches(const ObjectId& part, const ObjectId& object) const;
   std::uint64_t NextOrder() { return ++last_order_; }
@@ -134,6 +136,7 @@ class SimWorld {
   std::vector<std::unique_ptr<SimProcess>> ended_;  // their entries go with the world
   std::set<ProcessId> drivers_;
   std::map<ObjectId, Truth> truths_;
+  std::map<TaskId, std::vector<ObjectId>> mentioned_;
   std::map<ObjectId, std::pair<ActorId, std::vector<ObjectId>>> actor_by_handle_;
   std::map<TaskId, int> failures_;                                      // in a row
   std::map<std::pair<ObjectId, ProcessId>, std::int64_t> undelivered_;  // grants inside results
