@@ -37,6 +37,13 @@ class PullManagerTest : public testing::Test {
   PullActions End(char name, std::uint64_t index, std::uint64_t total, const absl::Status& status = absl::OkStatus()) {
     return pulls_.OnChunkDone(7, Chunk(name, index, total), status);
   }
+  // Object 'a', of one chunk, is asked for there, comes, and serves one client.
+  void ExpectPulledFromNode8(const PullActions& actions) {
+    ASSERT_EQ(actions.requests.size(), 1u);
+    EXPECT_EQ(actions.requests[0].node, 8u);
+    ASSERT_TRUE(Begin('a', 0, kPullChunk, 8));
+    EXPECT_EQ(pulls_.OnChunkDone(8, Chunk('a', 0, kPullChunk), absl::OkStatus()).pinned.size(), 1u);
+  }
   // All chunks in order; returns what the last one caused.
   PullActions Arrive(char name, std::uint64_t total) {
     PullActions last;
@@ -214,10 +221,7 @@ TEST_F(PullManagerTest, ObjectWantedAgainWhileItsOldPullDrainsIsPulledFromTheNew
   pulls_.OnNodeLost(7, "gone");
   EXPECT_TRUE(Want('a', kPullChunk, kBob, 2, 8).empty());
   const PullActions actions = End('a', 0, kPullChunk, absl::UnavailableError("cut"));
-  ASSERT_EQ(actions.requests.size(), 1u);
-  EXPECT_EQ(actions.requests[0].node, 8u);
-  ASSERT_TRUE(Begin('a', 0, kPullChunk, 8));
-  EXPECT_EQ(pulls_.OnChunkDone(8, Chunk('a', 0, kPullChunk), absl::OkStatus()).pinned.size(), 1u);
+  ExpectPulledFromNode8(actions);
 }
 
 TEST_F(PullManagerTest, WhoWasToldOfAnotherHolderThanTheOneThatIsLostGetsItFromThere) {
@@ -226,10 +230,7 @@ TEST_F(PullManagerTest, WhoWasToldOfAnotherHolderThanTheOneThatIsLostGetsItFromT
   const PullActions actions = pulls_.OnNodeLost(7, "gone");
   ASSERT_EQ(actions.failed.size(), 1u);
   EXPECT_EQ(actions.failed[0].client, kAlice);
-  ASSERT_EQ(actions.requests.size(), 1u);
-  EXPECT_EQ(actions.requests[0].node, 8u);
-  ASSERT_TRUE(Begin('a', 0, kPullChunk, 8));
-  EXPECT_EQ(pulls_.OnChunkDone(8, Chunk('a', 0, kPullChunk), absl::OkStatus()).pinned.size(), 1u);
+  ExpectPulledFromNode8(actions);
 }
 
 TEST_F(PullManagerTest, WhoWasToldOfAnotherHolderWaitsUntilTheOldPullHasDrained) {

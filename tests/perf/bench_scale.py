@@ -66,13 +66,6 @@ def waiting_rows(rounds):
     return rows
 
 
-def bare_s(ranks):
-    start = time.perf_counter()
-    with programs.Program(programs.mpirun(ranks, "bare_mpi")):
-        pass
-    return time.perf_counter() - start
-
-
 def resident_mb(process):
     """Of memory that is the process's own or mapped from files: not what it shares with others in segments."""
     with open(f"/proc/{process.pid}/status") as status:
@@ -97,7 +90,7 @@ def rank_rows(rounds):
     for _ in range(rounds):
         for ranks in RANKS:
             seconds, mb = engine_run(ranks)
-            above[ranks].append(seconds - bare_s(ranks))
+            above[ranks].append(seconds - programs.bare_mpirun_s(ranks))
             memory[ranks].append(mb)
     rows = []
     for ranks in RANKS:

@@ -13,14 +13,6 @@ RANKS = 4
 WORKLOAD = pathlib.Path(__file__).parent / "start_workload.py"
 
 
-def bare_mpirun_s():
-    """The whole of an mpirun whose ranks only call MPI_Init and MPI_Finalize."""
-    start = time.perf_counter()
-    with programs.Program(programs.mpirun(RANKS, "bare_mpi")):
-        pass
-    return time.perf_counter() - start
-
-
 def mpirun_first_result_s():
     """From mpirun to the first task's result, as printed by the driver and read here."""
     start = time.perf_counter()
@@ -34,7 +26,8 @@ def solo_first_task_s(peer):
 
 
 def mpirun_rows(rounds):
-    pairs = [(mpirun_first_result_s(), bare_mpirun_s()) for _ in range(rounds + 1)][1:]  # the first warms up
+    # The first warms up.
+    pairs = [(mpirun_first_result_s(), programs.bare_mpirun_s(RANKS)) for _ in range(rounds + 1)][1:]
     ours, bare = zip(*pairs, strict=True)
     above = [first_result - launch for first_result, launch in pairs]
     return [

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 LIMIT_S = 120
 
@@ -66,6 +67,14 @@ class Program:
         if not exception and self.process.returncode != 0:
             self.fail("failed")
         self.errors.close()
+
+
+def bare_mpirun_s(ranks):
+    """The whole of an mpirun whose ranks only call MPI_Init and MPI_Finalize."""
+    start = time.perf_counter()
+    with Program(mpirun(ranks, "bare_mpi")):
+        pass
+    return time.perf_counter() - start
 
 
 def result(command, peer="ray_engine", limit=LIMIT_S):
