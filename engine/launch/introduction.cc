@@ -129,6 +129,14 @@ absl::StatusOr<ControlSocket> TakeForkserverTo(const std::string& socket, const 
   return guest;
 }
 
+// All ranks fail, as the cards say, and none leaves before all have spoken: once one has gone, its launcher ends the
+// others.
+absl::Status FailTogether(const Launch& launch, const absl::Status& status, Bootstrap* bootstrap) {
+  SayFailure(status, launch.rank);
+  bootstrap->Exchange("").IgnoreError();
+  return absl::AbortedError(status.message());
+}
+
 absl::StatusOr<Introduction> Meet(const Launch& launch, Bootstrap* bootstrap, Family* family) {
   const TimeLimit limit(std::chrono::seconds(launch.command.options.Integer("bootstrap-timeout")), launch);
   absl::StatusOr<Bootstrap::Place> place = bootstrap->Start();
@@ -137,10 +145,14 @@ absl::StatusOr<Introduction> Meet(const Launch& launch, Bootstrap* bootstrap, Fa
   if (status.ok() && place->local_rank == 0 && !family->has_engine()) status = family->StartEngine();
   const int leader = family->has_engine() ? place->rank : place->local_leader;
   const absl::StatusOr<std::vector<std::string>> cards = bootstrap->Exchange(Encode(MakeCard(launch, family, status)));
+  if (!cards.ok()) {
+    bootstrap->Finish();
+    return status.ok() ? Explain(launch, cards.status()) : status;
+  }
+  absl::StatusOr<Introduction> introduction = Arrange(ReadCards(*cards), place->rank, leader);
+  if (!introduction.ok()) introduction = FailTogether(launch, status.ok() ? introduction.status() : status, bootstrap);
   bootstrap->Finish();
-  if (!status.ok()) return status;
-  if (!cards.ok()) return Explain(launch, cards.status());
-  return Arrange(ReadCards(*cards), place->rank, leader);
+  return introduction;
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ struct Introduced {
   ControlSocket guest;  // to the engine of this machine, for a rank without one; its Welcome is still to come
 };
 
+// An Aborted error is common to all ranks and has been said to the user.
 absl::StatusOr<Introduced> IntroduceToRanks(const Launch& launch, Family* family);
 absl::Status IntroduceAlone(Family* family);
 

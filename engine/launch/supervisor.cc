@@ -61,7 +61,7 @@ int Supervisor::Run() {
   if (status.ok()) {
     Loop();
   } else {
-    SayFailure(status, launch_.rank);
+    if (!absl::IsAborted(status)) SayFailure(status, launch_.rank);  // else all ranks have said it together
     code_ = kCannotStart;
   }
   return Leave();
