@@ -15,7 +15,7 @@ from ray_engine._private import actor_description, definitions, lifecycle, reque
 from ray_engine._private import options as rules
 from ray_engine._private.actor_description import METHOD_MARKS, ClassDescription, MethodDescription
 from ray_engine._private.ids import ActorID
-from ray_engine._private.session import session
+from ray_engine._private.session import check_namespace, session
 from ray_engine._private.signature import is_generator
 from ray_engine._private.system_methods import exit_actor as exit_actor
 from ray_engine.exceptions import ActorAlreadyExistsError
@@ -115,7 +115,7 @@ class ActorClass(Generic[T]):
         name, namespace = actor_options.get("name"), actor_options.get("namespace")
         if name == "":
             raise ValueError("Actor name cannot be an empty string.")
-        rules.check_namespace(namespace)
+        check_namespace(namespace)
         lifecycle.ensure_connected()
         if actor_options.get("get_if_exists"):
             return self._get_or_create(args, kwargs, actor_options)
@@ -225,7 +225,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
-    rules.check_namespace(namespace)
+    check_namespace(namespace)
     lifecycle.ensure_connected()
     found = _core.get_actor(name, namespace or session.namespace)
     if found is None:

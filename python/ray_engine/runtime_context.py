@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
-from ray_engine._private import actor_description, allotment, definitions, lifecycle, placement
+from ray_engine._private import actor_description, allotment, definitions, group_resources, lifecycle, own_actor
 from ray_engine._private.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 from ray_engine._private.session import session
 
@@ -108,7 +108,7 @@ class RuntimeContext:
 
     def get_assigned_resources(self) -> dict[str, float]:
         """{resource: amount} that the task or actor holds; {} in a driver."""
-        return placement.plain(_of_task("resources") or {})
+        return group_resources.plain(_of_task("resources") or {})
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """{resource: ids} of the accelerators that the task or actor was given, for all families that there are: as in
@@ -117,13 +117,13 @@ class RuntimeContext:
 
     def get_placement_group_id(self) -> str | None:
         """The placement group the task or actor runs in; None if in none."""
-        return _hex(placement.group_of_task(_core.current_task()))
+        return _hex(group_resources.group_of_task(_core.current_task()))
 
     @property
     def current_placement_group_id(self) -> PlacementGroupID:
         """Deprecated: get_placement_group_id()."""
         _deprecated("get_placement_group_id()")
-        group = placement.group_of_task(_core.current_task())
+        group = group_resources.group_of_task(_core.current_task())
         return PlacementGroupID.nil() if group is None else PlacementGroupID(group)
 
     @property
@@ -155,7 +155,7 @@ class RuntimeContext:
         actor_id = _of_task("actor_id")
         if not actor_id:
             raise RuntimeError("This method is only available in an actor.")
-        description = actor_description.describe(definitions.actor_class())
+        description = actor_description.describe(own_actor.actor_class())
         settings = {"max_task_retries": 0, "max_pending_calls": 0, "out_of_order": False, "concurrency_groups": ()}
         blob = actor_description.pickled(description, settings)
         return ActorHandle(_core.ActorRef(actor_id, None), description, settings, blob)

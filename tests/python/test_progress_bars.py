@@ -5,6 +5,7 @@ import io
 
 import pytest
 import ray_engine as ray
+from ray_engine._private import progress_bars
 from ray_engine.experimental import tqdm_ray
 
 from tests.python.waiting import wait_for
@@ -16,7 +17,7 @@ tqdm = pytest.importorskip("tqdm")
 def manager(monkeypatch):
     """A manager of its own for each test; print() is put back."""
     monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 0)  # no thread that stays
-    monkeypatch.setattr(tqdm_ray, "_manager", None)
+    monkeypatch.setattr(progress_bars, "_manager", None)
     monkeypatch.setattr(builtins, "print", builtins.print)
     return tqdm_ray.instance()
 

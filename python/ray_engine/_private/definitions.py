@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 
 from ray_engine import _core
-from ray_engine._private import error_channel
+from ray_engine._private import error_channel, own_actor, system_methods
 from ray_engine._private.serialization import dumps_plain, unserializable
 from ray_engine._private.session import session
 from ray_engine.exceptions import OufOfBandObjectRefSerializationException
@@ -23,8 +23,6 @@ _LARGE_BYTES, _TOO_LARGE_BYTES = 10**7, 10**8  # of a pickled definition: warned
 # id(object) -> (weak reference to it, session number, definition id)
 _exported: dict[int, tuple[weakref.ref, int, bytes]] = {}
 _loaded: dict[bytes, Any] = {}  # definition id -> function or actor factory
-_actor: Any = None  # the actor instance that lives in this process; its class while that is being made
-_actor_shown: str | None = None  # what its output is marked with
 
 
 def export(kind: str, definition, label: str) -> bytes:
@@ -106,27 +104,14 @@ class ActorFactory:
         self.cls = _with_system_methods(cls)
 
     def __call__(self, *args, **kwargs):
-        global _actor, _actor_shown
-        _actor = self.cls  # what an error in __init__ shows
-        _actor_shown = self.cls.__name__
-        _actor = self.cls(*args, **kwargs)
-        if self.cls.__repr__ is not object.__repr__:
-            _actor_shown = _safe_repr(_actor)
-        return _actor
-
-
-def _safe_repr(actor):
-    """On one line; the name of its class if its own repr fails."""
-    try:
-        return " ".join(repr(actor).splitlines())
-    except Exception:
-        return type(actor).__name__
+        own_actor.begins(self.cls)
+        instance = self.cls(*args, **kwargs)
+        own_actor.lives(instance)
+        return instance
 
 
 def _with_system_methods(cls):
     """The class with the methods that every actor has."""
-    from ray_engine._private import system_methods
-
     members = {name: getattr(system_methods, name) for name in system_methods.NAMES}
     try:
         for name, method in members.items():
@@ -136,24 +121,9 @@ def _with_system_methods(cls):
         return type(cls.__name__, (cls,), {**members, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 
-def actor_class():
-    """The class of this process's actor; None if it has none."""
-    return _actor if isinstance(_actor, type) or _actor is None else type(_actor)
-
-
-def actor_instance():
-    """The actor of this process; None if it has none, or its constructor has not returned."""
-    return None if isinstance(_actor, type) else _actor
-
-
-def actor_shown():
-    """How output of this process's actor is marked: its repr if its class defines one. None if there is no actor."""
-    return _actor_shown
-
-
 def function_name(task: dict) -> str:
     """The full name of the function or method that a task of this process runs."""
-    cls = actor_class()
+    cls = own_actor.actor_class()
     if not task["actor_id"]:
         function = _loaded[task["function_id"]]
         return f"{function.__module__}.{function.__name__}"
@@ -161,15 +131,3 @@ def function_name(task: dict) -> str:
     if inspect.iscoroutinefunction(method):  # named differently in Ray too
         return f"{method.__module__}.{method.__qualname__}"
     return f"{cls.__module__}.{cls.__name__}.{task['name']}"
-
-
-def current_actor():
-    """(id in hex, repr) of this process's actor, or (None, None)."""
-    task = _core.current_task()
-    actor_id = task and task.get("actor_id")
-    if not actor_id or _actor is None:
-        return None, None
-    try:
-        return actor_id.hex(), repr(_actor)
-    except Exception:
-        return actor_id.hex(), f"<{type(_actor).__name__}>"

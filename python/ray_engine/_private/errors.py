@@ -11,7 +11,7 @@ import traceback
 import cloudpickle
 
 from ray_engine import exceptions
-from ray_engine._private import definitions
+from ray_engine._private import own_actor
 from ray_engine._private.ids import ActorID, TaskID
 from ray_engine._private.serialization import dumps_plain
 from ray_engine._private.session import session
@@ -111,7 +111,7 @@ _BUILDERS = {
 def _task_error(error, function_name, tb):
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
     text = _format(error, tb)
-    actor_id, actor_repr = definitions.current_actor()
+    actor_id, actor_repr = own_actor.current_actor()
     return exceptions.RayTaskError(
         function_name,
         text,

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
 from ray_engine._private import allotment, environment, job, labels, launcher, object_ref
-from ray_engine._private import options as rules
 from ray_engine._private.interrupts import DeferSigint
-from ray_engine._private.session import session
+from ray_engine._private.quantities import quantity_problem
+from ray_engine._private.session import check_namespace, session
 from ray_engine.exceptions import RaySystemError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _check_settings(node, local_mode, namespace, system_config, rest):
         raise RuntimeError(f"Unknown keyword argument(s): {unknown}")
     if local_mode:
         raise RuntimeError("`local_mode` is no longer supported.")
-    rules.check_namespace(namespace)
+    check_namespace(namespace)
     check_node(node)
 
 
@@ -144,7 +144,7 @@ def check_node(node):
         value = node.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise TypeError(f"{name} must be a number, got {value!r}")
-        problem = rules.quantity_problem(name, value)
+        problem = quantity_problem(name, value)
         if problem:
             raise ValueError(problem)
     resources = node.get("resources")
@@ -157,7 +157,7 @@ def check_node(node):
             raise ValueError(f"The resources dictionary must not contain the key '{name}'; there is a keyword for it")
         if not isinstance(value, (int, float)) or value < 0:
             raise ValueError(f"The quantity of resource {name} must be a number and not negative, got {value!r}")
-        problem = rules.quantity_problem(name, value)
+        problem = quantity_problem(name, value)
         if problem:
             raise ValueError(problem)
     _check_accelerators(node.get("num_gpus") or 0, resources or {})

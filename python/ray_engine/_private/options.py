@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_engine._private import environment, labels
+from ray_engine._private.quantities import quantity_problem
 
-_UNIT = 10000  # resources are counted in 1/10,000
-_LARGEST = 10**14  # ResourceSet::kLargest
 _MOST_RETURNS = 65535  # TaskHeader::num_returns
 _TOO_MANY_RETURNS = (
     f"num_returns can be {_MOST_RETURNS} at most, got {{}}. Return a list, or yield the values one by one."
@@ -55,19 +54,6 @@ def _count(name, *, infinite, default=None):
         return None if value is None or value >= low else f"The keyword '{name}' only accepts {allowed}."
 
     return Option((int, _NONE), problem, default)
-
-
-def quantity_problem(name, quantity):
-    """What is wrong with an amount of a resource; None if nothing."""
-    if quantity is None:
-        return None
-    if quantity < 0:
-        return f"The quantity of resource {name} cannot be negative"
-    if not quantity <= _LARGEST:
-        return f"The quantity of resource {name} cannot be {quantity}; the most is {_LARGEST}"
-    if isinstance(quantity, float) and quantity != 0 and int(quantity * _UNIT) == 0:
-        return f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
-    return None
 
 
 def _request_problem(name, quantity):
@@ -267,12 +253,3 @@ def check_num_returns(num_returns, is_generator: bool):
             f"num_returns='{num_returns}' can only be used with generator functions (functions that use 'yield'). "
             "The decorated function is not a generator function."
         )
-
-
-def check_namespace(namespace):
-    if namespace is None:
-        return
-    if not isinstance(namespace, str):
-        raise TypeError("namespace must be None or a string.")
-    if namespace == "":
-        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')

@@ -3,13 +3,11 @@
 Lines that tell of a progress bar in a worker (experimental/tqdm_ray.py) are drawn instead of printed.
 """
 
-import contextlib
 import os
 import sys
 
-from ray_engine._private import error_channel
+from ray_engine._private import error_channel, progress_bars
 
-BAR_MARK = "__ray_tqdm_magic_token__"
 _CYAN, _RESET = "\x1b[36m", "\x1b[0m"
 
 
@@ -18,26 +16,19 @@ def driver_line(is_stderr: bool, prefix: str, text: str, kind: str = ""):
     if kind:
         error_channel.deliver(kind, text.removesuffix("\n"))
     lines = text.splitlines()
-    if BAR_MARK in text:
-        from ray_engine.experimental import tqdm_ray
-
-        lines = [line for line in lines if not tqdm_ray.draw_line(line)]
+    if progress_bars.BAR_MARK in text:
+        lines = [line for line in lines if not progress_bars.draw_line(line)]
     error_channel.deliver_lines(is_stderr, prefix, lines)
     stream = sys.stderr if is_stderr else sys.stdout
     if stream is None or not lines:
         return
     head = _head(prefix, stream)
     try:
-        with _bars_hidden():
+        with progress_bars.hidden():
             stream.write("".join(f"{head}{line}\n" for line in lines))
             stream.flush()
     except (OSError, ValueError):  # closed: the driver does not want it any more
         pass
-
-
-def _bars_hidden():
-    tqdm_ray = sys.modules.get("ray_engine.experimental.tqdm_ray")
-    return contextlib.nullcontext() if tqdm_ray is None else tqdm_ray.hidden()
 
 
 def _head(prefix, stream) -> str:

@@ -8,10 +8,9 @@ import warnings
 
 from ray_engine import _core
 from ray_engine._private import unavailable
+from ray_engine._private.group_resources import group_of_task, of_group
 from ray_engine._private.ids import PlacementGroupID
 from ray_engine._private.session import session
-
-_PLACE = 0.001  # of a bundle's place: taken by what needs no resource
 
 
 def place(what: str, options: dict, *amounts: dict):
@@ -87,26 +86,7 @@ def _in_group(what, request, strategy, amounts):
     capture = strategy.placement_group_capture_child_tasks
     request["group"] = group.id.binary()
     request["captures_children"] = session.captured_group is not None if capture is None else bool(capture)
-    return request, *(_of_group(resources, group.id.hex(), index) for resources in amounts)
-
-
-def _of_group(resources, group: str, index: int) -> dict:
-    own = {}
-    for name, amount in (resources or {"bundle": _PLACE}).items():
-        own[f"{name}_group_{group}"] = amount
-        if index >= 0:
-            own[f"{name}_group_{index}_{group}"] = amount
-    return own
-
-
-def plain(resources: dict) -> dict:
-    """Resources of a group under the names of those they are made of."""
-    found = {}
-    for name, amount in resources.items():
-        kind, in_group, _ = name.partition("_group_")
-        if not in_group or kind != "bundle":
-            found[kind] = amount
-    return found
+    return request, *(of_group(resources, group.id.hex(), index) for resources in amounts)
 
 
 def _expressions(matches: dict) -> dict:
@@ -119,14 +99,6 @@ def _expressions(matches: dict) -> dict:
         DoesNotExist: lambda match: "!exists()",
     }
     return {label: write[type(match)](match) for label, match in matches.items()}
-
-
-def group_of_task(task) -> bytes | None:
-    """The id of the group whose resources the task has."""
-    for name in (task or {}).get("resources", ()):
-        if "_group_" in name:
-            return bytes.fromhex(name.rpartition("_")[2])
-    return None
 
 
 class _CapturedGroup:

@@ -74,3 +74,13 @@ class Session:
 
 
 session = Session()
+
+
+def check_namespace(namespace):
+    """Raises TypeError or ValueError if a namespace cannot be called that; None stands for the program's own."""
+    if namespace is None:
+        return
+    if not isinstance(namespace, str):
+        raise TypeError("namespace must be None or a string.")
+    if namespace == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')

@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from ray_engine import _core
-from ray_engine._private import definitions
+from ray_engine._private import own_actor
 from ray_engine._private.session import session
 from ray_engine.exceptions import AsyncioActorExit
 
@@ -36,7 +36,7 @@ def exit_actor() -> NoReturn:
     Raises:
         TypeError: this is not an actor.
     """
-    if definitions.actor_class() is None:
+    if own_actor.actor_class() is None:
         raise TypeError(
             f"exit_actor API is called on a non-actor worker, {session.role}. It ends the actor whose method calls it."
         )
@@ -60,7 +60,7 @@ def shut_down():
     actor = _async_actor()
     if actor is not None:
         actor.stop()
-    shutdown = getattr(definitions.actor_instance(), "__ray_shutdown__", None)
+    shutdown = getattr(own_actor.actor_instance(), "__ray_shutdown__", None)
     if not callable(shutdown):
         return
     try:

@@ -10,7 +10,7 @@ import io
 import sys
 
 from ray_engine import _core
-from ray_engine._private import definitions
+from ray_engine._private import own_actor
 
 
 class _TitledStream(io.TextIOWrapper):
@@ -40,7 +40,7 @@ class _TitledStream(io.TextIOWrapper):
 
 
 def _title() -> str:
-    shown = definitions.actor_shown()
+    shown = own_actor.actor_shown()
     if shown is not None:
         return f":actor_name:{shown}"
     task = _core.current_task()

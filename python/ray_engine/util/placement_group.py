@@ -10,14 +10,13 @@ from typing import Any
 
 from ray_engine import _core
 from ray_engine._private import labels, lifecycle
+from ray_engine._private.group_resources import PLACE, group_of_task
 from ray_engine._private.ids import PlacementGroupID
-from ray_engine._private.placement import group_of_task
 from ray_engine._private.session import session
 
-VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+VALIDPLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 _STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
 _NODE_LABEL = "ray.io/node-id"
-_PLACE = "bundle"  # what the scheduler calls a bundle's place for what needs no resource
 
 
 class PlacementGroup:
@@ -135,7 +134,7 @@ def placement_group(
         name=name or "",
         namespace=session.namespace,
         detached=lifetime == "detached",
-        strategy=VALID_PLACEMENT_GROUP_STRATEGIES.index(strategy),
+        strategy=VALIDPLACEMENT_GROUP_STRATEGIES.index(strategy),
         domain_label=domain_label,
         bundles=list(zip(bundles, selectors, strict=True)),
         bound_to_process=bool(task.get("actor_id")),
@@ -190,10 +189,9 @@ def _strategy(strategy, topology_strategy) -> tuple[str, str]:
 
 
 def _valid_strategy(strategy) -> str:
-    if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
+    if strategy not in VALIDPLACEMENT_GROUP_STRATEGIES:
         raise ValueError(
-            f"Invalid placement group strategy {strategy}; valid ones are "
-            f"{', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}."
+            f"Invalid placement group strategy {strategy}; valid ones are {', '.join(VALIDPLACEMENT_GROUP_STRATEGIES)}."
         )
     return strategy
 
@@ -213,8 +211,8 @@ def _check_bundle(bundle):
     )
     if not right:
         raise ValueError(f"Bundles must be a non-empty list of resource dictionaries, got the bundle {bundle!r}.")
-    if _PLACE in bundle:
-        raise ValueError(f"{_PLACE!r} is the engine's own name for a place in a bundle. Bundle: {bundle}")
+    if PLACE in bundle:
+        raise ValueError(f"{PLACE!r} is the engine's own name for a place in a bundle. Bundle: {bundle}")
     if not any(bundle.values()):
         raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values. Bundle: {bundle}")
     if any(amount < 0 for amount in bundle.values()):
@@ -287,7 +285,7 @@ def _table_row(group) -> dict:
         "name": group["name"],
         "bundles": dict(enumerate(group["bundles"])),
         "bundles_to_node_id": dict(enumerate(group["nodes"])),
-        "strategy": VALID_PLACEMENT_GROUP_STRATEGIES[group["strategy"]],
+        "strategy": VALIDPLACEMENT_GROUP_STRATEGIES[group["strategy"]],
         "state": _STATES[group["state"]],
         "stats": {},
     }
