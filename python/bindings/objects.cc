@@ -192,8 +192,8 @@ ObjectRef Put(nb::handle value) {
         "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
         "ray.ObjectRef in a list and call 'put' on it.");
   }
+  Runtime& runtime = TheRuntime();  // first: connects the process, if need be, and so brings the hooks
   EncodedValue encoded(value, nb::none(), false);
-  Runtime& runtime = TheRuntime();
   absl::StatusOr<ObjectEntry*> entry = absl::UnknownError("");
   if (encoded.pieces.buffers.empty() && encoded.pieces.head.size() < runtime.inline_limit()) {
     entry = runtime.Put(std::move(encoded.pieces));

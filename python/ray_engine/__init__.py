@@ -80,7 +80,8 @@ __all__ = [
 
 # Submodules that are imported when they are first asked for.
 _LAZY = (
-    "cloudpickle", "cluster_utils", "dag", "experimental", "internal", "job_config", "runtime_env", "types", "util",
+    "_raylet", "cloudpickle", "cluster_utils", "dag", "experimental", "internal", "job_config", "runtime_env", "types",
+    "util",
 )  # fmt: skip
 
 unavailable.install()

@@ -49,6 +49,27 @@ def test_second_init_is_an_error(start):
     ray.init(ignore_reinit_error=True)
 
 
+FIRST_USES = {
+    "a small value": "assert ray.get(ray.put(1)) == 1",
+    "a value that is pickled": "assert ray.get(ray.put({1: ray})) == {1: ray}",
+    "an array": "assert ray.get(ray.put(np.ones(1_000_000))).sum() == 1_000_000",
+    "an empty array": "assert ray.get(ray.put(ray.empty(100_000))).size == 100_000",
+    "get": "assert ray.get([]) == []",
+    "wait": "assert len(ray.wait([ray.put(1)])[0]) == 1",
+    "a task": "assert ray.get(ray.remote(lambda: 1).remote()) == 1",
+    "an actor": "assert ray.get(ray.remote(list).remote().__ray_ready__.remote())",
+    "the runtime context": "assert ray.get_runtime_context().get_job_id()",
+    "a placement group": "assert placement_group([{'CPU': 1}]).wait(60)",
+}
+
+
+@pytest.mark.parametrize("use", FIRST_USES.values(), ids=FIRST_USES)
+def test_a_first_use_starts_a_session(use):
+    imports = "import numpy as np, ray_engine as ray; from ray_engine.util.placement_group import placement_group\n"
+    done = run_driver(f"{imports}{use}; assert ray.is_initialized()")
+    assert done.returncode == 0, done.stderr
+
+
 def test_unknown_argument_is_an_error(start):
     with pytest.raises(RuntimeError, match="no_such_argument"):
         ray.init(no_such_argument=1)

@@ -41,6 +41,16 @@ def test_modules_keep_their_own_spec():
     _run("import ray.util.queue as q; assert q.__spec__.name == q.__name__ == 'ray_engine.util.queue'")
 
 
+def test_what_programs_take_from_inside_ray():
+    _run(
+        "import ray\n"
+        "assert ray._raylet.ObjectRefGenerator is ray.ObjectRefGenerator\n"
+        "from ray._raylet import ObjectRef, RAY_NODE_ID_KEY\n"
+        "assert ray._private.services.get_node_ip_address is ray.util.get_node_ip_address\n"
+        "assert callable(ray._private.internal_api.free) and not hasattr(ray._private, 'raylet_client')\n"
+    )
+
+
 def test_missing_submodule_is_an_import_error():
     _run(
         "import ray\n"

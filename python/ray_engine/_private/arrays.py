@@ -8,8 +8,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
-from ray_engine._private import serialization
-from ray_engine._private.session import session
+from ray_engine._private import lifecycle, serialization
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +26,11 @@ def empty(shape: int | tuple[int, ...] | list[int], dtype: DTypeLike = float) ->
     dropped without having been stored is free again with its last view. Arrays of up to 100 KiB are ordinary ones, as
     such values travel inside messages.
 
-    Raises TypeError and ValueError for what is no shape or dtype, ObjectStoreFullError where there is no room, and
-    RaySystemError where the process is in no session.
+    Raises TypeError and ValueError for what is no shape or dtype, and ObjectStoreFullError where there is no room.
     """
     import numpy as np
 
-    session.check_connected()
+    lifecycle.ensure_connected()
     kind = np.dtype(dtype)
     if kind.hasobject:
         raise TypeError(f"empty() cannot make an array of {kind}: the object store holds no Python objects")

@@ -1,0 +1,1 @@
+from ray_engine._raylet import *
