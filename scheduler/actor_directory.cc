@@ -21,12 +21,12 @@ void AddProcessesOf(std::uint32_t node, const Map& map, absl::btree_set<ProcessI
 
 std::string NameIsTaken(const ActorSpec& spec, bool by_living) {
   return by_living ? fmt::format(
-                         "The name {} (namespace={}) is already taken by a living actor. Choose another name, or get "
+                         "The name {} (namespace={}) is already taken by a living actor. Please use a different name, or get "
                          "that actor with ray.get_actor('{}', namespace='{}').",
                          spec.name, spec.name_space, spec.name, spec.name_space)
                    : fmt::format(
                          "The name {} (namespace={}) is already taken by an actor that is dead, but whose handles are "
-                         "held. Choose another name, drop these handles, or give the name up with ray.kill(handle).",
+                         "held. Please use a different name, drop these handles, or give the name up with ray.kill(handle).",
                          spec.name, spec.name_space);
 }
 
@@ -202,7 +202,7 @@ ActorDirectory::Actions ActorDirectory::OnKill(const ActorKill& kill, Time now) 
     return actions;
   } else if (kill.no_restart) {
     Die(actor, cause, Ending::kExit, &actions);
-  } else if (!actor->worker.IsNil()) {  // else it is on its way to a new start anyway
+  } else {  // also of one that is on its way to a start: that was the one it had
     Leave(actor, Ending::kKill, cause, &actions);
     if (!RestartIfAllowed(actor, &actions)) Die(actor, cause, Ending::kKill, &actions);
   }

@@ -311,6 +311,7 @@ class Runtime : private Ownership::Listener {
   bool EngineGone() const;
   void OnShutdown(const Shutdown& message);
   void OnToldToLeave();
+  void EndUnanswered(ExecTask* task, const std::vector<ObjectEntry*>& received);
   void OnCancel(ProcessId from, const CancelTask& message);
   void CancelRecord(TaskRecord* record, bool force, bool recursive);
   void CancelChildren(const TaskId& parent, bool force);

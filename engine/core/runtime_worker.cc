@@ -58,6 +58,7 @@ WireValue Runtime::MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask
 void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
                          const std::vector<ObjectEntry*>& received) {
   std::unique_lock lock(mutex_);
+  if (ended_) return EndUnanswered(task, received);
   DoneHeader done;
   done.slot = task->header.slot;
   done.attempt = task->header.attempt;
@@ -85,6 +86,7 @@ void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vecto
 
 bool Runtime::YieldItem(ExecTask* task, std::uint32_t index, ValuePieces pieces) {
   std::unique_lock lock(mutex_);
+  if (ended_) return true;
   const StreamItem item{task->header.slot, task->header.attempt, index, MakeResult(lock, *task, index + 2, pieces)};
   ownership_->SendGuarded(task->owner, MessageType::kStreamItem, Encode(item), false);
   for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
@@ -100,6 +102,7 @@ WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
 
 void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {
   const std::lock_guard lock(mutex_);
+  if (ended_) return EndUnanswered(task, received);
   const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error,
                          static_cast<std::uint32_t>(getpid())};
   ownership_->CloseScope(received);
@@ -119,6 +122,11 @@ void Runtime::Leave() {
 
 void Runtime::FinishUnanswered(ExecTask* task, const std::vector<ObjectEntry*>& received) {
   const std::lock_guard lock(mutex_);
+  EndUnanswered(task, received);
+}
+
+// Also of a worker that its engine has left, or told to end: what its task has made of that is nobody's result.
+void Runtime::EndUnanswered(ExecTask* task, const std::vector<ObjectEntry*>& received) {
   ownership_->CloseScope(received);
   executor_->Finished(task);
   Context() = {};

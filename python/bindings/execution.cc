@@ -229,6 +229,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       if (async_loop == nullptr) StartThreads();
       return Created("");
     }
+    if (IsMethod() && async_loop == nullptr && !IsStream() && runtime_.WasCancelled(task_)) return FailCancelled({});
     if (!IsSmall(result.ptr())) task_->returned_at = Nanoseconds(NowNs());
     std::vector<EncodedValue> encoded;
     EncodeResults(result, &encoded);
@@ -249,7 +250,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     if (task_->leaving) return EndUnanswered();
     const bool cancelled = !IsCreation() && (exception.matches(PyExc_KeyboardInterrupt) ||
                                              (runtime_.WasCancelled(task_) && IsCancelledError(exception)));
-    cancelled ? FailCancelled(exception) : FailWith(MakeError(exception));
+    cancelled ? FailCancelled(TracebackOf(exception)) : FailWith(MakeError(exception));
   }
 
   static bool IsCancelledError(const nb::python_error& exception) {
@@ -264,11 +265,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
     }
     FinishAll(DoneHeader::kUserError, "P" + error);
   }
-  // The caller sees where it was interrupted.
-  void FailCancelled(nb::python_error& exception) {
+  // The caller sees where it was interrupted, if it was: an actor's method only hears that it is cancelled.
+  void FailCancelled(const nb::object& traceback) {
     const nb::object error =
         nb::borrow(hooks.system_error)("TaskCancelledError", "", IdBytes(task_->header.task.Binary()));
-    FinishAll(DoneHeader::kCancelled, "P" + Encode(error, TracebackOf(exception)));
+    FinishAll(DoneHeader::kCancelled, "P" + Encode(error, traceback.is_valid() ? traceback : nb::none()));
   }
   void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
     std::vector<ValuePieces> values(task_->header.num_returns);

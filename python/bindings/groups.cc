@@ -35,7 +35,7 @@ void CreateGroup(nb::bytes id, const std::string& name, const std::string& name_
   const GroupCreated created = CallHead<GroupCreated>(GroupCreate{0, spec});
   if (created.error.empty()) return;
   TheRuntime().ForgetGroup(spec.id);
-  throw nb::value_error(created.error.c_str());
+  RaiseSystemError("RaySystemError", created.error);
 }
 
 // Whether the group has its places within the time; None if that is not known here: another process has made it, or it

@@ -60,6 +60,7 @@ void ShowIdle() {
   if (title_of.empty() || !TheRuntime().IsIdle()) return;
   title_of.clear();
   ShowProcess(this_actor.class_name.empty() ? "IDLE" : this_actor.class_name);
+  nb::module_::import_("ray_engine._private.worker_output").attr("end_lines")();
 }
 
 bool IsNewLease(LeaseId lease) { return std::exchange(lease_of_threads, lease) != lease; }

@@ -21,7 +21,7 @@ def main(fd: int, job_config: bytes = b"", job_id: bytes = b"", environment=(), 
         "worker",
         info,
         job_id=job_id or JobID.nil().binary(),
-        namespace=settings.get("namespace", ""),
+        settings=settings,
         environment=dict(environment) or settings.get("environment", {}),
     )
     worker_output.install()

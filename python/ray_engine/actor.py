@@ -11,7 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from ray_engine import _core
-from ray_engine._private import actor_description, definitions, lifecycle, requests, serialization, unavailable
+from ray_engine._private import (
+    actor_description,
+    definitions,
+    error_channel,
+    lifecycle,
+    requests,
+    serialization,
+    unavailable,
+)
 from ray_engine._private import options as rules
 from ray_engine._private.actor_description import METHOD_MARKS, ClassDescription, MethodDescription
 from ray_engine._private.ids import ActorID
@@ -127,6 +135,12 @@ class ActorClass(Generic[T]):
         blob = self._pickled(settings)
         class_id = definitions.export("class", self._class, f"the actor class {description.full_name}.__init__")
         request.update(class_name=self._name, handle=blob, describe=f"{description.full_name}.__init__")
+        if name and not namespace and request["detached"] and session.has_own_namespace:
+            error_channel.report(
+                error_channel.UNREACHABLE_ACTOR,
+                f"The detached actor {name!r} lies in the namespace {session.namespace}, which this job alone uses. "
+                "For other programs to find it, give it a namespace (.options(namespace=...), or init(namespace=...)).",
+            )
         return ActorHandle(_create_actor(class_id, args, kwargs, request), description, settings, blob)
 
     def _get_or_create(self, args, kwargs, actor_options) -> ActorHandle[T]:

@@ -103,7 +103,11 @@ class RuntimeContext:
         return definitions.function_name(task) if task and task["name"] else None
 
     def is_canceled(self) -> bool:
-        """Whether somebody has cancelled the task that asks."""
+        """Whether somebody has cancelled the task that asks: a method of an actor may then end early, whatever it
+        returns. Raises RuntimeError in an actor with coroutines, where a cancelled one gets asyncio.CancelledError.
+        """
+        if own_actor.async_actor() is not None:
+            raise RuntimeError("This method is not supported in an async actor.")
         return bool(_of_task("cancelled"))
 
     def get_assigned_resources(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import ray_engine as ray
+from ray_engine.job_config import JobConfig
 
 from tests.python.waiting import wait_for
 
@@ -278,3 +279,37 @@ def test_what_a_task_has_put_outlives_actors(start):
         del short
         gone(pid)
     assert ray.get(ref)[:4] == b"kept"
+
+
+@pytest.mark.parametrize("given", [None, "detached", "non_detached"])
+@pytest.mark.parametrize("default", ["detached", "non_detached"])
+def test_the_lifetime_of_actors_without_one_is_the_jobs(start, default, given):
+    start(num_cpus=2, job_config=JobConfig(default_actor_lifetime=default))
+
+    @ray.remote(num_cpus=0)
+    class Child:
+        def ping(self):
+            return "pong"
+
+    @ray.remote(num_cpus=0)
+    class Parent:
+        def make(self):
+            self.child = Child.options(**({"lifetime": given} if given else {})).remote()
+            return self.child
+
+    def alive(actor):
+        try:
+            return ray.get(actor.ping.remote()) == "pong"
+        except ray.exceptions.RayActorError:
+            return False
+
+    parent = Parent.remote()
+    child = ray.get(parent.make.remote())
+    assert alive(child)
+    ray.kill(parent)
+    if (given or default) == "non_detached":
+        wait_for(lambda: not alive(child), "the end of the child")
+    else:
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(parent.make.remote())
+        assert alive(child)

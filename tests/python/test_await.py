@@ -90,3 +90,18 @@ def test_a_value_that_reads_another_while_it_is_loaded(cluster):
     for _ in range(5):
         ref = ray.put(Reads(ref))
     assert ray.get(ref, timeout=60) == 42
+
+
+def test_a_method_without_await_returns_a_reference_as_it_is(cluster):
+    @ray.remote
+    class Actor:
+        async def keep(self, value):
+            self.kept = ray.put(value)
+
+        def kept_reference(self):
+            return self.kept
+
+    actor = Actor.remote()
+    ray.get(actor.keep.remote(7))
+    reference = ray.get(actor.kept_reference.remote())
+    assert isinstance(reference, ray.ObjectRef) and ray.get(reference) == 7

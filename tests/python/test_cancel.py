@@ -281,3 +281,40 @@ def test_what_a_coroutine_has_submitted_is_cancelled_with_it_alone(cluster, tmp_
         ray.get(ray.get(parent.child_of.remote("cancelled"))[0], timeout=60)
     Gate(tmp_path, "kept").open()
     assert ray.get(runs["kept"], timeout=60) == "kept"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_method_hears_that_it_is_cancelled(cluster, gate, threads):
+    """It ends when it likes; its caller gets no value."""
+
+    @ray.remote(max_concurrency=threads)
+    class Actor:
+        heard = None
+
+        def work(self, gate):
+            gate.arrive()
+            limit = time.monotonic() + 60
+            while not self.heard and time.monotonic() < limit:
+                self.heard = ray.get_runtime_context().is_canceled()
+            return "done"
+
+        def what_it_heard(self):
+            return self.heard
+
+    actor = Actor.remote()
+    call = actor.work.remote(gate)
+    gate.wait_for_arrival()
+    ray.cancel(call)
+    with pytest.raises(CANCELLED):
+        ray.get(call, timeout=60)
+    assert ray.get(actor.what_it_heard.remote(), timeout=60) is True
+
+
+def test_coroutines_do_not_ask_whether_they_are_cancelled(cluster):
+    @ray.remote
+    class Actor:
+        async def ask(self):
+            return ray.get_runtime_context().is_canceled()
+
+    with pytest.raises(RuntimeError, match="not supported in an async actor"):
+        ray.get(Actor.remote().ask.remote())

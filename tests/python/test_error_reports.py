@@ -30,7 +30,7 @@ def next_error(listener, kind):
     return error["error_message"]
 
 
-@ray.remote
+@ray.remote(num_cpus=0)
 class Counter:
     def pid(self):
         return os.getpid()
@@ -115,6 +115,17 @@ def test_a_large_definition_is_warned_about(listener):
 
     assert ray.get(large.remote()) == len(captured)
     assert "The remote function large is very large (19 MiB)" in next_error(listener, "pickling_large_object")
+
+
+def test_a_detached_actor_that_no_other_program_can_find_is_warned_about(start):
+    start(num_cpus=1)
+    listener = error_channel.ErrorListener()
+    actor = Counter.options(name="unreachable", lifetime="detached").remote()
+    assert "'unreachable'" in next_error(listener, "detached_actor_anonymous_namespace")
+    other = Counter.options(name="reachable", lifetime="detached", namespace="known").remote()
+    ray.get([actor.pid.remote(), other.pid.remote()])
+    assert listener.poll(0) is None
+    listener.close()
 
 
 def test_many_calls_under_way_are_warned_about(listener, gate):

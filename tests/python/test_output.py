@@ -124,3 +124,41 @@ ray.init(num_cpus=1, log_to_driver=False)
 ray.get(speaks.remote())
 """)
     assert "not to be seen" not in out + err
+
+
+def test_an_open_line_shows_when_its_worker_has_nothing_to_do():
+    out, _ = run_driver("""
+import io, sys, time
+import ray_engine as ray
+
+@ray.remote
+class Counter:
+    def count(self):
+        print(1, end=" ")
+        print(2, end=" ")
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return False
+
+ray.init(num_cpus=1)
+terminal, sys.stdout = sys.stdout, Screen()
+counter = Counter.remote()
+ray.get(counter.count.remote())
+limit = time.monotonic() + 60
+while "1 2" not in sys.stdout.getvalue() and time.monotonic() < limit:
+    time.sleep(0.01)
+terminal.write(sys.stdout.getvalue())
+""")
+    assert re.search(r"^\(Counter pid=\d+\b.*\) 1 2 $", out, re.M), out
+
+
+def test_output_can_be_kept_away_by_a_variable(monkeypatch):
+    monkeypatch.setenv("RAY_LOG_TO_DRIVER", "0")
+    out, err = run_driver("""
+import ray_engine as ray
+ray.init(num_cpus=1)
+ray.get(ray.remote(lambda: print("from a task")).remote())
+print("from the driver")
+""")
+    assert "from the driver" in out and "from a task" not in out + err

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import ray_engine as ray
+from ray_engine.experimental import internal_kv
 from ray_engine.util import state
 from ray_engine.util.state.exception import RayStateApiException
 
@@ -215,3 +216,12 @@ def test_a_node_without_cpus_keeps_no_worker(start):
     used = ray.get(pid.remote())
     wait_for(lambda: not living_workers())
     assert used in [row.pid for row in state.list_workers(filters=[("is_alive", "=", "False")])]
+
+
+def test_reserved_keys_of_the_table_at_the_head(start):
+    start(num_cpus=1)
+    with pytest.raises(ray.exceptions.RaySystemError, match="@namespace_"):
+        internal_kv._internal_kv_put("@namespace_x", "value")
+    assert not internal_kv._internal_kv_put("key of this test", "value")
+    assert internal_kv._internal_kv_get("key of this test") == b"value"
+    assert internal_kv._internal_kv_del("key of this test") == 1

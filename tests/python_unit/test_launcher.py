@@ -1,7 +1,6 @@
 """Finding engines and telling them their settings; what init() refuses before it starts anything."""
 
 import os
-import pickle
 
 import pytest
 import ray_engine as ray
@@ -144,7 +143,7 @@ def test_a_deleted_working_directory_is_left_out(monkeypatch, tmp_path):
     monkeypatch.chdir(gone)
     gone.rmdir()
     monkeypatch.setattr("sys.path", ["", "relative", "/somewhere"])
-    settings = pickle.loads(job.config("space", {}, {}))
+    settings = job.settings("space", {}, "non_detached")
     assert (settings["cwd"], settings["sys_path"]) == ("", ["/somewhere"])
 
 
@@ -166,11 +165,12 @@ def test_job_settings_reach_a_worker(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", ["", "/somewhere", *sys.path])
     monkeypatch.setenv("RAY_max_direct_call_object_size", "7")
     private = job.private_settings({"actor_graceful_shutdown_timeout_ms": 5, "unknown": 1})
-    blob = job.config("space", {"A": "1"}, private)
+    blob = job.pickled({**job.settings("space", {"A": "1"}, "detached"), **private})
     monkeypatch.chdir("/")
     monkeypatch.setattr(sys, "path", ["/own"])
     settings = job.apply(blob)
     assert os.getcwd() == str(tmp_path)
     assert sys.path[:2] == [str(tmp_path), "/somewhere"] and sys.path[-1] == "/own"
     assert settings["namespace"] == "space" and settings["environment"] == {"A": "1"}
+    assert settings["actor_lifetime"] == "detached" and not settings["has_own_namespace"]
     assert settings["exit_grace_ms"] == 5 and settings["inline_limit"] == 7

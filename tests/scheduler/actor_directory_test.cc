@@ -127,10 +127,11 @@ TEST_F(ActorDirectoryTest, ANameBelongsToOneLivingActorOfItsNameSpace) {
   ActorSpec same = MakeActor(2, other_);
   same.name = "board";
   Create(same, 2);
-  EXPECT_EQ(NextSent<ActorCreated>(other_).error,
-            "The name board (namespace=space) is already taken by a living actor. Choose another name, or get that "
-            "actor with "
-            "ray.get_actor('board', namespace='space').");
+  EXPECT_EQ(
+      NextSent<ActorCreated>(other_).error,
+      "The name board (namespace=space) is already taken by a living actor. Please use a different name, or get that "
+      "actor with "
+      "ray.get_actor('board', namespace='space').");
   same.name_space = "elsewhere";
   Create(same, 3);
   EXPECT_EQ(NextSent<ActorCreated>(other_).error, "");
@@ -395,6 +396,24 @@ TEST_F(ActorDirectoryTest, KillOfAnActorThatWaitsForAPlaceWithdrawsIt) {
   EXPECT_EQ(end.ending, Directory::Ending::kReturn);
   Watch(driver_, 1);
   ExpectUpdate(driver_, ActorState::kDead, 0, kKilledText);
+}
+
+TEST_F(ActorDirectoryTest, KillOfAnActorThatWaitsForAPlaceTakesOneOfItsStarts) {
+  ActorSpec spec = MakeActor(1, driver_);
+  spec.max_restarts = 1;
+  Create(spec);
+  const auto place = Next<Directory::Place>();
+  Do(directory_.OnKill({spec.actor, false, ""}, now_));
+  const auto withdrawn = Next<Directory::Place>();
+  EXPECT_EQ(withdrawn.demand.key, place.demand.key);
+  EXPECT_EQ(withdrawn.demand.count, 0u);
+  const auto next = Next<Directory::Place>();
+  EXPECT_NE(next.demand.key, place.demand.key);
+  EXPECT_EQ(next.demand.count, 1u);
+  Do(directory_.OnKill({spec.actor, false, ""}, now_));
+  EXPECT_EQ(Next<Directory::Place>().demand.count, 0u);
+  Watch(driver_, 1);
+  ExpectUpdate(driver_, ActorState::kDead, 1, kKilledText);
 }
 
 TEST_F(ActorDirectoryTest, KillGivesTheCauseItBrings) {

@@ -39,7 +39,7 @@ class AsyncActor:
         return self._loops[0].run(call)
 
     def submit(self, key: bytes, call, done, group=0, emit=None, wait=None):
-        """Runs `call()`, awaits what it returns if that can be awaited, then calls done(result, exception).
+        """Runs `call()`, awaits what it returns if that is a coroutine, then calls done(result, exception).
 
         With `emit`, what it returns is a generator of either kind, and each item goes to emit(item). Where that returns
         False the reader is behind, and wait() blocks until it has caught up.
@@ -128,7 +128,7 @@ class _GroupLoop:
                 if self._closed:
                     return
                 result = call()
-                if inspect.isawaitable(result):
+                if inspect.iscoroutine(result):  # other results, references too, are what the method returns
                     result = await result
                 if emit is not None:
                     result = await self._emit_all(result, emit, wait)

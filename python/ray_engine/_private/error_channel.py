@@ -23,6 +23,7 @@ from ray_engine.exceptions import TaskCancelledError
 
 # The kinds, by the names that Ray's programs know. The engine's own: worker_died, excess_queueing_warning.
 LARGE_DEFINITION = "pickling_large_object"
+UNREACHABLE_ACTOR = "detached_actor_anonymous_namespace"
 
 logger = logging.getLogger("ray")
 _WRITER = re.compile(r"\((?:(?P<name>.*) )?pid=(?P<pid>\d+), ip=(?P<ip>[^)]*)\)")  # OutputService::PrefixOf

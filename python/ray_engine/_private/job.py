@@ -1,6 +1,6 @@
 """The job's settings: what a worker needs of its driver to find the same modules and files.
 
-The driver pickles them (config()) when its job starts; the forkserver hands them to each worker, which applies them
+The driver pickles them when its job starts; the forkserver hands them to each worker, which applies them
 before it runs anything.
 """
 
@@ -8,24 +8,29 @@ import os
 import pickle
 import random
 import sys
+import uuid
 
 from ray_engine import _core
 
 
-def config(namespace: str, environment: dict, private: dict) -> bytes:
-    """The settings of this process as a driver, with what private_settings() gave."""
+def settings(namespace: str | None, environment: dict, actor_lifetime: str) -> dict:
+    """The settings of this process as a driver. Without a namespace it gets one that nobody knows."""
     directory = _working_directory()
     path = [os.path.join(directory, entry) for entry in sys.path]  # "" is the working directory
-    return pickle.dumps(
-        {
-            "sys_path": list(dict.fromkeys(os.path.normpath(entry) for entry in path if os.path.isabs(entry))),
-            "cwd": directory,
-            "namespace": namespace,
-            "environment": environment,
-            "alias": sys.modules.get("ray") is sys.modules["ray_engine"],
-            **private,
-        }
-    )
+    return {
+        "sys_path": list(dict.fromkeys(os.path.normpath(entry) for entry in path if os.path.isabs(entry))),
+        "cwd": directory,
+        "namespace": namespace or str(uuid.uuid4()),
+        "has_own_namespace": not namespace,
+        "actor_lifetime": actor_lifetime,
+        "environment": environment,
+        "alias": sys.modules.get("ray") is sys.modules["ray_engine"],
+    }
+
+
+def pickled(settings: dict) -> bytes:
+    """For apply() in a worker."""
+    return pickle.dumps(settings)
 
 
 # Ray's private settings that are served: how long the end of an actor may take before its process is killed, in

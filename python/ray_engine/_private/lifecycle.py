@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import threading
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from ray_engine import _core
@@ -80,8 +79,8 @@ def init(
     - object_spilling_directory: node-local folder for what the object store has no room for (see --spill-directory).
     - namespace: where names of actors are looked up and made; one of its own if None.
     - runtime_env: {"env_vars": {...}, "pip": [...]} for all tasks and actors; see runtime_env.RuntimeEnv.
-    - job_config: a JobConfig with these two.
-    - log_to_driver: whether what tasks print appears here (yes).
+    - job_config: a JobConfig with these two, and default_actor_lifetime.
+    - log_to_driver: whether what tasks print appears here; None: unless RAY_LOG_TO_DRIVER is 0.
     - ignore_reinit_error: does nothing, rather than raise, where the process is connected.
 
     The others have no effect. Raises RuntimeError where the process is connected, for arguments that do not exist,
@@ -104,7 +103,9 @@ def init(
         raise TypeError(f"address must be a string or None, got {address!r}")
     system_config = kwargs.pop("_system_config", None) or {}
     _check_settings(node, local_mode, namespace, system_config, kwargs)
+    actor_lifetime = "non_detached"
     if job_config is not None:
+        actor_lifetime = job_config.default_actor_lifetime
         namespace = namespace or job_config.ray_namespace
         runtime_env = runtime_env or job_config.runtime_env
     environment.problem(runtime_env)
@@ -118,7 +119,9 @@ def init(
                 )
             logger.info("Calling ray.init() again after it has already been called.")
             return context()
-        _connect(address, node, namespace, runtime_env, system_config, log_to_driver is not False)
+        if log_to_driver is None:
+            log_to_driver = os.environ.get("RAY_LOG_TO_DRIVER", "1").lower() not in ("0", "false")
+        _connect(address, node, namespace, runtime_env, actor_lifetime, system_config, bool(log_to_driver))
     return context()
 
 
@@ -175,7 +178,7 @@ def _check_accelerators(num_gpus, resources):
     allotment.check_node(num_gpus, resources)
 
 
-def _connect(address, node, namespace, runtime_env, system_config, log_to_driver):
+def _connect(address, node, namespace, runtime_env, actor_lifetime, system_config, log_to_driver):
     fd, name = _place(address)
     supervisor = None
     try:
@@ -188,12 +191,11 @@ def _connect(address, node, namespace, runtime_env, system_config, log_to_driver
             _refuse_node_settings(node)
             info = _join(fd, name, None)
         variables = environment.merged(runtime_env) or {}
-        namespace = namespace or str(uuid.uuid4())
         private = job.private_settings({**_head_settings.get(name, {}), **system_config})
         job.apply_private(private)
-        settings = job.config(namespace, variables, private)
-        job_id = _core.start_job(job.entrypoint(), namespace, settings, log_to_driver)
-        session.begin("driver", info, job_id=job_id, namespace=namespace, environment=variables, supervisor=supervisor)
+        settings = {**job.settings(namespace, variables, actor_lifetime), **private}
+        job_id = _core.start_job(job.entrypoint(), settings["namespace"], job.pickled(settings), log_to_driver)
+        session.begin("driver", info, job_id=job_id, settings=settings, environment=variables, supervisor=supervisor)
         _watch_end()
     except BaseException:
         _leave(supervisor)

@@ -3,6 +3,7 @@
 Written once, while its constructor runs; read by any thread.
 """
 
+import sys
 from typing import Any
 
 from ray_engine import _core
@@ -60,3 +61,9 @@ def current_actor():
         return actor_id.hex(), repr(_actor)
     except Exception:
         return actor_id.hex(), f"<{type(_actor).__name__}>"
+
+
+def async_actor():
+    """What runs this process's actor if that has coroutines. Its module (and asyncio) is loaded where there is one."""
+    module = sys.modules.get("ray_engine._private.async_actor")
+    return module and module.the_actor()

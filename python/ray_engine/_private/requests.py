@@ -47,7 +47,7 @@ def actor(given: dict, *, is_async: bool, what: str = "the actor") -> dict:
     return {
         "name": options["name"] or "",
         "namespace": options["namespace"] or session.namespace,
-        "detached": options["lifetime"] == "detached",
+        "detached": (options["lifetime"] or session.actor_lifetime) == "detached",
         "max_restarts": min(options["max_restarts"] or 0, _MAX_INT32),
         "max_task_retries": min(options["max_task_retries"] or 0, _MAX_INT32),
         "max_concurrency": concurrency,

@@ -25,16 +25,21 @@ class Session:
         self.role: str | None = None  # "driver" or "worker"
         self.info: dict = {}
         self.namespace = ""
+        self.has_own_namespace = False  # made up for this job, so no other program can find names in it
+        self.actor_lifetime = "non_detached"  # of actors for which none is given
         self.job_id = JobID.nil()
         self.environment: dict[str, str] = {}
         self.captured_group = None  # the placement group in which the children of the running task run
         self.supervisor = None  # the ray-engine process that init() started, if it did
 
-    def begin(self, role: str, info: dict, *, job_id: bytes, namespace: str, environment: dict, supervisor=None):
+    def begin(self, role: str, info: dict, *, job_id: bytes, settings: dict, environment: dict, supervisor=None):
+        """`settings`: those of the job (job.settings()); none for a worker that has no job yet."""
         self.number += 1
         self.role = role
         self.info = info
-        self.namespace = namespace
+        self.namespace = settings.get("namespace", self.namespace)
+        self.has_own_namespace = settings.get("has_own_namespace", self.has_own_namespace)
+        self.actor_lifetime = settings.get("actor_lifetime", self.actor_lifetime)
         self.job_id = JobID(job_id)
         self.environment = environment
         self.supervisor = supervisor

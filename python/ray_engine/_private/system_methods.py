@@ -1,7 +1,6 @@
 """The methods that every actor has beside its own, and the end of an actor: by exit_actor(), and its last words."""
 
 import logging
-import sys
 from typing import NoReturn
 
 from ray_engine import _core
@@ -40,7 +39,7 @@ def exit_actor() -> NoReturn:
         raise TypeError(
             f"exit_actor API is called on a non-actor worker, {session.role}. It ends the actor whose method calls it."
         )
-    actor = _async_actor()
+    actor = own_actor.async_actor()
     if actor is None:
         _core.ask_to_exit(0, True, _CAUSE)
         raise SystemExit(0)
@@ -49,15 +48,9 @@ def exit_actor() -> NoReturn:
     raise AsyncioActorExit(_CAUSE)
 
 
-def _async_actor():
-    """What runs this process's actor if that has coroutines. Its module (and asyncio) is loaded where there is one."""
-    module = sys.modules.get("ray_engine._private.async_actor")
-    return module and module.the_actor()
-
-
 def shut_down():
     """The last act of an actor that ends by itself, or because nobody needs it: its own `__ray_shutdown__`."""
-    actor = _async_actor()
+    actor = own_actor.async_actor()
     if actor is not None:
         actor.stop()
     shutdown = getattr(own_actor.actor_instance(), "__ray_shutdown__", None)

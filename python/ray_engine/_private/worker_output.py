@@ -29,6 +29,15 @@ class _TitledStream(io.TextIOWrapper):
             self._line_is_open = not text.endswith("\n")
         return size
 
+    def end_line(self):
+        """Lets a line leave that has been left open."""
+        try:
+            if self._line_is_open:
+                super().write("\n")
+        except (OSError, ValueError):  # closed by user code
+            pass
+        self._line_is_open = False
+
     def announce(self, title):
         """Says on a line of its own who writes from now on."""
         try:
@@ -45,6 +54,12 @@ def _title() -> str:
         return f":actor_name:{shown}"
     task = _core.current_task()
     return f":task_name:{task['name']}" if task else ""
+
+
+def end_lines():
+    """Called when the worker has nothing to do: what has been printed until then shows at the driver."""
+    for stream in _streams:
+        stream.end_line()
 
 
 _streams: list = []  # those of this process

@@ -119,7 +119,8 @@ def placement_group(
     One other label may come with STRICT_PACK: {"ray.io/gpu-domain": "STRICT_PACK"} keeps all bundles on nodes that have
     one value of that label in common; nodes without the label get none.
 
-    Raises ValueError for bundles that are empty or negative, an unknown strategy, and a name that is taken.
+    Raises ValueError for bundles that are empty or negative and for an unknown strategy, RaySystemError for a name that
+    is taken.
     """
     lifecycle.ensure_connected()
     validate_placement_group(
