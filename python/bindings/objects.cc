@@ -271,8 +271,10 @@ constexpr char kGetHelp[] =
 constexpr char kPutHelp[] =
     "Stores a value and returns a reference to it.\n\n"
     "Values of more than 100 KiB go to the shared memory of this node, where all its processes read them without a "
-    "copy.\n"
-    "Raises TypeError for a reference and for what cannot be serialised, ObjectStoreFullError where there is no room.";
+    "copy.\n\n"
+    "- _owner: the actor to own the object, by its handle; None: this process. An object ends with its owner.\n\n"
+    "Raises TypeError for a reference and for what cannot be serialised, ObjectStoreFullError where there is no room, "
+    "RuntimeError for an owner that is dead.";
 
 }  // namespace
 
@@ -318,9 +320,8 @@ void BindObjects(nb::module_& module) {
   module.def(
       "put",
       [](nb::handle value, nb::object owner) {
-        if (!owner.is_none())
-          throw nb::value_error("put(_owner=...) is not supported: the process that puts an object owns it");
-        return Put(value);
+        if (owner.is_none()) return nb::cast(Put(value));
+        return nb::module_::import_("ray_engine._private.assigned_owner").attr("put")(value, owner);
       },
       nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none(), kPutHelp);
   module.def("put_error", &PutError);

@@ -358,3 +358,32 @@ def test_references_pickled_outside_are_usable_again(cluster):
     ref = ray.put("kept")
     copy = pickle.loads(ray.cloudpickle.dumps(ref))
     assert copy == ref and ray.get(copy) == "kept"
+
+
+def test_an_object_owned_by_an_actor_lives_as_long_as_the_actor(cluster):
+    @ray.remote(num_cpus=0)
+    class Owner:
+        def keep(self, reference):
+            self.kept = reference
+
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def make(self, size, owner):
+            return [ray.put(np.ones(size), _owner=owner)]
+
+    owner, maker = Owner.remote(), Maker.remote()
+    for size in (10, 10**6):
+        (reference,) = ray.get(maker.make.remote(size, owner))
+        ray.get(owner.keep.remote(reference))
+        assert ray.get(reference).sum() == size
+    ray.kill(maker)
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(maker.make.remote(1, owner))
+    assert ray.get(ray.remote(lambda array: array.sum()).remote(reference)) == 10**6
+    ray.kill(owner)
+    with pytest.raises(RuntimeError, match="is not alive"):
+        ray.put(1, _owner=owner)
+    with pytest.raises(ray.exceptions.OwnerDiedError):
+        ray.get(reference)
+    with pytest.raises(TypeError, match="ActorHandle"):
+        ray.put(1, _owner="somebody")
