@@ -371,15 +371,16 @@ def test_an_object_owned_by_an_actor_lives_as_long_as_the_actor(cluster):
         def make(self, size, owner):
             return [ray.put(np.ones(size), _owner=owner)]
 
+    total = ray.remote(lambda array: array.sum())
     owner, maker = Owner.remote(), Maker.remote()
     for size in (10, 10**6):
         (reference,) = ray.get(maker.make.remote(size, owner))
         ray.get(owner.keep.remote(reference))
-        assert ray.get(reference).sum() == size
+        assert ray.get(total.remote(reference)) == size
     ray.kill(maker)
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(maker.make.remote(1, owner))
-    assert ray.get(ray.remote(lambda array: array.sum()).remote(reference)) == 10**6
+    assert ray.get(total.remote(reference)) == 10**6
     ray.kill(owner)
     with pytest.raises(RuntimeError, match="is not alive"):
         ray.put(1, _owner=owner)
