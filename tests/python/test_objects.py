@@ -385,6 +385,6 @@ def test_an_object_owned_by_an_actor_lives_as_long_as_the_actor(cluster):
     with pytest.raises(RuntimeError, match="is not alive"):
         ray.put(1, _owner=owner)
     with pytest.raises(ray.exceptions.OwnerDiedError):
-        ray.get(reference)
+        wait_for(lambda: ray.get(reference) is None)  # the process ends a moment after the actor
     with pytest.raises(TypeError, match="ActorHandle"):
         ray.put(1, _owner="somebody")
