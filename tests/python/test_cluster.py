@@ -102,6 +102,40 @@ def test_affinity(nodes):
         assert ray.get(f.options(scheduling_strategy=strategy).remote(), timeout=60) == node.node_id
 
 
+def test_affinity_by_label(nodes):
+    """A selector that names a node is as hard as the strategy: what can never run there fails at once."""
+    cluster = nodes(*[{"num_cpus": 1}] * 2)
+    f = ray.remote(where)
+    for node in cluster.list_all_nodes():
+        assert ray.get(f.options(label_selector={"ray.io/node-id": node.node_id}).remote(), timeout=60) == node.node_id
+        never = f.options(label_selector={"ray.io/node-id": node.node_id}, resources={"not_there": 1})
+        with pytest.raises(ray.exceptions.TaskUnschedulableError):
+            ray.get(never.remote(), timeout=60)
+    with pytest.raises(ray.exceptions.TaskUnschedulableError):
+        ray.get(f.options(label_selector={"ray.io/node-id": "ab" * 28}).remote(), timeout=60)
+
+
+def test_affinity_that_gives_way(nodes, gate):
+    cluster = nodes(*[{"num_cpus": 1, "resources": {"place": 1}}] * 2)
+    head, other = cluster.list_all_nodes()
+
+    @ray.remote(resources={"place": 1})
+    def stay(gate, who):
+        gate.pass_through(who)
+        return where()
+
+    wish = NodeAffinitySchedulingStrategy(other.node_id, soft=True, _spill_on_unavailable=True)
+    calls = []
+    for who in ("first", "second"):
+        calls.append(stay.options(scheduling_strategy=wish).remote(gate, who))
+        gate.wait_for_arrival(who)
+    gate.open()
+    assert ray.get(calls, timeout=60) == [other.node_id, head.node_id]
+    never = NodeAffinitySchedulingStrategy(other.node_id, soft=False, _fail_on_unavailable=True)
+    with pytest.raises(NotImplementedError, match="_fail_on_unavailable"):
+        stay.options(scheduling_strategy=never).remote(gate, "third")
+
+
 def test_affinity_to_nobody(nodes):
     nodes({"num_cpus": 1})
     f = ray.remote(where)

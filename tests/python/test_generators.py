@@ -70,7 +70,7 @@ def test_an_item_can_be_read_while_the_task_runs(tmp_path):
     assert ray.get(next(generator)) == 2
     with pytest.raises(StopIteration):
         next(generator)
-    assert generator.is_finished()
+    assert generator.is_finished() and not generator.next_ready()
     assert ray.get(generator.completed()) is None
 
 

@@ -174,7 +174,7 @@ def test_a_removed_group_takes_no_tasks(four_cpus):
 def test_names(four_cpus):
     group = placement_group([{"CPU": 1}], name="pool")
     assert get_placement_group("pool") == group
-    with pytest.raises(ValueError, match="pool"):
+    with pytest.raises(ray.exceptions.RaySystemError, match="pool"):
         placement_group([{"CPU": 1}], name="pool")
     remove_placement_group(group)
     with pytest.raises(ValueError):

@@ -1,7 +1,7 @@
 """put(value, _owner=actor): an object that an actor owns, though another process has made its value.
 
-The actor's process puts the value itself, in its system group: so a busy actor does it too, and the object lives as long
-as the actor and those who hold references want.
+The actor's process puts the value itself, in its system group: so a busy actor does it too, and the object lives as
+long as the actor and those who hold references want.
 """
 
 from typing import Any

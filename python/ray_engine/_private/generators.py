@@ -96,8 +96,8 @@ async def _next_async(self, timeout_s=None):
 
 
 def next_ready(self: ObjectRefGenerator) -> bool:
-    """Whether next() would return, or end the iteration, at once."""
-    return bool(_core.wait([self], timeout=0, fetch_local=False)[0])
+    """Whether next() would give an item at once."""
+    return not self.is_finished() and bool(_core.wait([self], timeout=0, fetch_local=False)[0])
 
 
 def is_finished(self: ObjectRefGenerator) -> bool:

@@ -9,8 +9,10 @@ import warnings
 from ray_engine import _core
 from ray_engine._private import unavailable
 from ray_engine._private.group_resources import group_of_task, of_group
-from ray_engine._private.ids import PlacementGroupID
+from ray_engine._private.ids import NodeID, PlacementGroupID
 from ray_engine._private.session import session
+
+_NODE_LABEL = "ray.io/node-id"
 
 
 def place(what: str, options: dict, *amounts: dict):
@@ -21,7 +23,8 @@ def place(what: str, options: dict, *amounts: dict):
     from ray_engine.util import scheduling_strategies as strategies
 
     strategy = _strategy(options)
-    request = {"selector": options["label_selector"] or None}
+    selector = options["label_selector"] or {}
+    request = {"selector": selector or None}
     if options["fallback_strategy"]:
         request["fallbacks"] = [fallback["label_selector"] for fallback in options["fallback_strategy"]]
     if isinstance(strategy, strategies.PlacementGroupSchedulingStrategy):
@@ -29,13 +32,30 @@ def place(what: str, options: dict, *amounts: dict):
     if strategy == "SPREAD":
         request["strategy"] = strategy
     elif isinstance(strategy, strategies.NodeAffinitySchedulingStrategy):
-        request["strategy"] = "node", strategy.node_id, bool(strategy.soft)
+        request.update(_on_node(strategy))
     elif isinstance(strategy, strategies.NodeLabelSchedulingStrategy):
-        request["selector"] = {**(request["selector"] or {}), **_expressions(strategy.hard)}
+        request["selector"] = {**selector, **_expressions(strategy.hard)}
         request["soft_selector"] = _expressions(strategy.soft)
     elif strategy not in (None, "DEFAULT"):
         raise unavailable.option("scheduling_strategy", strategy)
+    elif "fallbacks" not in request and _is_node(selector.get(_NODE_LABEL)):
+        request["strategy"] = "node", selector[_NODE_LABEL], False  # fails at once if it is not there
     return request, *amounts
+
+
+def _is_node(label_value) -> bool:
+    try:
+        return not NodeID.from_hex(label_value or "").is_nil()
+    except ValueError:
+        return False
+
+
+def _on_node(strategy) -> dict:
+    if strategy._fail_on_unavailable:
+        raise unavailable.option("_fail_on_unavailable", True)
+    if strategy._spill_on_unavailable:
+        return {"soft_selector": {_NODE_LABEL: strategy.node_id}}
+    return {"strategy": ("node", strategy.node_id, bool(strategy.soft))}
 
 
 def _strategy(options):

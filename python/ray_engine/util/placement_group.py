@@ -14,7 +14,7 @@ from ray_engine._private.group_resources import PLACE, group_of_task
 from ray_engine._private.ids import PlacementGroupID
 from ray_engine._private.session import session
 
-VALIDPLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 _STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
 _NODE_LABEL = "ray.io/node-id"
 
@@ -135,7 +135,7 @@ def placement_group(
         name=name or "",
         namespace=session.namespace,
         detached=lifetime == "detached",
-        strategy=VALIDPLACEMENT_GROUP_STRATEGIES.index(strategy),
+        strategy=VALID_PLACEMENT_GROUP_STRATEGIES.index(strategy),
         domain_label=domain_label,
         bundles=list(zip(bundles, selectors, strict=True)),
         bound_to_process=bool(task.get("actor_id")),
@@ -190,9 +190,9 @@ def _strategy(strategy, topology_strategy) -> tuple[str, str]:
 
 
 def _valid_strategy(strategy) -> str:
-    if strategy not in VALIDPLACEMENT_GROUP_STRATEGIES:
+    if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
         raise ValueError(
-            f"Invalid placement group strategy {strategy}; valid ones are {', '.join(VALIDPLACEMENT_GROUP_STRATEGIES)}."
+            f"Invalid placement group strategy {strategy}; valid ones are {', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}."
         )
     return strategy
 
@@ -286,7 +286,7 @@ def _table_row(group) -> dict:
         "name": group["name"],
         "bundles": dict(enumerate(group["bundles"])),
         "bundles_to_node_id": dict(enumerate(group["nodes"])),
-        "strategy": VALIDPLACEMENT_GROUP_STRATEGIES[group["strategy"]],
+        "strategy": VALID_PLACEMENT_GROUP_STRATEGIES[group["strategy"]],
         "state": _STATES[group["state"]],
         "stats": {},
     }
