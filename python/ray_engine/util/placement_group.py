@@ -192,7 +192,8 @@ def _strategy(strategy, topology_strategy) -> tuple[str, str]:
 def _valid_strategy(strategy) -> str:
     if strategy not in VALID_PLACEMENT_GROUP_STRATEGIES:
         raise ValueError(
-            f"Invalid placement group strategy {strategy}; valid ones are {', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}."
+            f"Invalid placement group strategy {strategy}; valid ones are "
+            f"{', '.join(VALID_PLACEMENT_GROUP_STRATEGIES)}."
         )
     return strategy
 
