@@ -127,6 +127,7 @@ void ActorSubmitter::Push(ActorLine* line, TaskRecord* record) {
 }
 
 void ActorSubmitter::SendReady(ActorLine* line) {
+  if (line->last.state == ActorState::kRestarting) return FailUnretried(line);
   auto next = line->waiting.begin();
   while (line->channel != nullptr && next != line->waiting.end()) {
     TaskRecord* record = *next;
@@ -174,6 +175,7 @@ void ActorSubmitter::On(const ActorUpdate& message) {
   } else if (message.state == ActorState::kRestarting) {
     line->channel = nullptr;
     ResendOrFail(line);
+    FailUnretried(line);
   } else if (message.state == ActorState::kDead) {
     line->channel = nullptr;
     FailAll(line);
@@ -189,12 +191,26 @@ void ActorSubmitter::ResendOrFail(ActorLine* line) {
     if (record->cancelled) {
       tasks_->FinishWithError(record, SystemError("TaskCancelledError", ""));
     } else if (record->retries_left == 0) {
-      tasks_->FinishWithError(record, SystemError("ActorUnavailableError", line->last.cause, line->actor.Binary()));
+      FailUnavailable(record, line->last.cause);
     } else {
       TaskTable::TakeRetry(record);
       line->waiting.push_front(record);
     }
   }
+}
+
+// Calls without retries do not wait for an actor that restarts.
+void ActorSubmitter::FailUnretried(ActorLine* line) {
+  const auto first = std::stable_partition(line->waiting.begin(), line->waiting.end(), [](const TaskRecord* record) {
+    return !record->unresolved.empty() || record->options->max_retries != 0;
+  });
+  const std::vector<TaskRecord*> failed(first, line->waiting.end());
+  line->waiting.erase(first, line->waiting.end());
+  for (TaskRecord* record : failed) FailUnavailable(record, "The actor is restarting.");
+}
+
+void ActorSubmitter::FailUnavailable(TaskRecord* record, const std::string& cause) {
+  tasks_->FinishWithError(record, SystemError("ActorUnavailableError", cause, record->actor_id.Binary()));
 }
 
 void ActorSubmitter::FailAll(ActorLine* line) {

@@ -72,6 +72,8 @@ class ActorSubmitter {
   void FailCreation(ActorLine* line, ObjectEntry* failed);
   void FailAll(ActorLine* line);
   void ResendOrFail(ActorLine* line);
+  void FailUnretried(ActorLine* line);
+  void FailUnavailable(TaskRecord* record, const std::string& cause);
   WireValue DeathError(const ActorLine& line) const;
 
   Sender* sender_;

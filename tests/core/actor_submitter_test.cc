@@ -206,18 +206,22 @@ TEST_F(ActorSubmitterTest, CallsUnderWayAreRetriedOrFailWhenTheActorRestarts) {
   sender_.SetGone(kActor);
   actors_.OnProcessGone(kActor);
   Call(3, &method_);
+  Call(4, &retried_);
   ExpectWatch();
   Update(ActorState::kRestarting, 1);
   EXPECT_EQ(KindOf(Result(1)), "ActorUnavailableError");
+  EXPECT_EQ(KindOf(Result(3)), "ActorUnavailableError");
+  Call(5, &method_);
+  EXPECT_EQ(KindOf(Result(5)), "ActorUnavailableError");
   Update(ActorState::kAlive, 1, kReborn);
-  const TaskHeader again = TakePush(kReborn), third = TakePush(kReborn);
+  const TaskHeader again = TakePush(kReborn), fourth = TakePush(kReborn);
   EXPECT_EQ(again.task, Task(2));
   EXPECT_NE(again.attempt, second.attempt);
   Done(first);  // of the former life: nobody waits for them
   Done(second);
   EXPECT_FALSE(Result(2)->ready);
   Done(again);
-  Done(third);
+  Done(fourth);
 }
 
 TEST_F(ActorSubmitterTest, AResultThatComesBeforeTheCallIsSentAgainCounts) {

@@ -7,6 +7,8 @@ import sys
 import pytest
 import ray_engine as ray
 
+from tests.python.waiting import Gate, wait_for
+
 LIMIT = 60
 
 
@@ -59,3 +61,31 @@ def test_a_worker_that_was_killed_on_purpose_has_no_last_words(start):
     with pytest.raises(ray.exceptions.ActorDiedError) as caught:
         ray.get(actor.speak.remote(), timeout=LIMIT)
     assert "it wrote last" not in str(caught.value)
+
+
+def test_calls_without_retries_do_not_wait_for_a_restart(cluster, tmp_path):
+    first, second = Gate(tmp_path, "first"), Gate(tmp_path, "second")
+    first.open()
+
+    @ray.remote(max_restarts=1, num_cpus=0)
+    class Actor:
+        def __init__(self):
+            restarted = ray.get_runtime_context().was_current_actor_reconstructed
+            (second if restarted else first).pass_through()
+
+        def pid(self):
+            return os.getpid()
+
+    def refused():
+        try:
+            ray.get(actor.pid.remote(), timeout=LIMIT)
+        except ray.exceptions.ActorUnavailableError as error:
+            return "restarting" in str(error)
+
+    actor = Actor.remote()
+    os.kill(ray.get(actor.pid.remote()), signal.SIGKILL)
+    second.wait_for_arrival()
+    waits = actor.pid.options(max_task_retries=-1).remote()
+    wait_for(refused)
+    second.open()
+    assert os.path.exists(f"/proc/{ray.get(waits, timeout=LIMIT)}")
