@@ -78,3 +78,31 @@ def start(warmed_up):
 @pytest.fixture
 def gate(tmp_path):
     return Gate(tmp_path)
+
+
+@pytest.fixture
+def counter_class(cluster):
+    @ray.remote
+    class Counter:
+        """Counts."""
+
+        kind = "plain"
+
+        def __init__(self, start=0):
+            self.n = start
+
+        def add(self, k=1):
+            self.n += k
+            return self.n
+
+        def pid(self):
+            return os.getpid()
+
+        def fail(self):
+            raise ValueError("from an actor")
+
+        def hold(self, gate, who="somebody"):
+            gate.pass_through(who)
+            return self.n
+
+    return Counter

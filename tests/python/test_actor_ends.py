@@ -11,7 +11,7 @@ import pytest
 import ray_engine as ray
 from ray_engine.job_config import JobConfig
 
-from tests.python.waiting import wait_for
+from tests.python.waiting import is_gone, wait_for
 
 
 def exits(ref, match="exit_actor"):
@@ -20,7 +20,7 @@ def exits(ref, match="exit_actor"):
 
 
 def gone(pid):
-    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), f"the end of process {pid}")
+    wait_for(lambda: is_gone(pid), f"the end of process {pid}")
 
 
 def lines(path):
@@ -313,3 +313,37 @@ def test_the_lifetime_of_actors_without_one_is_the_jobs(start, default, given):
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(parent.make.remote())
         assert alive(child)
+
+
+def test_terminate(counter_class):
+    counter = counter_class.remote()
+    pid = ray.get(counter.pid.remote())
+    last = counter.add.remote()
+    counter.__ray_terminate__.remote()
+    assert ray.get(last) == 1
+    gone(pid)
+
+
+@pytest.mark.parametrize("how", ["exit_actor", "__ray_terminate__", "out of scope"])
+def test_exit_functions_run_when_an_actor_ends_by_itself(cluster, tmp_path, how):
+    @ray.remote
+    class Tidy:
+        def __init__(self):
+            atexit.register(self.tidy)
+
+        def tidy(self):
+            time.sleep(0.1)  # longer than it would take to be killed
+            (tmp_path / "tidied").write_text("")
+
+        def leave(self):
+            ray.actor.exit_actor()
+
+    actor = Tidy.remote()
+    ray.get(actor.__ray_ready__.remote())
+    if how == "exit_actor":
+        actor.leave.remote()
+    elif how == "__ray_terminate__":
+        actor.__ray_terminate__.remote()
+    else:
+        del actor
+    wait_for((tmp_path / "tidied").exists)

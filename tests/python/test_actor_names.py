@@ -1,4 +1,4 @@
-"""Names of actors that are dead: taken as long as somebody holds a handle, then free."""
+"""Names of actors: given, found, taken; of the dead as long as somebody holds a handle."""
 
 import gc
 import os
@@ -7,7 +7,7 @@ import signal
 import pytest
 import ray_engine as ray
 
-from tests.python.waiting import wait_for
+from tests.python.waiting import is_gone, wait_for
 
 TAKEN = "already taken by an actor that is dead"
 
@@ -161,3 +161,72 @@ def test_a_named_actor_whose_argument_is_an_error(cluster):
 
     actor = Named.options(name="no argument").remote(fails.remote())
     dies(actor.pid.remote())
+
+
+# ---- of living actors ------------------------------------------------------------------------------------------------
+
+
+def test_named_actors(counter_class):
+    counter = counter_class.options(name="a counter").remote()
+    assert ray.get(ray.get_actor("a counter").add.remote()) == 1
+    assert ray.get_actor("a counter") == counter
+
+    @ray.remote
+    def use():
+        return ray.get(ray.get_actor("a counter").add.remote())
+
+    assert ray.get(use.remote()) == 2
+    assert "a counter" in ray.util.list_named_actors()
+
+
+def test_a_name_that_is_taken(counter_class):
+    first = counter_class.options(name="taken").remote()
+    with pytest.raises(ValueError, match="taken"):
+        counter_class.options(name="taken").remote()
+    again = counter_class.options(name="taken", get_if_exists=True).remote()
+    assert again == first
+    ray.kill(first)
+
+    def free():
+        try:
+            return counter_class.options(name="taken").remote()
+        except ValueError:
+            return None
+
+    assert ray.get(wait_for(free).add.remote()) == 1
+
+
+def test_names_nobody_has(cluster):
+    with pytest.raises(ValueError, match="nobody"):
+        ray.get_actor("nobody")
+    for name in ("", None, 3):
+        with pytest.raises((ValueError, TypeError)):
+            ray.get_actor(name)
+
+
+def test_names_live_in_a_namespace(counter_class):
+    here = counter_class.options(name="same").remote()
+    there = counter_class.options(name="same", namespace="elsewhere").remote()
+    assert here != there
+    assert ray.get_actor("same") == here and ray.get_actor("same", namespace="elsewhere") == there
+    names = ray.util.list_named_actors(all_namespaces=True)
+    assert {"name": "same", "namespace": "elsewhere"} in names
+
+
+def test_a_handle_found_by_name_is_weak(counter_class):
+    counter = counter_class.options(name="weak").remote()
+    pid = ray.get(counter.pid.remote())
+    found = ray.get_actor("weak")
+    del counter
+    gc.collect()
+    wait_for(lambda: is_gone(pid), "the end of the actor")
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(found.add.remote(), timeout=60)
+
+
+def test_a_detached_actor_needs_no_handle(counter_class):
+    pid = ray.get(counter_class.options(name="detached", lifetime="detached").remote().pid.remote())
+    gc.collect()
+    assert ray.get(ray.get_actor("detached").pid.remote()) == pid
+    ray.kill(ray.get_actor("detached"))
+    wait_for(lambda: is_gone(pid), "the end of the actor")

@@ -1,6 +1,5 @@
-"""Remote classes: state, order, names, handles, ends."""
+"""Remote classes: state, order, handles, resources and concurrency."""
 
-import atexit
 import gc
 import os
 import threading
@@ -9,41 +8,9 @@ import time
 import pytest
 import ray_engine as ray
 
-from tests.python.waiting import overlap, wait_for
+from tests.python.waiting import is_gone, overlap, wait_for
 
 DEAD = ray.exceptions.RayActorError
-
-
-def is_gone(pid):
-    return not os.path.exists(f"/proc/{pid}")
-
-
-@pytest.fixture
-def counter_class(cluster):
-    @ray.remote
-    class Counter:
-        """Counts."""
-
-        kind = "plain"
-
-        def __init__(self, start=0):
-            self.n = start
-
-        def add(self, k=1):
-            self.n += k
-            return self.n
-
-        def pid(self):
-            return os.getpid()
-
-        def fail(self):
-            raise ValueError("from an actor")
-
-        def hold(self, gate, who="somebody"):
-            gate.pass_through(who)
-            return self.n
-
-    return Counter
 
 
 def test_state_lives_between_calls(counter_class):
@@ -331,207 +298,6 @@ def test_a_handle_in_a_task_keeps_the_actor(counter_class, gate):
     assert ray.get(result, timeout=60) == 1
 
 
-# ---- names -----------------------------------------------------------------------------------------------------------
-
-
-def test_named_actors(counter_class):
-    counter = counter_class.options(name="a counter").remote()
-    assert ray.get(ray.get_actor("a counter").add.remote()) == 1
-    assert ray.get_actor("a counter") == counter
-
-    @ray.remote
-    def use():
-        return ray.get(ray.get_actor("a counter").add.remote())
-
-    assert ray.get(use.remote()) == 2
-    assert "a counter" in ray.util.list_named_actors()
-
-
-def test_a_name_that_is_taken(counter_class):
-    first = counter_class.options(name="taken").remote()
-    with pytest.raises(ValueError, match="taken"):
-        counter_class.options(name="taken").remote()
-    again = counter_class.options(name="taken", get_if_exists=True).remote()
-    assert again == first
-    ray.kill(first)
-
-    def free():
-        try:
-            return counter_class.options(name="taken").remote()
-        except ValueError:
-            return None
-
-    assert ray.get(wait_for(free).add.remote()) == 1
-
-
-def test_names_nobody_has(cluster):
-    with pytest.raises(ValueError, match="nobody"):
-        ray.get_actor("nobody")
-    for name in ("", None, 3):
-        with pytest.raises((ValueError, TypeError)):
-            ray.get_actor(name)
-
-
-def test_names_live_in_a_namespace(counter_class):
-    here = counter_class.options(name="same").remote()
-    there = counter_class.options(name="same", namespace="elsewhere").remote()
-    assert here != there
-    assert ray.get_actor("same") == here and ray.get_actor("same", namespace="elsewhere") == there
-    names = ray.util.list_named_actors(all_namespaces=True)
-    assert {"name": "same", "namespace": "elsewhere"} in names
-
-
-def test_a_handle_found_by_name_is_weak(counter_class):
-    counter = counter_class.options(name="weak").remote()
-    pid = ray.get(counter.pid.remote())
-    found = ray.get_actor("weak")
-    del counter
-    gc.collect()
-    wait_for(lambda: is_gone(pid), "the end of the actor")
-    with pytest.raises(DEAD):
-        ray.get(found.add.remote(), timeout=60)
-
-
-def test_a_detached_actor_needs_no_handle(counter_class):
-    pid = ray.get(counter_class.options(name="detached", lifetime="detached").remote().pid.remote())
-    gc.collect()
-    assert ray.get(ray.get_actor("detached").pid.remote()) == pid
-    ray.kill(ray.get_actor("detached"))
-    wait_for(lambda: is_gone(pid), "the end of the actor")
-
-
-# ---- ends ------------------------------------------------------------------------------------------------------------
-
-
-def test_kill(counter_class, gate):
-    counter = counter_class.remote()
-    pid = ray.get(counter.pid.remote())
-    running = counter.hold.remote(gate)
-    queued = counter.add.remote()
-    gate.wait_for_arrival()
-    ray.kill(counter)
-    for ref in (running, queued, counter.add.remote()):
-        with pytest.raises(DEAD):
-            ray.get(ref, timeout=60)
-    wait_for(lambda: is_gone(pid), "the end of the actor")
-
-
-def test_kill_takes_handles_only(cluster):
-    for value in (1, "x", None, ray.put(1)):
-        with pytest.raises(ValueError):
-            ray.kill(value)
-
-
-def test_killing_the_dead(counter_class):
-    counter = counter_class.remote()
-    for _ in range(2):
-        ray.kill(counter)
-    with pytest.raises(DEAD):
-        ray.get(counter.add.remote(), timeout=60)
-
-
-def test_an_actor_that_crashes(counter_class):
-    @ray.remote
-    class Crash:
-        def crash(self):
-            os._exit(9)
-
-        def f(self):
-            return 1
-
-    actor = Crash.remote()
-    assert ray.get(actor.f.remote()) == 1
-    for call in (actor.crash, actor.f):
-        with pytest.raises(DEAD):
-            ray.get(call.remote(), timeout=60)
-
-
-def test_an_actor_that_leaves(cluster):
-    @ray.remote
-    class Leaver:
-        def leave(self):
-            ray.actor.exit_actor()
-
-        def pid(self):
-            return os.getpid()
-
-    actor = Leaver.remote()
-    pid = ray.get(actor.pid.remote())
-    with pytest.raises(DEAD):
-        ray.get(actor.leave.remote(), timeout=60)
-    wait_for(lambda: is_gone(pid), "the end of the actor")
-    with pytest.raises(DEAD):
-        ray.get(actor.pid.remote(), timeout=60)
-
-
-def test_restarts(cluster):
-    @ray.remote(max_restarts=1)
-    class Phoenix:
-        def __init__(self):
-            self.n = 0
-
-        def add(self):
-            self.n += 1
-            return self.n
-
-        def pid(self):
-            return os.getpid()
-
-    actor = Phoenix.remote()
-    assert ray.get([actor.add.remote(), actor.add.remote()]) == [1, 2]
-    first = ray.get(actor.pid.remote())
-    os.kill(first, 9)
-
-    def risen():
-        try:
-            return ray.get(actor.pid.remote(), timeout=60) != first
-        except DEAD:
-            return False
-
-    wait_for(risen, "the restart")
-    assert ray.get(actor.add.remote()) == 1
-    os.kill(ray.get(actor.pid.remote()), 9)
-
-    def dead_for_good():
-        try:
-            ray.get(actor.pid.remote(), timeout=60)
-        except ray.exceptions.ActorDiedError:
-            return True
-        except DEAD:
-            return False
-        return False
-
-    wait_for(dead_for_good, "the end")
-
-
-def test_calls_can_be_tried_again(cluster, tmp_path):
-    @ray.remote(max_restarts=-1, max_task_retries=-1)
-    class Stubborn:
-        def die_once(self, folder):
-            mark = os.path.join(folder, "died")
-            if not os.path.exists(mark):
-                open(mark, "w").close()
-                os._exit(1)
-            return "done"
-
-    assert ray.get(Stubborn.remote().die_once.remote(str(tmp_path)), timeout=60) == "done"
-
-
-def test_an_actor_ends_with_the_one_that_made_it(counter_class):
-    @ray.remote
-    class Parent:
-        def make(self):
-            self.child = counter_class.remote()
-            return self.child, ray.get(self.child.pid.remote())
-
-    parent = Parent.remote()
-    child, pid = ray.get(parent.make.remote())
-    ray.kill(parent)
-    wait_for(lambda: is_gone(pid), "the end of the child")
-    with pytest.raises(DEAD):
-        ray.get(child.add.remote(), timeout=60)
-
-
 # ---- resources and concurrency ---------------------------------------------------------------------------------------
 
 
@@ -651,40 +417,6 @@ def test_ready_and_call_with_a_function(counter_class):
     counter = counter_class.remote(3)
     assert ray.get(counter.__ray_ready__.remote()) is True
     assert ray.get(counter.__ray_call__.remote(lambda self, k: self.n + k, 4)) == 7
-
-
-def test_terminate(counter_class):
-    counter = counter_class.remote()
-    pid = ray.get(counter.pid.remote())
-    last = counter.add.remote()
-    counter.__ray_terminate__.remote()
-    assert ray.get(last) == 1
-    wait_for(lambda: is_gone(pid), "the end of the actor")
-
-
-@pytest.mark.parametrize("how", ["exit_actor", "__ray_terminate__", "out of scope"])
-def test_exit_functions_run_when_an_actor_ends_by_itself(cluster, tmp_path, how):
-    @ray.remote
-    class Tidy:
-        def __init__(self):
-            atexit.register(self.tidy)
-
-        def tidy(self):
-            time.sleep(0.1)  # longer than it would take to be killed
-            (tmp_path / "tidied").write_text("")
-
-        def leave(self):
-            ray.actor.exit_actor()
-
-    actor = Tidy.remote()
-    ray.get(actor.__ray_ready__.remote())
-    if how == "exit_actor":
-        actor.leave.remote()
-    elif how == "__ray_terminate__":
-        actor.__ray_terminate__.remote()
-    else:
-        del actor
-    wait_for((tmp_path / "tidied").exists)
 
 
 def test_a_method_is_found_though_the_instance_has_something_else_of_that_name(cluster):

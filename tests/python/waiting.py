@@ -19,6 +19,11 @@ def wait_for(condition, what="the condition", limit=LIMIT_S, interval=0.01):
         time.sleep(interval)
 
 
+def is_gone(pid):
+    """Whether there is no such process."""
+    return not os.path.exists(f"/proc/{pid}")
+
+
 class Gate:
     """A door that tests open for tasks, and a list of who has come to it. Kept as files: works from every process."""
 
