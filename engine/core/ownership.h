@@ -50,7 +50,10 @@ class Ownership {
     virtual void OnObjectReady(ObjectEntry* entry) = 0;
     // An own object was freed. For the actor whose handles it counts.
     virtual void OnObjectFreed(const ObjectId& object) = 0;
-    // All copies of an own object are lost. Returns nothing if it is being made again, else the error it becomes.
+    // An own object that counts the handles of an actor has faded.
+    virtual void OnHandleFaded(const ObjectId&) {}
+    // All copies of an own object are lost, or it is recalled. Returns nothing if it is being made again or is there,
+    // else the error it becomes.
     virtual std::optional<WireValue> OnObjectLost(ObjectEntry*, const std::string& reason) {
       return SystemError("ObjectLostError", reason);
     }

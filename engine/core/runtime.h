@@ -211,7 +211,9 @@ class Runtime : private Ownership::Listener {
   bool YieldItem(ExecTask* task, std::uint32_t index, ValuePieces value);
   // kReady once there is room for another item after `index`, or the task was cancelled.
   WaitResult WaitForReader(ExecTask* task, std::uint32_t index);
-  void FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received);
+  // `args_lost`: it has not begun, as stored arguments are lost.
+  void FinishCreation(ExecTask* task, const std::string& error, bool args_lost,
+                      const std::vector<ObjectEntry*>& received);
   // Called with SIGINT to be sent to the thread that runs tasks.
   void SetMainThread(pthread_t thread) { main_thread_ = thread; }
   // The task goes on in another thread, which will finish it; this one may take the next.
@@ -337,6 +339,7 @@ class Runtime : private Ownership::Listener {
                        const ValuePieces& pieces);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
+  void OnHandleFaded(const ObjectId& object) override { actors_->OnHandleFaded(object); }
   std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override;
   void OnLineageUnneeded(const ObjectEntry& result) override { tasks_->OnLineageUnneeded(result); }
   void OnErrorUnseen(const ObjectEntry& entry) override;

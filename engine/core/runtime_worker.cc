@@ -98,10 +98,11 @@ WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
       lock, [&] { return task->HasRoomAfter(index); }, kNever, kPatienceNs);
 }
 
-void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {
+void Runtime::FinishCreation(ExecTask* task, const std::string& error, bool args_lost,
+                             const std::vector<ObjectEntry*>& received) {
   const std::lock_guard lock(mutex_);
-  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error,
-                         static_cast<std::uint32_t>(getpid())};
+  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error, static_cast<std::uint32_t>(getpid()),
+                         args_lost};
   ownership_->CloseScope(received);
   ownership_->SendGuarded(kHead, MessageType::kActorReady, Encode(ready), true);
   executor_->Finished(task);

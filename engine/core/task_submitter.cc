@@ -156,7 +156,10 @@ void TaskSubmitter::UpdateDemand(LeaseQueue* queue, bool exact) {
     return;
   }
   const std::uint32_t wanted = Wanted(*queue);
-  if (wanted == queue->demanded) return;
+  if (wanted != queue->demanded) Demand(queue, wanted);
+}
+
+void TaskSubmitter::Demand(LeaseQueue* queue, std::uint32_t wanted) {
   queue->demanded = wanted;
   LeaseDemand demand;
   demand.key = queue->key;
@@ -214,6 +217,13 @@ void TaskSubmitter::On(const LeaseReclaim& message, Nanoseconds now) {
   }
   Pump(queue, now);
   UpdateDemand(queue, true);
+}
+
+// The head has asked, so it is told though nothing may have changed.
+void TaskSubmitter::On(const LeasesLost& message) {
+  if (message.key >= queues_.size()) return;
+  LeaseQueue* queue = queues_[message.key].get();
+  Demand(queue, Wanted(*queue));
 }
 
 void TaskSubmitter::OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now) {

@@ -61,7 +61,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       Succeed(IsStream() ? nb::none() : result);
     } catch (const ArgsLost&) {
       EndInterrupts();
-      Finish(DoneHeader::kArgsLost, {});
+      IsCreation() ? Created("", true) : Finish(DoneHeader::kArgsLost, {});
     } catch (nb::python_error& exception) {
       Fail(exception);
     } catch (const std::exception& exception) {
@@ -160,12 +160,12 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   // Stored arguments that are lost are for the task's owner to make again. That may need what this task has been given,
-  // or this actor; so the task goes back, and comes again when they are there. A constructor, which the head sends,
-  // waits.
+  // or this actor; so the task goes back, and comes again when they are there. A constructor likewise, by way of the
+  // head.
   struct ArgsLost {};
   bool MustGoBack(const std::vector<ObjectEntry*>& lost) const {
     const auto is_owners = [this](const ObjectEntry* entry) { return entry->owner == task_->owner; };
-    return !IsCreation() && !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
+    return !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
   }
 
   // Stored arguments come the way get() brings values, all at once: a task that has some and waits for memory for the
@@ -203,8 +203,22 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // Sends one item. False: the reader is too far behind.
   bool Yield(const nb::object& item) {
     EncodedValue encoded(item, Name(), true);
+    return Send(std::move(encoded.pieces));
+  }
+  bool Send(ValuePieces item) {
     const nb::gil_scoped_release release;
-    return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
+    return runtime_.YieldItem(task_, yielded_++, std::move(item));
+  }
+
+  // All items of a task that returns a generator of them. An exception ends it and is its last item.
+  nb::object Collect(const nb::object& generator) {
+    try {
+      YieldAll(generator);
+    } catch (nb::python_error& exception) {
+      if (!exception.matches(PyExc_Exception)) throw;
+      Send(ErrorPieces("P" + MakeError(exception)));
+    }
+    return nb::module_::import_("ray_engine._private.generators").attr("Items")(yielded_);
   }
 
   void AwaitReader() const {
@@ -271,12 +285,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
     FinishAll(DoneHeader::kCancelled, "P" + Encode(error, TracebackOf(exception)));
   }
   void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
-    std::vector<ValuePieces> values(task_->header.num_returns);
-    for (ValuePieces& value : values) {
-      value.is_error = true;
-      value.head = error;
-    }
+    std::vector<ValuePieces> values;
+    for (std::uint32_t i = 0; i < task_->header.num_returns; ++i) values.push_back(ErrorPieces(error));
     Finish(outcome, std::move(values));
+  }
+  static ValuePieces ErrorPieces(const std::string& error) {
+    ValuePieces pieces;
+    pieces.is_error = true;
+    pieces.head = error;
+    return pieces;
   }
 
   void Finish(DoneHeader::Outcome outcome, std::vector<ValuePieces> values) {
@@ -285,11 +302,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
     const nb::gil_scoped_release release;
     runtime_.FinishTask(task, outcome, std::move(values), received_);
   }
-  void Created(const std::string& error) {
+  void Created(const std::string& error, bool args_lost = false) {
     DropPython();
     ExecTask* task = std::exchange(task_, nullptr);
     const nb::gil_scoped_release release;
-    runtime_.FinishCreation(task, error, received_);
+    runtime_.FinishCreation(task, error, args_lost, received_);
   }
   // The task has ended the process; whoever waits for it learns that from the process's end.
   void EndUnanswered() {
@@ -407,16 +424,12 @@ class Execution : public std::enable_shared_from_this<Execution> {
     return result == Py_None || PyLong_CheckExact(result) || PyFloat_CheckExact(result) || PyBool_Check(result);
   }
 
-  void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
+  void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) {
     const std::uint32_t count = task_->header.num_returns;
     if (count == 0) return;
-    if (task_->header.yields == Yields::kDynamic) {
-      values->emplace_back(nb::module_::import_("ray_engine._private.generators").attr("collect")(result), Name(),
-                           true);
-      return;
-    }
     if (count == 1) {
-      values->emplace_back(result, Name(), true);
+      const bool is_generator = task_->header.yields == Yields::kDynamic;
+      values->emplace_back(is_generator ? Collect(result) : result, Name(), true);
       return;
     }
     const nb::object items = nb::steal(PySequence_List(result.ptr()));

@@ -26,17 +26,19 @@ class DynamicObjectRefGenerator:
         return len(self._refs)
 
 
-def collect(items) -> DynamicObjectRefGenerator:
-    """Runs a generator to its end, in its worker. An exception ends it and is its last item."""
-    refs = []
-    try:
-        for item in items:
-            refs.append(_core.put(item))
-    except Exception as error:
-        from ray_engine._private.errors import make_error
+class Items:
+    """What a worker sends when it has sent so many items: pickled, it is the generator of the references beside it. The
+    owner of the items, who knows them, puts those there."""
 
-        refs.append(_core.put_error(make_error(error, "generator", error.__traceback__)))
-    return DynamicObjectRefGenerator(refs)
+    def __init__(self, count: int):
+        self._count = count
+
+    def __reduce__(self):
+        return _generator_of, (self._count,)
+
+
+def _generator_of(count):
+    return DynamicObjectRefGenerator(_core.ref_at(place) for place in range(count))
 
 
 # ---- ObjectRefGenerator ---------------------------------------------------------------------------------------------
