@@ -171,7 +171,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
   if (!Remove(record, &line->sent)) Remove(record, &line->waiting);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    TaskTable::TakeRetry(record);
+    tasks_->TakeRetry(record, std::move(values));
     line->waiting.push_front(record);  // those behind it may wait for its result
     SendReady(line);
     return;

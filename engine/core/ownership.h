@@ -95,7 +95,7 @@ class Ownership {
   // An object that may be needed to make another again is kept in mind, without its value once nothing else holds it.
   void HoldLineage(ObjectEntry* entry) { ++entry->Extra().lineage_holds; }
   void DropLineage(ObjectEntry* entry);
-  // Holds an object that is kept in mind; it is made again if its value is gone.
+  // Holds an object that is kept in mind; it is made again if its value is gone, be it that the program gave it up.
   void Recall(ObjectEntry* entry);
   // The value goes though references to it are held: whoever reads it from now on is told so. An object that is not
   // there yet, or is an error, stays as it is.

@@ -76,6 +76,7 @@ void Ownership::DropLineage(ObjectEntry* entry) {
 
 void Ownership::Recall(ObjectEntry* entry) {
   Hold(entry);
+  if (entry->origin == ObjectEntry::kTask && entry->freed.exchange(false) && !entry->rare->faded) Fade(entry);
   Revive(entry);
 }
 

@@ -377,7 +377,7 @@ void Runtime::OnStreamConsumed(const StreamConsumed& message) {
 // Which exceptions are retried may be a question for the program's interpreter.
 void Runtime::AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done,
                                 std::vector<WireValue> values) {
-  const std::string error = values.empty() ? std::string() : values[0].bytes.substr(1);
+  const std::string error = values.empty() ? std::string() : values.back().bytes.substr(1);
   Upcall([this, from, done, error, values = std::move(values), retry_if = record->options->retry_if] {
     DoneHeader decided = done;
     if (!(*retry_if)(error)) decided.outcome = DoneHeader::kFinalError;

@@ -205,8 +205,11 @@ class Runtime : private Ownership::Listener {
   // Entries for the references among the task's arguments, in order: held until FinishTask.
   std::vector<ObjectEntry*> ReceiveArgs(const TaskView& view);
   // Ends the task: sends the values to the owner. `received` is what ReceiveArgs gave.
-  void FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
-                  const std::vector<ObjectEntry*>& received);
+  // `made`: results that come before those values.
+  void FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<WireValue> made,
+                  std::vector<ValuePieces> values, const std::vector<ObjectEntry*>& received);
+  // The result with that return index of a task that has not ended yet, to be given to FinishTask().
+  WireValue MakeResult(const ExecTask* task, std::uint32_t index, ValuePieces value);
   // Sends the next item of a task that yields. False if the task must wait for its reader: WaitForReader().
   bool YieldItem(ExecTask* task, std::uint32_t index, ValuePieces value);
   // kReady once there is room for another item after `index`, or the task was cancelled.

@@ -55,19 +55,27 @@ WireValue Runtime::MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask
   return *std::move(value);
 }
 
-void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
-                         const std::vector<ObjectEntry*>& received) {
+WireValue Runtime::MakeResult(const ExecTask* task, std::uint32_t index, ValuePieces pieces) {
+  std::unique_lock lock(mutex_);
+  WireValue value = MakeResult(lock, *task, index, pieces);
+  for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
+  return value;
+}
+
+void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<WireValue> made,
+                         std::vector<ValuePieces> values, const std::vector<ObjectEntry*>& received) {
   std::unique_lock lock(mutex_);
   DoneHeader done;
   done.slot = task->header.slot;
   done.attempt = task->header.attempt;
-  done.num_returns = static_cast<std::uint16_t>(values.size());
+  done.num_returns = static_cast<std::uint16_t>(made.size() + values.size());
   done.outcome = outcome;
   std::string payload(sizeof done, '\0');
   Writer writer(&payload);
   const ProcessId owner = task->owner;
+  for (WireValue& value : made) writer(value);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    writer(MakeResult(lock, *task, static_cast<std::uint32_t>(i + 1), values[i]));
+    writer(MakeResult(lock, *task, static_cast<std::uint32_t>(made.size() + i + 1), values[i]));
   }
   done.ran = RanUntilNow(*task);
   std::memcpy(payload.data(), &done, sizeof done);

@@ -73,12 +73,21 @@ void Stream::End(const WireValue* error) {
   ownership_->SetValue(Item(*end_), WireValue{});
 }
 
-std::vector<ObjectEntry*> Stream::TakeAll() {
-  std::vector<ObjectEntry*> all;
-  while (!items_.empty() && all.size() < passed_) {
-    all.push_back(items_.front());
-    items_.pop_front();
+void Stream::Trim() {
+  while (items_.size() > passed_) {
+    ownership_->Drop(items_.back());
+    items_.pop_back();
   }
+}
+
+void Stream::CollectError(const WireValue& error, ObjectEntry* known) {
+  if (closed_) return;
+  ownership_->SetValue(Collect(passed_++, known), error);
+}
+
+std::vector<ObjectEntry*> Stream::TakeAll() {
+  const std::vector<ObjectEntry*> all(items_.begin(), items_.end());
+  items_.clear();
   Close();
   return all;
 }

@@ -44,12 +44,17 @@ class Stream {
   ObjectEntry* OnItem(ProcessId worker, std::uint32_t index, WireValue value, ObjectEntry* known = nullptr);
   // This attempt has yielded it.
   bool HasPassed(std::uint32_t index) const { return index < passed_; }
+  std::uint32_t passed() const { return passed_; }
   // An item that this attempt has yielded is lost: it is to end soon, since another one must follow.
   void EndSoon(bool by_cancelling);
   // The task has ended. An error becomes the last item.
   void End(const WireValue* error);
-  // The task has ended well: hands over what this attempt has yielded, with the holds. REQUIRES: it collects.
+  // Lets go of what other attempts than this have yielded. REQUIRES: it collects.
+  void Trim();
+  // Hands over what this attempt has yielded, with the holds. REQUIRES: Trim().
   std::vector<ObjectEntry*> TakeAll();
+  // The attempt has ended in an error, which becomes its last item. REQUIRES: Trim().
+  void CollectError(const WireValue& error, ObjectEntry* known);
   const std::deque<ObjectEntry*>& items() const { return items_; }
 
   // ---- the reader --------------------------------------------------------------------------------------------------

@@ -269,7 +269,7 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
   if (IsDone(*worker)) ReturnLease(worker);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    TaskTable::TakeRetry(record);
+    tasks_->TakeRetry(record, std::move(values));
     RetryLater(record, now);
   } else if (done.outcome == DoneHeader::kArgsLost) {
     TaskTable::Reopen(record);

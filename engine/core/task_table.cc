@@ -211,12 +211,24 @@ void TaskTable::TakeRetry(TaskRecord* record) {
   if (record->stream != nullptr) record->stream->BeginAttempt();
 }
 
+// A function that yields its return values; what is stored of them may be lost before it has brought all.
+void TaskTable::TakeRetry(TaskRecord* record, std::vector<WireValue> values) {
+  for (std::size_t i = 0; i < values.size() && record->stream == nullptr; ++i) {
+    if (values[i].is_error || i >= record->returns.size()) break;
+    const bool stored = values[i].kind == WireValue::kStored;
+    ownership_->SetValue(record->returns[i], std::move(values[i]));
+    if (stored) lineage_.KeepItem(record, record->returns[i]);
+  }
+  TakeRetry(record);
+}
+
+// An error may come after values. Of a task that returns a generator it is the last item, too.
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
-  const WireValue* error = !values.empty() && values[0].is_error ? &values[0] : nullptr;
+  const WireValue* error = !values.empty() && values.back().is_error ? &values.back() : nullptr;
   std::optional<WireValue> failed;
   if (error != nullptr && record->stream != nullptr) failed = *error;
   Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error);
-  std::vector<ObjectEntry*> items = EndStream(record, error);
+  std::vector<ObjectEntry*> items = EndStream(record, error, !values.empty() && !values[0].is_error);
   if (record->outcome == DoneHeader::kOk || record->stream != nullptr) lineage_.Keep(record, values);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
     WireValue value =
@@ -229,19 +241,23 @@ void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
 
 void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
   Remember(*record, &error);
-  EndStream(record, &error);
+  EndStream(record, &error, false);
   if (record->stream != nullptr) lineage_.Keep(record, {});
   for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
   End(record, &error);
 }
 
-// Returns what the generator that the task returns is to contain, with the holds. All of it can be made again, or none.
-std::vector<ObjectEntry*> TaskTable::EndStream(TaskRecord* record, const WireValue* error) {
+// Returns what the generator that the task returns, if it does, is to contain, with the holds. All of it can be made
+// again, or none.
+std::vector<ObjectEntry*> TaskTable::EndStream(TaskRecord* record, const WireValue* error, bool has_generator) {
   Stream* stream = record->stream.get();
   if (stream == nullptr) return {};
   if (!stream->collects()) return stream->End(error), std::vector<ObjectEntry*>();
-  if (error != nullptr) return stream->Close(), std::vector<ObjectEntry*>();
-  if (record->lineage != nullptr) {
+  if (!has_generator) return stream->Close(), std::vector<ObjectEntry*>();
+  stream->Trim();
+  const Lineage* lineage = record->lineage.get();
+  if (error != nullptr) stream->CollectError(*error, lineage == nullptr ? nullptr : lineage->Item(stream->passed()));
+  if (lineage != nullptr) {
     lineage_.KeepItem(record, record->returns[0]);
     for (ObjectEntry* item : stream->items()) lineage_.KeepItem(record, item);
   }

@@ -114,6 +114,8 @@ class TaskTable {
   static void Reopen(TaskRecord* record);
   // It will be tried again, which counts.
   static void TakeRetry(TaskRecord* record);
+  // The same for one that has raised; what it had returned by then stays.
+  void TakeRetry(TaskRecord* record, std::vector<WireValue> values);
   // A stored result is lost. Returns the error that it becomes; or nothing if it is being made again, for which
   // `submit` gets a record unless one is under way.
   std::optional<WireValue> OnObjectLost(ObjectEntry* lost, const std::string& reason,
@@ -142,7 +144,7 @@ class TaskTable {
   void Remember(const TaskRecord& record, const WireValue* error);
   TaskRecord* MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free);
   static std::shared_ptr<Stream> CollectAgain(const Lineage& lineage);
-  std::vector<ObjectEntry*> EndStream(TaskRecord* record, const WireValue* error);
+  std::vector<ObjectEntry*> EndStream(TaskRecord* record, const WireValue* error, bool has_generator);
   void SettleItems(const std::shared_ptr<Lineage>& lineage, const WireValue* error);
   TaskRecord* NewRecord(const TaskId& id, CallOptions* options);
   void WaitForArgs(TaskRecord* record);

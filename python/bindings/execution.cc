@@ -59,6 +59,8 @@ class Execution : public std::enable_shared_from_this<Execution> {
       const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
       if (IsStream()) YieldAll(result);
       Succeed(IsStream() ? nb::none() : result);
+    } catch (const Raised& raised) {
+      FinishAll(DoneHeader::kUserError, raised.error);
     } catch (const ArgsLost&) {
       EndInterrupts();
       IsCreation() ? Created("", true) : Finish(DoneHeader::kArgsLost, {});
@@ -163,6 +165,9 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // or this actor; so the task goes back, and comes again when they are there. A constructor likewise, by way of the
   // head.
   struct ArgsLost {};
+  struct Raised {
+    std::string error;  // as a result
+  };
   bool MustGoBack(const std::vector<ObjectEntry*>& lost) const {
     const auto is_owners = [this](const ObjectEntry* entry) { return entry->owner == task_->owner; };
     return !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
@@ -203,22 +208,57 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // Sends one item. False: the reader is too far behind.
   bool Yield(const nb::object& item) {
     EncodedValue encoded(item, Name(), true);
-    return Send(std::move(encoded.pieces));
-  }
-  bool Send(ValuePieces item) {
     const nb::gil_scoped_release release;
-    return runtime_.YieldItem(task_, yielded_++, std::move(item));
+    return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
   }
 
-  // All items of a task that returns a generator of them. An exception ends it and is its last item.
-  nb::object Collect(const nb::object& generator) {
+  // All items of a task that returns a generator of them. An exception is the last item, and may be retried.
+  void Collect(const nb::object& generator) {
+    const auto keep = [this] {
+      const nb::object items = nb::module_::import_("ray_engine._private.generators").attr("Items")(yielded_);
+      KeepResult(EncodedValue(items, Name(), true));
+    };
     try {
       YieldAll(generator);
     } catch (nb::python_error& exception) {
       if (!exception.matches(PyExc_Exception)) throw;
-      Send(ErrorPieces("P" + MakeError(exception)));
+      EndInterrupts();
+      const std::string error = "P" + MakeError(exception);
+      ++yielded_;  // its owner makes an item of it, unless it is tried again
+      keep();
+      throw Raised{error};
     }
-    return nb::module_::import_("ray_engine._private.generators").attr("Items")(yielded_);
+    keep();
+  }
+
+  // The values of a function that yields those it is to return: each is in the store, if it is large, before the next
+  // is made. What comes beyond them is said in the worker's output only.
+  void KeepYielded(const nb::object& generator) {
+    const std::size_t count = task_->header.num_returns;
+    const nb::object iterator = nb::steal(PyObject_GetIter(generator.ptr()));
+    if (!iterator.is_valid()) throw nb::python_error();
+    while (PyObject* item = PyIter_Next(iterator.ptr())) {
+      const nb::object held = nb::steal(item);
+      if (results_.size() == count) {
+        PySys_FormatStderr("Task %S yielded more than its num_returns=%zu values.\n", Name().ptr(), count);
+        return;
+      }
+      KeepResult(EncodedValue(held, Name(), true));
+    }
+    if (PyErr_Occurred() != nullptr) {
+      if (results_.size() < count) throw nb::python_error();
+      PyErr_WriteUnraisable(generator.ptr());
+    }
+    if (results_.size() < count) RaiseWrongCount(results_.size());
+  }
+  void KeepResult(EncodedValue value) {
+    const auto index = static_cast<std::uint32_t>(results_.size() + 1);
+    const nb::gil_scoped_release release;
+    results_.push_back(runtime_.MakeResult(task_, index, std::move(value.pieces)));
+  }
+  [[noreturn]] void RaiseWrongCount(std::size_t found) const {
+    PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", found, task_->header.num_returns);
+    throw nb::python_error();
   }
 
   void AwaitReader() const {
@@ -286,8 +326,13 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
   void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
     std::vector<ValuePieces> values;
-    for (std::uint32_t i = 0; i < task_->header.num_returns; ++i) values.push_back(ErrorPieces(error));
+    for (std::size_t i = results_.size(); i < ErrorsUpTo(); ++i) values.push_back(ErrorPieces(error));
     Finish(outcome, std::move(values));
+  }
+  // A generator that has been collected is a result, and has its error beside it.
+  std::size_t ErrorsUpTo() const {
+    const std::size_t count = task_->header.num_returns;
+    return task_->header.yields == Yields::kDynamic ? results_.size() + 1 : count;
   }
   static ValuePieces ErrorPieces(const std::string& error) {
     ValuePieces pieces;
@@ -300,7 +345,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
     DropPython();
     ExecTask* task = std::exchange(task_, nullptr);
     const nb::gil_scoped_release release;
-    runtime_.FinishTask(task, outcome, std::move(values), received_);
+    runtime_.FinishTask(task, outcome, std::move(results_), std::move(values), received_);
   }
   void Created(const std::string& error, bool args_lost = false) {
     DropPython();
@@ -427,17 +472,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
   void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) {
     const std::uint32_t count = task_->header.num_returns;
     if (count == 0) return;
+    if (task_->header.yields == Yields::kDynamic) return Collect(result);
+    if (task_->header.yields == Yields::kNo && PyGen_Check(result.ptr())) return KeepYielded(result);
     if (count == 1) {
-      const bool is_generator = task_->header.yields == Yields::kDynamic;
-      values->emplace_back(is_generator ? Collect(result) : result, Name(), true);
+      values->emplace_back(result, Name(), true);
       return;
     }
     const nb::object items = nb::steal(PySequence_List(result.ptr()));
     if (!items.is_valid()) throw nb::python_error();
-    if (nb::len(items) != count) {
-      PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", nb::len(items), count);
-      throw nb::python_error();
-    }
+    if (nb::len(items) != count) RaiseWrongCount(nb::len(items));
     for (nb::handle item : items) values->emplace_back(item, Name(), true);
   }
 
@@ -469,6 +512,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   TaskView view_;
   std::vector<ObjectEntry*> received_;
   std::uint32_t yielded_ = 0;
+  std::vector<WireValue> results_;  // those made before the task has ended
   nb::object target_, arguments_;
   nb::dict keywords_ = nb::steal<nb::dict>(nb::handle());
 };

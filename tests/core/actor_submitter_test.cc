@@ -52,7 +52,8 @@ class ActorSubmitterTest : public CoreFixture {
     done.attempt = task.attempt;
     done.outcome = outcome;
     std::vector<WireValue> values;
-    TaskRecord* record = tasks_.ReadDone(DonePayload(done, {InlineValue("done")}), &read, &values);
+    TaskRecord* record = tasks_.ReadDone(
+        DonePayload(done, {outcome == DoneHeader::kUserError ? UserError() : InlineValue("done")}), &read, &values);
     if (record != nullptr) actors_.OnDone(record, read, std::move(values));
   }
   // A handle that counts, and an actor created with it.

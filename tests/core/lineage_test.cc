@@ -406,6 +406,31 @@ TEST_F(LineageTest, WhatADynamicGeneratorYieldedBeforeItFailedIsFreed) {
   EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
 }
 
+TEST_F(LineageTest, TheErrorOfADynamicGeneratorIsItsLastItemUnlessItIsTriedAgain) {
+  TaskRecord* record = BuildDynamic(1);
+  YieldStored(record, 2, 2);
+  tasks_.TakeRetry(record, {InlineValue("generator"), UserError()});
+  tasks_.BeginAttempt(record, kWorker);
+  YieldStored(record, 1, 3);  // a second copy of the first item
+  tasks_.Finish(record, {InlineValue("generator"), UserError()});
+  ASSERT_EQ(Result(1)->contained.size(), 2u);
+  EXPECT_EQ(Result(1)->contained[0]->node, 2u);
+  EXPECT_TRUE(Result(1)->contained[1]->is_error);
+  EXPECT_FALSE(Result(1)->is_error);
+}
+
+TEST_F(LineageTest, ValuesThatWereReturnedBeforeAnErrorStayWhenItIsTriedAgain) {
+  options_.num_returns = 2;
+  TaskRecord* record = Build(1, &options_);
+  tasks_.BeginAttempt(record, kWorker);
+  tasks_.TakeRetry(record, {StoredAt(2), UserError()});
+  EXPECT_EQ(Result(1)->node, 2u);
+  EXPECT_FALSE(Result(1, 2)->ready);
+  Run(record, {StoredAt(3), StoredAt(3)});
+  EXPECT_EQ(Result(1)->node, 2u);
+  EXPECT_EQ(Result(1, 2)->node, 3u);
+}
+
 // One item is held by the program still, so the new generator has that one, and the others are new.
 TEST_F(LineageTest, ADynamicGeneratorThatWasLetGoIsCollectedAgain) {
   TaskRecord* record = BuildDynamic(1);

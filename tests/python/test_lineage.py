@@ -428,6 +428,23 @@ def test_what_was_put_stays_for_what_was_made_from_it(nodes, runs):
     assert ray.get(ref, timeout=LIMIT).sum() == 2 * SIZE and times("grow") == 2
 
 
+def test_an_argument_that_was_freed_is_made_again_for_what_was_made_from_it(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1})
+    def grow(array):
+        return array + np.uint8(1)
+
+    base = make_far(note).remote("base")
+    ref = grow.remote(base)
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    ray.internal.free(base)
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(ref, timeout=LIMIT).sum() == 2 * SIZE and times("base") == 2
+
+
 def test_a_large_argument_with_references_in_it_stays_for_what_was_made_from_it(nodes, runs):
     note, times = runs
     first = add_far(nodes)

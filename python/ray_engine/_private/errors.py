@@ -53,8 +53,8 @@ def decode(encoded: bytes) -> BaseException:
 
 def system_error(kind: str, text: str, detail: bytes = b"") -> BaseException:
     """The exception for what the engine reports: a class name of ray_engine.exceptions, what happened, and the id it is
-    about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it, or by the
-    engine's that an argument of it is."""
+    about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it, or by
+    the engine's that an argument of it is."""
     build = _BUILDERS.get(kind)
     if build:
         return build(text, detail)

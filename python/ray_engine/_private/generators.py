@@ -6,6 +6,7 @@ it here. DynamicObjectRefGenerator is the older form: the value of a task with n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -14,13 +15,14 @@ from ray_engine._core import ObjectRef, ObjectRefGenerator
 
 
 class DynamicObjectRefGenerator:
-    """All items of a task that yields, by reference. It can be iterated any number of times."""
+    """All items of a task that yields, by reference. Iterating takes them out, so none is kept longer than needed."""
 
     def __init__(self, refs: Iterable[ObjectRef[Any]]):
-        self._refs = list(refs)
+        self._refs = deque(refs)
 
     def __iter__(self) -> Iterator[ObjectRef[Any]]:
-        return iter(self._refs)
+        while self._refs:
+            yield self._refs.popleft()
 
     def __len__(self) -> int:
         return len(self._refs)
