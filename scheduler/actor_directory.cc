@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace ray_engine {
@@ -9,6 +10,8 @@ namespace {
 
 constexpr char kKilled[] = "The actor is dead because it was killed by `ray.kill`.";
 constexpr char kOutOfScope[] = "The actor is dead because all references to the actor were removed.";
+constexpr char kArgsLost[] =
+    "The actor is dead because arguments of its constructor were lost, and its owner, which had them, has died.";
 constexpr char kInitFailed[] = "The actor died because of an error raised in its creation task.";
 
 // The keys of `map` that are processes of `node`, added to `found`.
@@ -51,7 +54,7 @@ ActorDirectory::Actions ActorDirectory::OnCreate(const ActorCreate& create, Proc
   actor->spec = spec;
   actor->has_name = named;
   if (named) names_[name] = spec.actor;
-  if (!spec.detached) by_creator_[spec.creator].insert(spec.actor);
+  by_creator_[spec.creator].insert(spec.actor);
   AskForPlace(actor, &actions);
   AdoptUnknown(actor, &actions);
   return actions;
@@ -125,6 +128,10 @@ ActorDirectory::Actions ActorDirectory::OnReady(const ActorReady& ready) {
   Actor* actor = FindLiving(ready.actor);
   const bool starting = actor != nullptr && !actor->worker.IsNil() && actor->state != ActorState::kAlive;
   if (!starting || actor->incarnation != ready.incarnation) return actions;
+  if (ready.args_lost) {
+    AwaitArgs(actor, &actions);
+    return actions;
+  }
   if (!ready.error.empty()) {
     actor->init_error = ready.error;
     Die(actor, kInitFailed, Ending::kExit, &actions);
@@ -134,6 +141,29 @@ ActorDirectory::Actions ActorDirectory::OnReady(const ActorReady& ready) {
   actor->pid = ready.pid;
   actions.push_back(Hold{actor->lease, actor->spec.running});
   Publish(*actor, &actions);
+  return actions;
+}
+
+// What it has been given may be what making the arguments again takes.
+void ActorDirectory::AwaitArgs(Actor* actor, Actions* actions) {
+  if (actor->orphaned) return Die(actor, kArgsLost, Ending::kExit, actions);
+  Leave(actor, Ending::kExit, "arguments of its actor are lost", actions);
+  actor->awaits_args = true;
+  actions->push_back(Send{actor->spec.creator, ActorArgsLost{actor->spec.actor}});
+}
+
+ActorDirectory::Actions ActorDirectory::OnArgs(const ActorArgs& args) {
+  Actions actions;
+  Actor* actor = FindLiving(args.actor);
+  if (actor == nullptr || !actor->awaits_args) return actions;
+  if (!args.cause.empty()) {
+    actor->init_error = args.init_error;
+    Die(actor, args.cause, Ending::kExit, &actions);
+    return actions;
+  }
+  actor->awaits_args = false;
+  actor->spec.creation_task = args.creation_task;
+  AskForPlace(actor, &actions);
   return actions;
 }
 
@@ -175,7 +205,17 @@ void ActorDirectory::CreatorLost(ProcessId creator, const std::string& cause, Ac
   const absl::btree_set<ActorId> orphans = it->second;
   const std::string text =
       fmt::format("The actor is dead because its owner has died. Owner: {} ({}).", ToString(creator), cause);
-  for (const ActorId& orphan : orphans) Destroy(Find(orphan), text, Ending::kKill, actions);
+  for (const ActorId& orphan : orphans) {
+    Actor* actor = Find(orphan);
+    if (!actor->spec.detached) {
+      ForgetSpec(actor);
+      Destroy(actor, text, Ending::kKill, actions);
+      continue;
+    }
+    actor->orphaned = true;
+    if (actor->awaits_args) Die(actor, kArgsLost, Ending::kExit, actions);
+  }
+  by_creator_.erase(creator);
 }
 
 void ActorDirectory::WatcherLost(ProcessId watcher) {
@@ -212,7 +252,25 @@ ActorDirectory::Actions ActorDirectory::OnKill(const ActorKill& kill, Time now) 
 ActorDirectory::Actions ActorDirectory::OnOutOfScope(const ActorOutOfScope& gone) {
   Actions actions;
   Actor* actor = Find(gone.actor);
-  if (actor != nullptr && !actor->spec.detached) Destroy(actor, kOutOfScope, Ending::kExit, &actions);
+  if (actor == nullptr || actor->spec.detached) return actions;
+  if (actor->state == ActorState::kDead) {
+    if (!gone.may_return) ForgetSpec(actor);
+  } else {
+    actor->restartable = gone.may_return && MayRestart(*actor);
+  }
+  Destroy(actor, kOutOfScope, Ending::kExit, &actions);
+  return actions;
+}
+
+// It comes back without its name, which may be another's by now.
+ActorDirectory::Actions ActorDirectory::OnRestart(const ActorRestart& restart) {
+  Actions actions;
+  Actor* actor = Find(restart.actor);
+  if (actor == nullptr || !std::exchange(actor->restartable, false)) return actions;
+  dead_.erase(std::find(dead_.begin(), dead_.end(), restart.actor));
+  actor->spec.name.clear();
+  actor->cause.clear();
+  RestartIfAllowed(actor, &actions);
   return actions;
 }
 
@@ -239,10 +297,14 @@ void ActorDirectory::LeaveWorker(Actor* actor) {
   actor->lease = LeaseId::kNone;
 }
 
+bool ActorDirectory::MayRestart(const Actor& actor) {
+  const std::int32_t limit = actor.spec.max_restarts;
+  return limit < 0 || actor.incarnation < static_cast<std::uint32_t>(limit);
+}
+
 // REQUIRES: the actor has left its worker.
 bool ActorDirectory::RestartIfAllowed(Actor* actor, Actions* actions) {
-  const std::int32_t limit = actor->spec.max_restarts;
-  if (limit >= 0 && actor->incarnation >= static_cast<std::uint32_t>(limit)) return false;
+  if (!MayRestart(*actor)) return false;
   ++actor->incarnation;
   actor->state = ActorState::kRestarting;
   Publish(*actor, actions);
@@ -253,6 +315,7 @@ bool ActorDirectory::RestartIfAllowed(Actor* actor, Actions* actions) {
 void ActorDirectory::Die(Actor* actor, const std::string& cause, Ending ending, Actions* actions) {
   Leave(actor, ending, cause, actions);
   actor->state = ActorState::kDead;
+  actor->awaits_args = false;
   actor->cause = cause;
   Publish(*actor, actions);
   Bury(actor);
@@ -264,30 +327,38 @@ void ActorDirectory::Destroy(Actor* actor, const std::string& cause, Ending endi
   if (actor->state != ActorState::kDead) Die(actor, cause, ending, actions);
 }
 
-// Keeps of the dead only what a late watcher is told, and the name.
+// Keeps of the dead only what a late watcher is told, and the name; of one that may be started again its spec, too.
 void ActorDirectory::Bury(Actor* actor) {
   const ActorSpec& spec = actor->spec;
   if (spec.detached) FreeName(actor);
-  if (!spec.detached && !actor->has_name) EraseFrom(&by_creator_, spec.creator, spec.actor);
   for (const ProcessId watcher : actor->watchers) EraseFrom(&by_watcher_, watcher, spec.actor);
   actor->watchers.clear();
   dead_.push_back(spec.actor);
+  if (!actor->restartable) ForgetSpec(actor);
+  if (dead_.size() > kMaxDead) ForgetOldest();
+}
+
+// REQUIRES: the actor is dead, or about to be. It will not be started again.
+void ActorDirectory::ForgetSpec(Actor* actor) {
+  actor->restartable = false;
   actor->spec.creation_task = std::string();
   actor->spec.handle = std::string();
-  if (dead_.size() > kMaxDead) ForgetOldest();
+  if (!actor->has_name) EraseFrom(&by_creator_, actor->spec.creator, actor->spec.actor);
 }
 
 void ActorDirectory::FreeName(Actor* actor) {
   if (!std::exchange(actor->has_name, false)) return;
   const ActorSpec& spec = actor->spec;
   names_.erase({spec.name_space, spec.name});
-  if (actor->state == ActorState::kDead) EraseFrom(&by_creator_, spec.creator, spec.actor);
+  const bool needed = actor->state != ActorState::kDead || actor->restartable;
+  if (!needed) EraseFrom(&by_creator_, spec.creator, spec.actor);
 }
 
 void ActorDirectory::ForgetOldest() {
   const ActorId oldest = dead_.front();
   dead_.pop_front();
   FreeName(Find(oldest));
+  ForgetSpec(Find(oldest));
   actors_.erase(oldest);
 }
 

@@ -5,6 +5,10 @@
 // placed again, one incarnation further, as often as max_restarts allows (-1: always); otherwise it is dead. Dead
 // actors are remembered, with the cause, for those who ask late; the oldest are forgotten beyond kMaxDead.
 //
+// Where stored arguments of the constructor are lost, the actor gives its place up (AwaitArgs) until its creator, which
+// owns them, has them made again. An actor that went out of scope may be started again by its creator, to make results
+// of its methods again.
+//
 // An actor that is not detached dies with its creator. A name belongs to one actor of its name space: while it lives,
 // and after it died by itself as long as somebody holds a handle of it. Who ends an actor on purpose (a kill, the end
 // of its creator) frees its name at once, and a detached actor, which has no owner to count handles, loses it by dying.
@@ -41,7 +45,7 @@ class ActorDirectory {
   // Send this message to that process (StartActor: to the worker, by way of its engine).
   struct Send {
     ProcessId to;
-    std::variant<ActorCreated, ActorUpdate, StartActor, ActorFound> message;
+    std::variant<ActorCreated, ActorUpdate, ActorArgsLost, StartActor, ActorFound> message;
   };
   // Give this demand to the scheduler, as client kHead. Count 0 withdraws.
   struct Place {
@@ -76,6 +80,7 @@ class ActorDirectory {
   Actions OnPlacementLost(std::uint32_t key);            // Scheduler::PlacementLost
   Actions OnPlacementFailed(const LeaseFailed& failed);  // a LeaseFailed for the head
   Actions OnReady(const ActorReady& ready);
+  Actions OnArgs(const ActorArgs& args);
 
   // `process` is gone: as worker of an actor, as creator of actors, as watcher.
   Actions OnProcessGone(ProcessId process, const std::string& cause);
@@ -85,6 +90,7 @@ class ActorDirectory {
   Actions OnWatch(ProcessId client, const ActorWatch& watch, Time now);
   Actions OnKill(const ActorKill& kill, Time now);
   Actions OnOutOfScope(const ActorOutOfScope& gone);
+  Actions OnRestart(const ActorRestart& restart);
   Actions OnLookup(ProcessId from, const ActorLookup& lookup) const;
 
   // A watch of, or a kill for, an actor that nobody has created yet waits kUnknownFor; then it counts as dead.
@@ -113,6 +119,9 @@ class ActorDirectory {
     NodeId node;
     std::string cause, init_error;  // once dead
     bool has_name = false;          // names_ has it
+    bool awaits_args = false;       // living, and neither placed nor being placed
+    bool orphaned = false;          // detached, and its creator has ended
+    bool restartable = false;       // dead: its creator may have it started again
     absl::btree_set<ProcessId> watchers;
   };
   struct Unknown {  // asked about before it was created
@@ -133,6 +142,8 @@ class ActorDirectory {
   void StopPlacing(Actor* actor);
   void LeaveWorker(Actor* actor);
   void Leave(Actor* actor, Ending ending, const std::string& reason, Actions* actions);
+  void AwaitArgs(Actor* actor, Actions* actions);
+  static bool MayRestart(const Actor& actor);
   bool RestartIfAllowed(Actor* actor, Actions* actions);
   void WorkerLost(ProcessId worker, const std::string& cause, Actions* actions);
   void CreatorLost(ProcessId creator, const std::string& cause, Actions* actions);
@@ -140,6 +151,7 @@ class ActorDirectory {
   void Die(Actor* actor, const std::string& cause, Ending ending, Actions* actions);
   void Destroy(Actor* actor, const std::string& cause, Ending ending, Actions* actions);
   void Bury(Actor* actor);
+  void ForgetSpec(Actor* actor);
   void FreeName(Actor* actor);
   void ForgetOldest();
   void Publish(const Actor& actor, Actions* actions) const;
@@ -153,7 +165,7 @@ class ActorDirectory {
   absl::flat_hash_map<ActorId, Unknown> unknown_;
   absl::flat_hash_map<std::uint32_t, ActorId> by_key_;  // placements under way
   absl::btree_map<ProcessId, ActorId> by_worker_;       // placed
-  ActorsOf by_creator_;                                 // living or with a name, not detached
+  ActorsOf by_creator_;                                 // living, with a name, or restartable; the creator lives
   ActorsOf by_watcher_;                                 // living or unknown
   absl::btree_map<Name, ActorId> names_;                // some are dead
   std::deque<ActorId> dead_;                            // oldest first

@@ -89,6 +89,7 @@ ActorUpdate ActorDirectory::UpdateOf(const Actor& actor) {
   }
   update.cause = actor.cause;
   update.init_error = actor.init_error;
+  update.restartable = actor.restartable;
   return update;
 }
 
@@ -153,18 +154,20 @@ std::string ActorDirectory::CheckActor(const Actor& actor) const {
   const auto owned = by_creator_.find(actor.spec.creator);
   const bool indexed = owned != by_creator_.end() && owned->second.contains(actor.spec.actor);
   if (actor.state == ActorState::kDead) {
-    if (indexed != actor.has_name) return "a dead actor is among those of its creator without a name, or not with one";
+    const bool needed = actor.has_name || actor.restartable;
+    if (indexed != needed) return "a dead actor is among those of its creator without need, or is not though needed";
     return placing || placed || !actor.watchers.empty() ? "a dead actor holds something" : "";
   }
   if (actor.has_name == actor.spec.name.empty()) return "a living actor has lost its name";
-  if (placing == placed) return "a living actor is not just placed or being placed";
+  if (placing + placed + actor.awaits_args != 1)
+    return "a living actor is not just one of placed, being placed, waiting";
   if (placed != (actor.lease != LeaseId::kNone)) return "a lease without worker, or a worker without lease";
   if (actor.state == ActorState::kAlive && !placed) return "an actor lives nowhere";
   for (const ProcessId watcher : actor.watchers) {
     const auto it = by_watcher_.find(watcher);
     if (it == by_watcher_.end() || !it->second.contains(actor.spec.actor)) return "a watcher is not in the index";
   }
-  if (!actor.spec.detached && !indexed) return "an actor is missing among those of its creator";
+  if (indexed == actor.orphaned) return "an actor is missing among those of its creator";
   return "";
 }
 

@@ -6,6 +6,8 @@
 #include <functional>
 #include <utility>
 
+#include "absl/container/btree_set.h"
+
 namespace ray_engine {
 namespace {
 
@@ -41,16 +43,17 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
   policy_.OnJoinedOrLost(node);
   reclaimer_.OnNodeLost(node);
   for (const ProcessId client : leases_.ClientsOn(node)) DropClient(client, reason, &actions);
-  LoseLeasesOn(node, now, &actions);
+  LoseLeasesOn(node, &actions);
   LoseBundlesOn(node, &actions);
   FailImpossible(&actions);
   GrantAll(now, &actions);
   return actions;
 }
 
-// Nobody knows which of the grants had reached their clients, so all count as wanted again, until the next demand.
-void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
+// Which of the grants had reached their clients these know, so they are asked.
+void Scheduler::LoseLeasesOn(std::uint32_t node, Actions* actions) {
   LeasesOnNode& lost = leases_.LeasesOn(node);
+  absl::btree_set<std::pair<ProcessId, std::uint32_t>> to_ask;
   while (!lost.empty()) {
     LeaseQueue* queue = lost.front().queue;
     queue->lost_grants = true;
@@ -58,10 +61,11 @@ void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
     if (queue->client == kHead) {
       actions->push_back(PlacementLost{queue->key});
     } else if (!queue->gone) {
-      SetWanted(queue, queue->wanted + 1, now);
+      to_ask.emplace(queue->client, queue->key);
     }
     ForgetIfIdle(queue);
   }
+  for (const auto& [client, key] : to_ask) actions->push_back(Send{client, LeasesLost{key}});
 }
 
 // ---- demands -------------------------------------------------------------------------------------------------------

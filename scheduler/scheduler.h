@@ -40,11 +40,11 @@ namespace ray_engine {
 
 class Scheduler {
  public:
-  // Send this message to that process: StartLease and KillWorker to node engines; LeaseReclaim and LeaseFailed to
-  // clients (to kHead: hand it to the actor directory); GroupUpdate to who made the group.
+  // Send this message to that process: StartLease and KillWorker to node engines; LeaseReclaim, LeasesLost, LeaseFailed
+  // to clients (to kHead: hand it to the actor directory); GroupUpdate to who made the group.
   struct Send {
     ProcessId to;
-    std::variant<StartLease, LeaseReclaim, LeaseFailed, KillWorker, GroupUpdate> message;
+    std::variant<StartLease, LeaseReclaim, LeasesLost, LeaseFailed, KillWorker, GroupUpdate> message;
   };
   // Print this at the driver of the job.
   struct Warn {
@@ -68,8 +68,8 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   Actions OnNodeJoined(const NodeInfo& node, Time now);
-  // Its leases are over (no OnLeaseEnded comes for them) and the clients that ran on it are gone. As nobody knows which
-  // grants had arrived, each lost lease counts as wanted again until the next demand of its queue (count 0 included).
+  // Its leases are over (no OnLeaseEnded comes for them) and the clients that ran on it are gone. As only the clients
+  // of the leases know which grants had arrived, each is asked to say again how many it wants.
   Actions OnNodeLost(std::uint32_t node, const std::string& reason, Time now);
 
   Actions OnDemand(ProcessId client, const LeaseDemand& demand, Time now);
@@ -128,7 +128,7 @@ class Scheduler {
   void Fail(LeaseQueue* queue, const std::string& error, Actions* actions);
   void FailImpossible(Actions* actions);
   void DropClient(ProcessId client, const std::string& cause, Actions* actions);
-  void LoseLeasesOn(std::uint32_t node, Time now, Actions* actions);
+  void LoseLeasesOn(std::uint32_t node, Actions* actions);
 
   // Grants.
   void GrantAll(Time now, Actions* actions);

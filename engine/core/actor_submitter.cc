@@ -41,27 +41,51 @@ void ActorSubmitter::Create(TaskRecord* record, ActorSpec spec, std::uint64_t to
   tasks_->ResolveArgs(
       record, [this, line, token, handle, spec = std::move(spec)](TaskRecord* ready, ObjectEntry* failed) mutable {
         if (failed != nullptr) {
-          FailCreation(line, failed);
-          tasks_->Finish(ready, {});
-          ownership_->Drop(handle);
-          return;
+          FailCreation(line, spec.class_name, failed);
+        } else {
+          spec.creation_task = ready->payload;
+          line->constructor = Constructor{ready->id, ready->options, spec.class_name, std::move(ready->remade),
+                                          std::exchange(ready->holds, {})};
+          sender_->SendToHead(ActorCreate{token, std::move(spec)});
+          Watch(line);
         }
-        spec.creation_task = ready->payload;
-        line->creation_holds = std::exchange(ready->holds, {});
-        sender_->SendToHead(ActorCreate{token, std::move(spec)});
-        Watch(line);
         tasks_->Finish(ready, {});
         ownership_->Drop(handle);
       });
 }
 
-// An argument of the constructor is an error: the actor never comes to be.
-void ActorSubmitter::FailCreation(ActorLine* line, ObjectEntry* failed) {
-  failed->seen = true;
+// The actor has given its place up until they are there again.
+void ActorSubmitter::On(const ActorArgsLost& message) {
+  ActorLine* line = Line(message.actor);
+  if (!line->constructor || line->constructor->args.payload.empty()) return;  // it is dead by now
+  const Constructor& constructor = *line->constructor;
+  TaskRecord* record = tasks_->New(constructor.task, constructor.options);
+  record->actor = line;
+  record->payload = constructor.args.payload;
+  record->unresolved = constructor.args.unresolved;
+  for (ObjectEntry* entry : constructor.holds) ownership_->Hold(entry);
+  record->holds = constructor.holds;
+  tasks_->ResolveArgs(record, [this, line, name = constructor.class_name](TaskRecord* ready, ObjectEntry* failed) {
+    if (line->last.state != ActorState::kDead) {
+      ActorArgs args{line->actor, ready->payload, "", ""};
+      if (failed != nullptr) {
+        FailCreation(line, name, failed);
+        args = {line->actor, "", line->last.cause, line->last.init_error};
+      }
+      sender_->SendToHead(args);
+    }
+    tasks_->Finish(ready, {});
+  });
+}
+
+// An argument of the constructor is an error: the actor does not come to be, or not again.
+void ActorSubmitter::FailCreation(ActorLine* line, const std::string& class_name, ObjectEntry* failed) {
+  const WireValue error = ownership_->ValueOf(failed);
   line->last.state = ActorState::kDead;
   line->last.cause = "an argument of the actor's constructor could not be computed";
-  line->last.init_error =
-      failed->kind == WireValue::kInline ? failed->bytes.substr(1) : std::string();  // without the byte of its kind
+  line->last.init_error = error.kind == WireValue::kInline
+                              ? error.bytes.substr(1)  // without the byte of its kind
+                              : ErrorOfDependant(class_name + ".__init__", error.bytes, failed->id).bytes;
   FailAll(line);
 }
 
@@ -148,7 +172,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
   if (!Remove(record, &line->sent)) Remove(record, &line->waiting);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    TaskTable::TakeRetry(record);
+    tasks_->TakeRetry(record, std::move(values));
     line->waiting.push_front(record);  // those behind it may wait for its result
     SendReady(line);
     return;
@@ -165,6 +189,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
 void ActorSubmitter::On(const ActorUpdate& message) {
   ActorLine* line = Line(message.actor);
   if (line->last.state == ActorState::kDead || message.incarnation < line->last.incarnation) return;
+  if (line->leaves && message.state != ActorState::kDead) return;
   const bool new_process = message.process != line->last.process;
   line->last = message;
   if (message.state == ActorState::kAlive) {
@@ -177,9 +202,25 @@ void ActorSubmitter::On(const ActorUpdate& message) {
     ResendOrFail(line);
     FailUnretried(line);
   } else if (message.state == ActorState::kDead) {
-    line->channel = nullptr;
-    FailAll(line);
+    OnDead(line);
   }
+}
+
+void ActorSubmitter::OnDead(ActorLine* line) {
+  line->channel = nullptr;
+  line->leaves = false;
+  const bool may_return = line->last.restartable && line->handle != nullptr;
+  if (!may_return) return FailAll(line);
+  if (std::exchange(line->wanted, false)) Restart(line);
+}
+
+// Of an actor that is out of scope.
+void ActorSubmitter::Restart(ActorLine* line) {
+  line->last.state = ActorState::kRestarting;
+  line->last.restartable = false;
+  sender_->SendToHead(ActorRestart{line->actor});
+  line->watching = false;
+  Watch(line);
 }
 
 // Calls that were in flight when the actor's process died: again if they may be retried, in order, before those that
@@ -222,7 +263,13 @@ void ActorSubmitter::FailAll(ActorLine* line) {
       tasks_->FinishWithError(record, error);
     }
   }
-  for (ObjectEntry* entry : std::exchange(line->creation_holds, {})) ownership_->Drop(entry);
+  DropConstructor(line);
+}
+
+void ActorSubmitter::DropConstructor(ActorLine* line) {
+  const std::optional<Constructor> constructor = std::exchange(line->constructor, std::nullopt);
+  if (!constructor) return;
+  for (ObjectEntry* entry : constructor->holds) ownership_->Drop(entry);
 }
 
 WireValue ActorSubmitter::DeathError(const ActorLine& line) const {
@@ -242,7 +289,28 @@ void ActorSubmitter::OnHandleFreed(const ObjectId& object) {
   ActorLine* line = it->second;
   by_handle_.erase(it);
   line->handle = nullptr;
-  sender_->SendToHead(ActorOutOfScope{line->actor});
+  if (line->last.state == ActorState::kDead) DropConstructor(line);
+  sender_->SendToHead(ActorOutOfScope{line->actor, false});
+}
+
+void ActorSubmitter::OnHandleFaded(const ObjectId& object) {
+  const auto it = by_handle_.find(object);
+  if (it == by_handle_.end()) return;
+  ActorLine* line = it->second;
+  line->channel = nullptr;
+  line->wanted = false;
+  line->leaves = line->last.state != ActorState::kDead;
+  sender_->SendToHead(ActorOutOfScope{line->actor, true});
+}
+
+bool ActorSubmitter::Recall(ObjectEntry* handle) {
+  const auto it = by_handle_.find(handle->id);
+  if (it == by_handle_.end()) return false;
+  ownership_->SetLocalValue(handle, WireValue{}, {});
+  ActorLine* line = it->second;
+  line->wanted = line->leaves;
+  if (line->last.state == ActorState::kDead && line->last.restartable) Restart(line);
+  return true;
 }
 
 bool ActorSubmitter::IsCreating() const {

@@ -3,8 +3,9 @@
 // Calls go from caller to actor directly, in submission order per caller: a call whose arguments are not there yet
 // holds back those behind it, unless the actor takes its calls in any order (out_of_order). Until the actor is alive
 // they wait here. The head tells every state change (ActorUpdate).
-// The process that created an actor also keeps what its constructor needs, and tells the head when the last handle is
-// gone.
+// The process that created an actor also keeps what its constructor needs, brings it once more where it was lost, and
+// tells the head when the last handle is gone. Where results of the actor may have to be made again, the handle that
+// counts is only faded then (Ownership), and brings the actor back should it be recalled.
 //
 // Pure state machine. Thread-compatible (the runtime's lock).
 
@@ -15,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,16 +24,27 @@
 
 namespace ray_engine {
 
+// What its creator keeps of an actor that may be started again.
+struct Constructor {
+  TaskId task;
+  CallOptions* options = nullptr;
+  std::string class_name;
+  UnresolvedSpec args;              // with own stored arguments left open; empty if it has none
+  std::vector<ObjectEntry*> holds;  // what they mention, held
+};
+
 struct ActorLine {
   ActorId actor;
   ActorUpdate last;  // state kPending until the head has spoken
   bool watching = false;
-  Channel* channel = nullptr;                // kAlive
-  std::deque<TaskRecord*> waiting;           // not sent: actor not alive, or arguments missing
-  std::deque<TaskRecord*> sent;              // in order, not ended
-  ObjectEntry* handle = nullptr;             // counts the handles; not held here
-  std::vector<ObjectEntry*> creation_holds;  // what the constructor's arguments mention; creator only
-  std::size_t warn_above = 5000;             // calls under way; doubles with each warning
+  Channel* channel = nullptr;              // kAlive
+  std::deque<TaskRecord*> waiting;         // not sent: actor not alive, or arguments missing
+  std::deque<TaskRecord*> sent;            // in order, not ended
+  ObjectEntry* handle = nullptr;           // counts the handles; not held here; creator only
+  std::optional<Constructor> constructor;  // creator only, until the actor is dead for good
+  bool leaves = false;                     // the head has been told that it is out of scope, and has not answered
+  bool wanted = false;                     // `leaves`, and is needed again
+  std::size_t warn_above = 5000;           // calls under way; doubles with each warning
 };
 
 class ActorSubmitter {
@@ -50,12 +63,16 @@ class ActorSubmitter {
   void Watch(ActorLine* line);
 
   void On(const ActorUpdate& message);
+  void On(const ActorArgsLost& message);
   // Frees the record.
   void OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values);
   // The process an actor lived in is gone; what becomes of the actor the head tells later.
   void OnProcessGone(ProcessId process);
   // An object was freed: if it counted the handles of an actor of ours, the actor may end.
   void OnHandleFreed(const ObjectId& object);
+  // The same, but results of the actor's may have to be made again. Then the handle is recalled: true if it is one.
+  void OnHandleFaded(const ObjectId& object);
+  bool Recall(ObjectEntry* handle);
   // Is the constructor of an actor of ours still to run, or running?
   bool IsCreating() const;
   // Does the object count the handles of an actor of ours?
@@ -69,8 +86,11 @@ class ActorSubmitter {
   void Push(ActorLine* line, TaskRecord* record);
   void SendReady(ActorLine* line);
   void WarnOfMany(ActorLine* line);
-  void FailCreation(ActorLine* line, ObjectEntry* failed);
+  void FailCreation(ActorLine* line, const std::string& class_name, ObjectEntry* failed);
+  void Restart(ActorLine* line);
+  void OnDead(ActorLine* line);
   void FailAll(ActorLine* line);
+  void DropConstructor(ActorLine* line);
   void ResendOrFail(ActorLine* line);
   void FailUnretried(ActorLine* line);
   void FailUnavailable(TaskRecord* record, const std::string& cause);

@@ -16,11 +16,17 @@ std::size_t BytesOf(const Lineage& lineage) {
   return bytes;
 }
 
-// Holding it cannot keep anything else alive, such as an actor or, in a circle, the results themselves. What belongs to
-// others is theirs to keep, unless it is a small value that is here.
+// It is there, and there is no other way to have it again. What contains references may keep more alive than itself,
+// such as actors: small results with some are not held. What belongs to others is theirs to keep, unless it is small.
 bool IsWorthHolding(const ObjectEntry& entry, bool own) {
-  if (!entry.ready || entry.origin == ObjectEntry::kHandle || !entry.contained.empty()) return false;
-  return own || entry.kind == WireValue::kInline;
+  if (!entry.ready || entry.origin == ObjectEntry::kTask || entry.origin == ObjectEntry::kHandle) return false;
+  if (!own && entry.kind != WireValue::kInline) return false;
+  return entry.contained.empty() || (own && entry.origin != ObjectEntry::kNoLineage);
+}
+
+// It can be made again, or started again; or it has no value yet.
+bool IsParent(const ObjectEntry& entry) {
+  return entry.origin == ObjectEntry::kTask || entry.origin == ObjectEntry::kHandle || entry.kind == WireValue::kStored;
 }
 
 std::shared_ptr<Lineage> LineageOf(const TaskRecord& record) {
@@ -51,8 +57,7 @@ std::size_t Lineage::PlaceOf(const ObjectId& result) {
 }
 
 ObjectEntry* Lineage::Item(std::uint32_t index) const {
-  ObjectEntry* item = index + 1 < results.size() ? results[index + 1] : nullptr;
-  return item == nullptr || item->rare->faded ? nullptr : item;
+  return index + 1 < results.size() ? results[index + 1] : nullptr;
 }
 
 bool Lineage::HasPassed(const ObjectEntry& item) const {
@@ -60,8 +65,7 @@ bool Lineage::HasPassed(const ObjectEntry& item) const {
 }
 
 ObjectEntry::Origin LineageKeeper::OriginOf(const CallOptions& options) const {
-  const bool dynamic = options.yields == Yields::kDynamic;  // its items are its worker's
-  if (most_bytes_ == 0 || dynamic) return ObjectEntry::kNoLineage;
+  if (most_bytes_ == 0) return ObjectEntry::kNoLineage;
   return options.max_retries == 0 ? ObjectEntry::kRetriesDisabled : ObjectEntry::kTask;
 }
 
@@ -108,12 +112,12 @@ void LineageKeeper::TakeSpec(TaskRecord* record, Lineage* lineage) {
   std::vector<ObjectEntry*> rest;
   for (ObjectEntry* entry : record->holds) {
     const bool own = ownership_->IsOwn(*entry);
-    if (entry->origin != ObjectEntry::kTask && IsWorthHolding(*entry, own)) {
+    if (IsWorthHolding(*entry, own)) {
       lineage->holds.push_back(entry);
       continue;
     }
     rest.push_back(entry);
-    if (!own || (entry->origin != ObjectEntry::kTask && entry->kind != WireValue::kStored)) continue;
+    if (!own || !IsParent(*entry)) continue;
     ownership_->HoldLineage(entry);
     lineage->parents.push_back(entry);
   }

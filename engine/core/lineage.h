@@ -2,10 +2,11 @@
 //
 // Kept with the results of a task or method that may be retried, once it has ended and left something in a store: its
 // spec, and what its arguments mention. Of what can be made again in turn only the lineage is kept, not the value: that
-// goes when the program lets go of it. Own objects that cannot (those that were put) stay, unless they contain
-// references. It all goes with the last of the task's results. Of a process together it takes a limited number of
-// bytes; beyond that the oldest goes, and what it was for cannot be made again. What lies in the stores of a task that
-// yields is known as the items come, since they may be lost before it ends.
+// goes when the program lets go of it; of an actor whose methods are to be called again only the way to start it again.
+// Own objects that cannot be made again (those that were put) stay. It all goes with the last of the task's results. Of
+// a process together it takes a limited number of bytes; beyond that the oldest goes, and what it was for cannot be
+// made again. What lies in the stores of a task that yields is known as the items come, since they may be lost before
+// it ends.
 //
 // Part of the task table. Thread-compatible (the runtime's lock).
 
@@ -54,7 +55,7 @@ struct Lineage {
 
   // Where the result stands in `results`.
   static std::size_t PlaceOf(const ObjectId& result);
-  // An item of a task that yields, which is held. Null: it is gone, or needs no lineage.
+  // An item of a task that yields; it may have faded. Null: it is gone, or needs no lineage.
   ObjectEntry* Item(std::uint32_t index) const;
   // An item that the attempt that runs, or ran last, has brought.
   bool HasPassed(const ObjectEntry& item) const;

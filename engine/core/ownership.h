@@ -50,7 +50,10 @@ class Ownership {
     virtual void OnObjectReady(ObjectEntry* entry) = 0;
     // An own object was freed. For the actor whose handles it counts.
     virtual void OnObjectFreed(const ObjectId& object) = 0;
-    // All copies of an own object are lost. Returns nothing if it is being made again, else the error it becomes.
+    // An own object that counts the handles of an actor has faded.
+    virtual void OnHandleFaded(const ObjectId&) {}
+    // All copies of an own object are lost, or it is recalled. Returns nothing if it is being made again or is there,
+    // else the error it becomes.
     virtual std::optional<WireValue> OnObjectLost(ObjectEntry*, const std::string& reason) {
       return SystemError("ObjectLostError", reason);
     }
@@ -92,7 +95,7 @@ class Ownership {
   // An object that may be needed to make another again is kept in mind, without its value once nothing else holds it.
   void HoldLineage(ObjectEntry* entry) { ++entry->Extra().lineage_holds; }
   void DropLineage(ObjectEntry* entry);
-  // Holds an object that is kept in mind; it is made again if its value is gone.
+  // Holds an object that is kept in mind; it is made again if its value is gone, be it that the program gave it up.
   void Recall(ObjectEntry* entry);
   // The value goes though references to it are held: whoever reads it from now on is told so. An object that is not
   // there yet, or is an error, stays as it is.

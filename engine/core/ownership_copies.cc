@@ -61,10 +61,11 @@ void Ownership::On(const StoreFree& message) {
 // ---- lost values, and lineage --------------------------------------------------------------------------------------
 
 void Ownership::Fade(ObjectEntry* entry) {
-  entry->rare->faded = true;
+  if (std::exchange(entry->rare->faded, true)) return;
   entry->rare->released |= entry->ready;
   entry->ready = false;
   DropContained(entry);
+  if (entry->origin == ObjectEntry::kHandle) listener_->OnHandleFaded(entry->id);
 }
 
 void Ownership::DropLineage(ObjectEntry* entry) {
@@ -75,6 +76,7 @@ void Ownership::DropLineage(ObjectEntry* entry) {
 
 void Ownership::Recall(ObjectEntry* entry) {
   Hold(entry);
+  if (entry->origin == ObjectEntry::kTask && entry->freed.exchange(false) && !entry->rare->faded) Fade(entry);
   Revive(entry);
 }
 

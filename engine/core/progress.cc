@@ -306,6 +306,8 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
     case MessageType::kLeaseReclaim:
       return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
+    case MessageType::kLeasesLost:
+      return with(LeasesLost{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kLeaseFailed:
       return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kStartActor:
@@ -314,6 +316,8 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
       return OnToldToLeave();
     case MessageType::kActorUpdate:
       return with(ActorUpdate{}, [&](const auto& m) { OnActorUpdate(m); });
+    case MessageType::kActorArgsLost:
+      return with(ActorArgsLost{}, [&](const auto& m) { actors_->On(m); });
     case MessageType::kStorePinned:
       return with(StorePinned{}, [&](const auto& m) {
         pins_->On(m);
@@ -373,7 +377,7 @@ void Runtime::OnStreamConsumed(const StreamConsumed& message) {
 // Which exceptions are retried may be a question for the program's interpreter.
 void Runtime::AskWhetherToRetry(ProcessId from, TaskRecord* record, const DoneHeader& done,
                                 std::vector<WireValue> values) {
-  const std::string error = values.empty() ? std::string() : values[0].bytes.substr(1);
+  const std::string error = values.empty() ? std::string() : values.back().bytes.substr(1);
   Upcall([this, from, done, error, values = std::move(values), retry_if = record->options->retry_if] {
     DoneHeader decided = done;
     if (!(*retry_if)(error)) decided.outcome = DoneHeader::kFinalError;
@@ -493,6 +497,7 @@ void Runtime::OnObjectReady(ObjectEntry*) {
 void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(object); }
 
 std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
+  if (actors_->Recall(entry)) return std::nullopt;
   const auto submit = [this](TaskRecord* record) {
     record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->actor_id)
                                                     : submitter_->Submit(record, Nanoseconds(0));

@@ -230,9 +230,11 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
     ownership_->Hold(entry);
     submitted->returns.push_back(entry);
   }
-  if (options->yields == Yields::kStreaming) {
-    record->stream = std::make_shared<Stream>(ownership_.get(), peers_.get(), id, options->stream_limit);
-    submitted->stream = record->stream;
+  if (options->yields != Yields::kNo) {
+    const bool reads = options->yields == Yields::kStreaming;
+    record->stream = std::make_shared<Stream>(ownership_.get(), peers_.get(), id, options->stream_limit,
+                                              reads ? Stream::kReads : Stream::kCollects);
+    if (reads) submitted->stream = record->stream;
   }
   args->Clear();
   return record;

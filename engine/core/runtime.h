@@ -205,13 +205,18 @@ class Runtime : private Ownership::Listener {
   // Entries for the references among the task's arguments, in order: held until FinishTask.
   std::vector<ObjectEntry*> ReceiveArgs(const TaskView& view);
   // Ends the task: sends the values to the owner. `received` is what ReceiveArgs gave.
-  void FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
-                  const std::vector<ObjectEntry*>& received);
+  // `made`: results that come before those values.
+  void FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<WireValue> made,
+                  std::vector<ValuePieces> values, const std::vector<ObjectEntry*>& received);
+  // The result with that return index of a task that has not ended yet, to be given to FinishTask().
+  WireValue MakeResult(const ExecTask* task, std::uint32_t index, ValuePieces value);
   // Sends the next item of a task that yields. False if the task must wait for its reader: WaitForReader().
   bool YieldItem(ExecTask* task, std::uint32_t index, ValuePieces value);
   // kReady once there is room for another item after `index`, or the task was cancelled.
   WaitResult WaitForReader(ExecTask* task, std::uint32_t index);
-  void FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received);
+  // `args_lost`: it has not begun, as stored arguments are lost.
+  void FinishCreation(ExecTask* task, const std::string& error, bool args_lost,
+                      const std::vector<ObjectEntry*>& received);
   // Called with SIGINT to be sent to the thread that runs tasks.
   void SetMainThread(pthread_t thread) { main_thread_ = thread; }
   // The task goes on in another thread, which will finish it; this one may take the next.
@@ -338,6 +343,7 @@ class Runtime : private Ownership::Listener {
                        const ValuePieces& pieces);
   void OnObjectReady(ObjectEntry* entry) override;
   void OnObjectFreed(const ObjectId& object) override;
+  void OnHandleFaded(const ObjectId& object) override { actors_->OnHandleFaded(object); }
   std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string& reason) override;
   void OnLineageUnneeded(const ObjectEntry& result) override { tasks_->OnLineageUnneeded(result); }
   void OnErrorUnseen(const ObjectEntry& entry) override;

@@ -55,20 +55,28 @@ WireValue Runtime::MakeResult(std::unique_lock<std::mutex>& lock, const ExecTask
   return *std::move(value);
 }
 
-void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<ValuePieces> values,
-                         const std::vector<ObjectEntry*>& received) {
+WireValue Runtime::MakeResult(const ExecTask* task, std::uint32_t index, ValuePieces pieces) {
+  std::unique_lock lock(mutex_);
+  WireValue value = MakeResult(lock, *task, index, pieces);
+  for (ObjectEntry* entry : pieces.contained) ownership_->Drop(entry);
+  return value;
+}
+
+void Runtime::FinishTask(ExecTask* task, DoneHeader::Outcome outcome, std::vector<WireValue> made,
+                         std::vector<ValuePieces> values, const std::vector<ObjectEntry*>& received) {
   std::unique_lock lock(mutex_);
   if (ended_) return EndUnanswered(task, received);
   DoneHeader done;
   done.slot = task->header.slot;
   done.attempt = task->header.attempt;
-  done.num_returns = static_cast<std::uint16_t>(values.size());
+  done.num_returns = static_cast<std::uint16_t>(made.size() + values.size());
   done.outcome = outcome;
   std::string payload(sizeof done, '\0');
   Writer writer(&payload);
   const ProcessId owner = task->owner;
+  for (WireValue& value : made) writer(value);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    writer(MakeResult(lock, *task, static_cast<std::uint32_t>(i + 1), values[i]));
+    writer(MakeResult(lock, *task, static_cast<std::uint32_t>(made.size() + i + 1), values[i]));
   }
   done.ran = RanUntilNow(*task);
   std::memcpy(payload.data(), &done, sizeof done);
@@ -100,11 +108,12 @@ WaitResult Runtime::WaitForReader(ExecTask* task, std::uint32_t index) {
       lock, [&] { return task->HasRoomAfter(index); }, kNever, kPatienceNs);
 }
 
-void Runtime::FinishCreation(ExecTask* task, const std::string& error, const std::vector<ObjectEntry*>& received) {
+void Runtime::FinishCreation(ExecTask* task, const std::string& error, bool args_lost,
+                             const std::vector<ObjectEntry*>& received) {
   const std::lock_guard lock(mutex_);
   if (ended_) return EndUnanswered(task, received);
-  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error,
-                         static_cast<std::uint32_t>(getpid())};
+  const ActorReady ready{task->actor->spec.actor, task->actor->incarnation, error, static_cast<std::uint32_t>(getpid()),
+                         args_lost};
   ownership_->CloseScope(received);
   ownership_->SendGuarded(kHead, MessageType::kActorReady, Encode(ready), true);
   executor_->Finished(task);

@@ -5,6 +5,9 @@
 // any other. Where the items end, that entry is given a value too and `AtEnd()` is true. Items that arrive again
 // because the task was retried, or makes lost items again, go to those who hold them and are not read a second time.
 //
+// A stream that *collects* has no reader: the result of its task is a generator of all items, which takes them at the
+// end.
+//
 // Owned by whoever reads it, by the task's record and by its lineage. Pure state machine. Thread-compatible (the
 // runtime's lock).
 
@@ -12,7 +15,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "engine/core/ownership.h"
 #include "engine/core/sender.h"
@@ -21,8 +26,11 @@ namespace ray_engine {
 
 class Stream {
  public:
+  enum Kind : bool { kReads = false, kCollects = true };
   // `limit`: the worker waits while so many items have not been read; 0: it never does.
-  Stream(Ownership* ownership, Sender* sender, const TaskId& task, std::uint32_t limit);
+  Stream(Ownership* ownership, Sender* sender, const TaskId& task, std::uint32_t limit, Kind kind = kReads);
+  std::shared_ptr<Stream> Anew() const { return std::make_shared<Stream>(ownership_, sender_, task_, limit_, kind_); }
+  bool collects() const { return kind_ == kCollects; }
 
   // ---- the task ----------------------------------------------------------------------------------------------------
 
@@ -31,15 +39,23 @@ class Stream {
     passed_ = 0;
     worker_ = ProcessId();
   }
-  // `taken`: the item, if the reader has taken it and it is known to be held. Returns the item that has its value now,
-  // or null.
-  ObjectEntry* OnItem(ProcessId worker, std::uint32_t index, WireValue value, ObjectEntry* taken = nullptr);
+  // `known`: the item, if there is one already that the stream may have handed over. Returns the item that has its
+  // value now, or null.
+  ObjectEntry* OnItem(ProcessId worker, std::uint32_t index, WireValue value, ObjectEntry* known = nullptr);
   // This attempt has yielded it.
   bool HasPassed(std::uint32_t index) const { return index < passed_; }
+  std::uint32_t passed() const { return passed_; }
   // An item that this attempt has yielded is lost: it is to end soon, since another one must follow.
   void EndSoon(bool by_cancelling);
   // The task has ended. An error becomes the last item.
   void End(const WireValue* error);
+  // Lets go of what other attempts than this have yielded. REQUIRES: it collects.
+  void Trim();
+  // Hands over what this attempt has yielded, with the holds. REQUIRES: Trim().
+  std::vector<ObjectEntry*> TakeAll();
+  // The attempt has ended in an error, which becomes its last item. REQUIRES: Trim().
+  void CollectError(const WireValue& error, ObjectEntry* known);
+  const std::deque<ObjectEntry*>& items() const { return items_; }
 
   // ---- the reader --------------------------------------------------------------------------------------------------
 
@@ -55,12 +71,15 @@ class Stream {
  private:
   ObjectEntry* Refuse(std::uint32_t index, const WireValue& value);
   ObjectEntry* Item(std::uint32_t index);
+  ObjectEntry* Collect(std::uint32_t index, ObjectEntry* known);
+  ObjectEntry* Find(std::uint32_t index, ObjectEntry* known);
   void TellConsumed();
 
   Ownership* ownership_;
   Sender* sender_;
   const TaskId task_;
   const std::uint32_t limit_;
+  const Kind kind_;
   bool closed_ = false;
   ProcessId worker_;                  // where the items come from; nil before the first
   std::deque<ObjectEntry*> items_;    // from `read_` on

@@ -156,7 +156,10 @@ void TaskSubmitter::UpdateDemand(LeaseQueue* queue, bool exact) {
     return;
   }
   const std::uint32_t wanted = Wanted(*queue);
-  if (wanted == queue->demanded) return;
+  if (wanted != queue->demanded) Demand(queue, wanted);
+}
+
+void TaskSubmitter::Demand(LeaseQueue* queue, std::uint32_t wanted) {
   queue->demanded = wanted;
   LeaseDemand demand;
   demand.key = queue->key;
@@ -216,6 +219,13 @@ void TaskSubmitter::On(const LeaseReclaim& message, Nanoseconds now) {
   UpdateDemand(queue, true);
 }
 
+// The head has asked, so it is told though nothing may have changed.
+void TaskSubmitter::On(const LeasesLost& message) {
+  if (message.key >= queues_.size()) return;
+  LeaseQueue* queue = queues_[message.key].get();
+  Demand(queue, Wanted(*queue));
+}
+
 void TaskSubmitter::OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now) {
   std::vector<LeaseId> held;
   for (const auto& queue : queues_) {
@@ -259,7 +269,7 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
   if (IsDone(*worker)) ReturnLease(worker);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
-    TaskTable::TakeRetry(record);
+    tasks_->TakeRetry(record, std::move(values));
     RetryLater(record, now);
   } else if (done.outcome == DoneHeader::kArgsLost) {
     TaskTable::Reopen(record);

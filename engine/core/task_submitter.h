@@ -68,6 +68,7 @@ class TaskSubmitter {
 
   void On(const LeaseGrant& message, Nanoseconds now);
   void On(const LeaseReclaim& message, Nanoseconds now);
+  void On(const LeasesLost& message);
   // This process removes the group: nothing more goes to the leases it has there, before the head asks them back.
   void OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now);
   void On(const LeaseFailed& message);
@@ -96,6 +97,7 @@ class TaskSubmitter {
   void Push(LeasedWorker* worker, TaskRecord* record);
   std::uint32_t Wanted(const LeaseQueue& queue) const;
   void UpdateDemand(LeaseQueue* queue, bool exact);
+  void Demand(LeaseQueue* queue, std::uint32_t wanted);
   void RecallIfOverrun(LeasedWorker* worker);
   void ReturnLease(LeasedWorker* worker);
   void ReportLost(const TaskRecord& running, const std::string& cause);

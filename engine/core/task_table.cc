@@ -111,7 +111,9 @@ ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
   if (record->unresolved.empty()) return nullptr;
   record->locality = NodeWithMostBytes(record->unresolved);
   const auto lasts = [this](const auto& arg) {
-    return arg.second->kind != WireValue::kStored || !ownership_->IsOwn(*arg.second);
+    const ObjectEntry& entry = *arg.second;
+    const bool is_remade = entry.origin == ObjectEntry::kTask && !entry.contained.empty();  // with what it contains
+    return (entry.kind != WireValue::kStored && !is_remade) || !ownership_->IsOwn(entry);
   };
   if (!absl::c_all_of(record->unresolved, lasts)) record->remade = Insert(*record, lasts);
   record->payload = Insert(*record, [](const auto&) { return true; }).payload;
@@ -191,11 +193,11 @@ void TaskTable::On(ProcessId from, StreamItem item) {
     return ownership_->Refuse(item.value);
   }
   const bool stored = item.value.kind == WireValue::kStored;
-  ObjectEntry* taken = record->lineage == nullptr ? nullptr : record->lineage->Item(item.index);
-  if (taken != nullptr) ownership_->Hold(taken);  // who waits for it may be the last to hold it
-  ObjectEntry* entry = record->stream->OnItem(from, item.index, std::move(item.value), taken);
+  ObjectEntry* known = record->lineage == nullptr ? nullptr : record->lineage->Item(item.index);
+  if (known != nullptr) ownership_->Hold(known);  // who waits for it may be the last to hold it
+  ObjectEntry* entry = record->stream->OnItem(from, item.index, std::move(item.value), known);
   if (stored && entry != nullptr) lineage_.KeepItem(record, entry);
-  if (taken != nullptr) ownership_->Drop(taken);
+  if (known != nullptr) ownership_->Drop(known);
 }
 
 void TaskTable::Reopen(TaskRecord* record) {
@@ -209,29 +211,57 @@ void TaskTable::TakeRetry(TaskRecord* record) {
   if (record->stream != nullptr) record->stream->BeginAttempt();
 }
 
+// A function that yields its return values; what is stored of them may be lost before it has brought all.
+void TaskTable::TakeRetry(TaskRecord* record, std::vector<WireValue> values) {
+  for (std::size_t i = 0; i < values.size() && record->stream == nullptr; ++i) {
+    if (values[i].is_error || i >= record->returns.size()) break;
+    const bool stored = values[i].kind == WireValue::kStored;
+    ownership_->SetValue(record->returns[i], std::move(values[i]));
+    if (stored) lineage_.KeepItem(record, record->returns[i]);
+  }
+  TakeRetry(record);
+}
+
+// An error may come after values. Of a task that returns a generator it is the last item, too.
 void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
-  const WireValue* error = !values.empty() && values[0].is_error ? &values[0] : nullptr;
+  const WireValue* error = !values.empty() && values.back().is_error ? &values.back() : nullptr;
   std::optional<WireValue> failed;
   if (error != nullptr && record->stream != nullptr) failed = *error;
   Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error);
-  if (record->stream != nullptr) record->stream->End(error);
+  std::vector<ObjectEntry*> items = EndStream(record, error, !values.empty() && !values[0].is_error);
   if (record->outcome == DoneHeader::kOk || record->stream != nullptr) lineage_.Keep(record, values);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
-    ownership_->SetValue(record->returns[i], i < values.size()
-                                                 ? std::move(values[i])
-                                                 : SystemError("RaySystemError", "a return value is missing"));
+    WireValue value =
+        i < values.size() ? std::move(values[i]) : SystemError("RaySystemError", "a return value is missing");
+    items.empty() ? ownership_->SetValue(record->returns[i], std::move(value))
+                  : ownership_->SetLocalValue(record->returns[i], std::move(value), std::exchange(items, {}));
   }
   End(record, failed ? &*failed : nullptr);
 }
 
 void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
   Remember(*record, &error);
-  if (record->stream != nullptr) {
-    record->stream->End(&error);
-    lineage_.Keep(record, {});
-  }
+  EndStream(record, &error, false);
+  if (record->stream != nullptr) lineage_.Keep(record, {});
   for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
   End(record, &error);
+}
+
+// Returns what the generator that the task returns, if it does, is to contain, with the holds. All of it can be made
+// again, or none.
+std::vector<ObjectEntry*> TaskTable::EndStream(TaskRecord* record, const WireValue* error, bool has_generator) {
+  Stream* stream = record->stream.get();
+  if (stream == nullptr) return {};
+  if (!stream->collects()) return stream->End(error), std::vector<ObjectEntry*>();
+  if (!has_generator) return stream->Close(), std::vector<ObjectEntry*>();
+  stream->Trim();
+  const Lineage* lineage = record->lineage.get();
+  if (error != nullptr) stream->CollectError(*error, lineage == nullptr ? nullptr : lineage->Item(stream->passed()));
+  if (lineage != nullptr) {
+    lineage_.KeepItem(record, record->returns[0]);
+    for (ObjectEntry* item : stream->items()) lineage_.KeepItem(record, item);
+  }
+  return stream->TakeAll();
 }
 
 // The dependant of a task that raised has that task's error; where the engine failed, it says which task was hit.
@@ -262,6 +292,7 @@ TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage, bool i
   if (!is_free && lineage->retries_left > 0) --lineage->retries_left;
   TaskRecord* record = NewRecord(lineage->id, lineage->options);
   lineage->record = record;
+  if (lineage->stream != nullptr && lineage->stream->collects()) lineage->stream = CollectAgain(*lineage);
   record->lineage = lineage;
   record->parent = lineage->parent;
   record->actor_id = lineage->actor;
@@ -285,6 +316,13 @@ TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage, bool i
     ownership_->Recall(entry);
   }
   return record;
+}
+
+// The generator of all items needs them all, should it be gone.
+std::shared_ptr<Stream> TaskTable::CollectAgain(const Lineage& lineage) {
+  const ObjectEntry* generator = lineage.results[0];
+  if (generator == nullptr || generator->ready) return lineage.stream;
+  return lineage.stream->Anew();
 }
 
 void TaskTable::CancelLineage(const ObjectEntry& result) {
@@ -360,7 +398,8 @@ void TaskTable::SettleItems(const std::shared_ptr<Lineage>& lineage, const WireV
 }
 
 void TaskTable::Free(TaskRecord* record) {
-  if (record->stream != nullptr) record->returns[0]->seen = true;  // its error is an item of the stream
+  const bool is_item = record->stream != nullptr && !record->stream->collects();  // its error, of the stream
+  if (is_item) record->returns[0]->seen = true;
   if (record->missing > 0) --waiting_;
   if (record->lineage != nullptr) record->lineage->record = nullptr;
   records_[record->slot] = nullptr;

@@ -70,12 +70,12 @@ struct TaskRecord {
   ProcessId process;                              // to which it was pushed last
   TaskId parent;                                  // task that submitted it, for recursive cancel
   std::string payload;                            // TaskHeader, name, args, keywords
-  UnresolvedSpec remade;                          // the same, but for own arguments in a store; empty if there are none
-  std::vector<ObjectEntry*> returns;              // held
-  std::vector<ObjectEntry*> holds;                // everything the arguments mention, held
+  UnresolvedSpec remade;              // the same, without own arguments that may go; empty if there are none
+  std::vector<ObjectEntry*> returns;  // held
+  std::vector<ObjectEntry*> holds;    // everything the arguments mention, held
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
   std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
-  std::shared_ptr<Stream> stream;                                // kStreaming
+  std::shared_ptr<Stream> stream;                                // of a task that yields
   std::shared_ptr<Lineage> lineage;                              // of what it makes again, or of items that have come
   bool starts_over = false;                                      // it has been cancelled only to be run again
   LeasedWorker* worker = nullptr;
@@ -114,6 +114,8 @@ class TaskTable {
   static void Reopen(TaskRecord* record);
   // It will be tried again, which counts.
   static void TakeRetry(TaskRecord* record);
+  // The same for one that has raised; what it had returned by then stays.
+  void TakeRetry(TaskRecord* record, std::vector<WireValue> values);
   // A stored result is lost. Returns the error that it becomes; or nothing if it is being made again, for which
   // `submit` gets a record unless one is under way.
   std::optional<WireValue> OnObjectLost(ObjectEntry* lost, const std::string& reason,
@@ -141,6 +143,8 @@ class TaskTable {
  private:
   void Remember(const TaskRecord& record, const WireValue* error);
   TaskRecord* MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free);
+  static std::shared_ptr<Stream> CollectAgain(const Lineage& lineage);
+  std::vector<ObjectEntry*> EndStream(TaskRecord* record, const WireValue* error, bool has_generator);
   void SettleItems(const std::shared_ptr<Lineage>& lineage, const WireValue* error);
   TaskRecord* NewRecord(const TaskId& id, CallOptions* options);
   void WaitForArgs(TaskRecord* record);

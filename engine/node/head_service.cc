@@ -49,9 +49,11 @@ void HeadService::RegisterLeases() {
 void HeadService::RegisterActors() {
   router_->On<ActorCreate>([this](ProcessId from, const ActorCreate& m) { Perform(actors_.OnCreate(m, from)); });
   router_->On<ActorReady>([this](ProcessId, const ActorReady& m) { Perform(actors_.OnReady(m)); });
+  router_->On<ActorArgs>([this](ProcessId, const ActorArgs& m) { Perform(actors_.OnArgs(m)); });
   router_->On<ActorWatch>([this](ProcessId from, const ActorWatch& m) { Perform(actors_.OnWatch(from, m, Now())); });
   router_->On<ActorKill>([this](ProcessId, const ActorKill& m) { Perform(actors_.OnKill(m, Now())); });
   router_->On<ActorOutOfScope>([this](ProcessId, const ActorOutOfScope& m) { Perform(actors_.OnOutOfScope(m)); });
+  router_->On<ActorRestart>([this](ProcessId, const ActorRestart& m) { Perform(actors_.OnRestart(m)); });
   router_->On<ActorLookup>([this](ProcessId from, const ActorLookup& m) { Perform(actors_.OnLookup(from, m)); });
 }
 

@@ -101,7 +101,10 @@ void WorkerService::Do(const WorkerPool::Grant& grant) {
   router_->Send(grant.lease.client, message, true);
 }
 
+// Of a node that ends, what it cannot serve is no failure: the head hears that the node has left, and serves it
+// elsewhere.
 void WorkerService::Do(const WorkerPool::End& end) {
+  if (ending_ && !end.granted) return;
   router_->Send(kHead, LeaseEnded{end.lease, end.error, end.granted});
 }
 

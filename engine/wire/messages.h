@@ -37,9 +37,9 @@ inline constexpr std::uint32_t kNoNode = 0xffffffff;  // instead of the index of
       X(StorePin) X(StorePinned) X(StorePinCancel) X(StoreUnpin) X(StoreKeep) X(StoreFree) X(CopyAdded)                \
       X(PullRequest) X(PullElsewhere) X(PullCancel) X(PullFailed)                                                      \
   /* leases */ X(LeaseDemand) X(StartLease) X(LeaseGrant) X(LeaseReturn) X(LeaseEnded) X(LeaseReclaim)                \
-      X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
+      X(LeasesLost) X(LeaseFailed) X(Blocked) X(Unblocked) X(KillWorker)                                                            \
   /* actors */ X(ActorCreate) X(ActorCreated) X(StartActor) X(ActorReady) X(ActorWatch) X(ActorUpdate) X(ActorKill)   \
-      X(ActorOutOfScope) X(ActorLookup) X(ActorFound)                                                                 \
+      X(ActorArgsLost) X(ActorArgs) X(ActorOutOfScope) X(ActorRestart) X(ActorLookup) X(ActorFound)                                                                 \
   /* placement groups */ X(GroupCreate) X(GroupCreated) X(GroupRemove) X(GroupUpdate) X(GroupQuery) X(GroupReply)     \
   /* head */ X(KvRequest) X(KvReply) X(ClusterRequest) X(ClusterReply) X(JobStart) X(JobStarted) X(DriverLine)        \
       X(FlushOutput) X(FlushNode) X(NodeFlushed) X(OutputFlushed)                                                     \
@@ -291,6 +291,7 @@ struct LeaseEnded {  // node engine -> head: returned, or its worker died, or no
   RAY_ENGINE_MESSAGE(LeaseEnded, lease, error, granted)
 };
 struct LeaseReclaim { LeaseId lease{}; RAY_ENGINE_MESSAGE(LeaseReclaim, lease) };   // head -> client: others wait, return it soon
+struct LeasesLost { std::uint32_t key = 0; RAY_ENGINE_MESSAGE(LeasesLost, key) };  // head -> client: some of this class went with their node; answered by LeaseDemand
 struct LeaseFailed {  // head -> client: this class cannot be served; its tasks fail
   std::uint32_t key = 0;
   std::string error;
@@ -331,12 +332,19 @@ struct ActorSpec {
 struct ActorCreate { std::uint64_t token = 0; ActorSpec spec; RAY_ENGINE_MESSAGE(ActorCreate, token, spec) };  // creator -> head
 struct ActorCreated { std::uint64_t token = 0; std::string error; RAY_ENGINE_MESSAGE(ActorCreated, token, error) };  // name taken
 struct StartActor { LeaseId lease{}; std::uint32_t incarnation = 0; ActorSpec spec; RAY_ENGINE_MESSAGE(StartActor, lease, incarnation, spec) };  // head -> engine -> worker
-struct ActorReady {  // worker -> head: __init__ returned, or raised (pickled exception)
+struct ActorReady {  // worker -> head: __init__ returned, or raised (pickled exception), or has not begun
   ActorId actor;
   std::uint32_t incarnation = 0;
   std::string error;
   std::uint32_t pid = 0;
-  RAY_ENGINE_MESSAGE(ActorReady, actor, incarnation, error, pid)
+  bool args_lost = false;  // it has not: stored arguments of the creator's are lost, and the creator has been told of them
+  RAY_ENGINE_MESSAGE(ActorReady, actor, incarnation, error, pid, args_lost)
+};
+struct ActorArgsLost { ActorId actor; RAY_ENGINE_MESSAGE(ActorArgsLost, actor) };  // head -> creator: answered by ActorArgs
+struct ActorArgs {  // creator -> head: the constructor's arguments, there again; or why they cannot be had
+  ActorId actor;
+  std::string creation_task, cause, init_error;  // no cause: they are there
+  RAY_ENGINE_MESSAGE(ActorArgs, actor, creation_task, cause, init_error)
 };
 struct ActorWatch { ActorId actor; RAY_ENGINE_MESSAGE(ActorWatch, actor) };  // caller -> head: answered by ActorUpdate, now and at each change
 struct ActorUpdate {
@@ -346,8 +354,9 @@ struct ActorUpdate {
   ProcessId process;
   NodeId node;
   std::string cause;        // kDead: why, for people
-  std::string init_error;   // kDead: pickled exception of __init__
-  RAY_ENGINE_MESSAGE(ActorUpdate, actor, state, incarnation, process, node, cause, init_error)
+  std::string init_error;   // kDead: pickled exception of __init__, or a system error that an argument of it is
+  bool restartable = false; // kDead: its creator may have it started again (ActorRestart)
+  RAY_ENGINE_MESSAGE(ActorUpdate, actor, state, incarnation, process, node, cause, init_error, restartable)
 };
 struct ActorKill {  // -> head; head -> process of an actor that is not needed any more: end by yourself
   ActorId actor;
@@ -356,7 +365,12 @@ struct ActorKill {  // -> head; head -> process of an actor that is not needed a
   bool leaving = false;  // said by the actor's own process, which ends by itself
   RAY_ENGINE_MESSAGE(ActorKill, actor, no_restart, cause, leaving)
 };
-struct ActorOutOfScope { ActorId actor; RAY_ENGINE_MESSAGE(ActorOutOfScope, actor) };  // owner -> head: last handle gone, calls done
+struct ActorOutOfScope {  // owner -> head: last handle gone, calls done
+  ActorId actor;
+  bool may_return = false;  // to make results of its methods again
+  RAY_ENGINE_MESSAGE(ActorOutOfScope, actor, may_return)
+};
+struct ActorRestart { ActorId actor; RAY_ENGINE_MESSAGE(ActorRestart, actor) };  // owner -> head: it is out of scope, and needed again
 struct ActorLookup {  // -> head; all = list names (of the name space, or of all if it is empty)
   std::uint64_t token = 0;
   std::string name, name_space;

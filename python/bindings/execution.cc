@@ -59,9 +59,11 @@ class Execution : public std::enable_shared_from_this<Execution> {
       const nb::object result = async_loop != nullptr ? CallInLoop() : Call();
       if (IsStream()) YieldAll(result);
       Succeed(IsStream() ? nb::none() : result);
+    } catch (const Raised& raised) {
+      FinishAll(DoneHeader::kUserError, raised.error);
     } catch (const ArgsLost&) {
       EndInterrupts();
-      Finish(DoneHeader::kArgsLost, {});
+      IsCreation() ? Created("", true) : Finish(DoneHeader::kArgsLost, {});
     } catch (nb::python_error& exception) {
       Fail(exception);
     } catch (const std::exception& exception) {
@@ -160,12 +162,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
   }
 
   // Stored arguments that are lost are for the task's owner to make again. That may need what this task has been given,
-  // or this actor; so the task goes back, and comes again when they are there. A constructor, which the head sends,
-  // waits.
+  // or this actor; so the task goes back, and comes again when they are there. A constructor likewise, by way of the
+  // head.
   struct ArgsLost {};
+  struct Raised {
+    std::string error;  // as a result
+  };
   bool MustGoBack(const std::vector<ObjectEntry*>& lost) const {
     const auto is_owners = [this](const ObjectEntry* entry) { return entry->owner == task_->owner; };
-    return !IsCreation() && !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
+    return !lost.empty() && std::all_of(lost.begin(), lost.end(), is_owners);
   }
 
   // Stored arguments come the way get() brings values, all at once: a task that has some and waits for memory for the
@@ -205,6 +210,55 @@ class Execution : public std::enable_shared_from_this<Execution> {
     EncodedValue encoded(item, Name(), true);
     const nb::gil_scoped_release release;
     return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
+  }
+
+  // All items of a task that returns a generator of them. An exception is the last item, and may be retried.
+  void Collect(const nb::object& generator) {
+    const auto keep = [this] {
+      const nb::object items = nb::module_::import_("ray_engine._private.generators").attr("Items")(yielded_);
+      KeepResult(EncodedValue(items, Name(), true));
+    };
+    try {
+      YieldAll(generator);
+    } catch (nb::python_error& exception) {
+      if (!exception.matches(PyExc_Exception)) throw;
+      EndInterrupts();
+      const std::string error = "P" + MakeError(exception);
+      ++yielded_;  // its owner makes an item of it, unless it is tried again
+      keep();
+      throw Raised{error};
+    }
+    keep();
+  }
+
+  // The values of a function that yields those it is to return: each is in the store, if it is large, before the next
+  // is made. What comes beyond them is said in the worker's output only.
+  void KeepYielded(const nb::object& generator) {
+    const std::size_t count = task_->header.num_returns;
+    const nb::object iterator = nb::steal(PyObject_GetIter(generator.ptr()));
+    if (!iterator.is_valid()) throw nb::python_error();
+    while (PyObject* item = PyIter_Next(iterator.ptr())) {
+      const nb::object held = nb::steal(item);
+      if (results_.size() == count) {
+        PySys_FormatStderr("Task %S yielded more than its num_returns=%zu values.\n", Name().ptr(), count);
+        return;
+      }
+      KeepResult(EncodedValue(held, Name(), true));
+    }
+    if (PyErr_Occurred() != nullptr) {
+      if (results_.size() < count) throw nb::python_error();
+      PyErr_WriteUnraisable(generator.ptr());
+    }
+    if (results_.size() < count) RaiseWrongCount(results_.size());
+  }
+  void KeepResult(EncodedValue value) {
+    const auto index = static_cast<std::uint32_t>(results_.size() + 1);
+    const nb::gil_scoped_release release;
+    results_.push_back(runtime_.MakeResult(task_, index, std::move(value.pieces)));
+  }
+  [[noreturn]] void RaiseWrongCount(std::size_t found) const {
+    PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", found, task_->header.num_returns);
+    throw nb::python_error();
   }
 
   void AwaitReader() const {
@@ -272,25 +326,33 @@ class Execution : public std::enable_shared_from_this<Execution> {
     FinishAll(DoneHeader::kCancelled, "P" + Encode(error, traceback.is_valid() ? traceback : nb::none()));
   }
   void FinishAll(DoneHeader::Outcome outcome, const std::string& error) {
-    std::vector<ValuePieces> values(task_->header.num_returns);
-    for (ValuePieces& value : values) {
-      value.is_error = true;
-      value.head = error;
-    }
+    std::vector<ValuePieces> values;
+    for (std::size_t i = results_.size(); i < ErrorsUpTo(); ++i) values.push_back(ErrorPieces(error));
     Finish(outcome, std::move(values));
+  }
+  // A generator that has been collected is a result, and has its error beside it.
+  std::size_t ErrorsUpTo() const {
+    const std::size_t count = task_->header.num_returns;
+    return task_->header.yields == Yields::kDynamic ? results_.size() + 1 : count;
+  }
+  static ValuePieces ErrorPieces(const std::string& error) {
+    ValuePieces pieces;
+    pieces.is_error = true;
+    pieces.head = error;
+    return pieces;
   }
 
   void Finish(DoneHeader::Outcome outcome, std::vector<ValuePieces> values) {
     DropPython();
     ExecTask* task = std::exchange(task_, nullptr);
     const nb::gil_scoped_release release;
-    runtime_.FinishTask(task, outcome, std::move(values), received_);
+    runtime_.FinishTask(task, outcome, std::move(results_), std::move(values), received_);
   }
-  void Created(const std::string& error) {
+  void Created(const std::string& error, bool args_lost = false) {
     DropPython();
     ExecTask* task = std::exchange(task_, nullptr);
     const nb::gil_scoped_release release;
-    runtime_.FinishCreation(task, error, received_);
+    runtime_.FinishCreation(task, error, args_lost, received_);
   }
   // The task has ended the process; whoever waits for it learns that from the process's end.
   void EndUnanswered() {
@@ -408,24 +470,18 @@ class Execution : public std::enable_shared_from_this<Execution> {
     return result == Py_None || PyLong_CheckExact(result) || PyFloat_CheckExact(result) || PyBool_Check(result);
   }
 
-  void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) const {
+  void EncodeResults(const nb::object& result, std::vector<EncodedValue>* values) {
     const std::uint32_t count = task_->header.num_returns;
     if (count == 0) return;
-    if (task_->header.yields == Yields::kDynamic) {
-      values->emplace_back(nb::module_::import_("ray_engine._private.generators").attr("collect")(result), Name(),
-                           true);
-      return;
-    }
+    if (task_->header.yields == Yields::kDynamic) return Collect(result);
+    if (task_->header.yields == Yields::kNo && PyGen_Check(result.ptr())) return KeepYielded(result);
     if (count == 1) {
       values->emplace_back(result, Name(), true);
       return;
     }
     const nb::object items = nb::steal(PySequence_List(result.ptr()));
     if (!items.is_valid()) throw nb::python_error();
-    if (nb::len(items) != count) {
-      PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", nb::len(items), count);
-      throw nb::python_error();
-    }
+    if (nb::len(items) != count) RaiseWrongCount(nb::len(items));
     for (nb::handle item : items) values->emplace_back(item, Name(), true);
   }
 
@@ -457,6 +513,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
   TaskView view_;
   std::vector<ObjectEntry*> received_;
   std::uint32_t yielded_ = 0;
+  std::vector<WireValue> results_;  // those made before the task has ended
   nb::object target_, arguments_;
   nb::dict keywords_ = nb::steal<nb::dict>(nb::handle());
 };

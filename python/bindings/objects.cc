@@ -206,16 +206,6 @@ ObjectRef Put(nb::handle value) {
   return {current_session, *entry};
 }
 
-// An object that is an error: get() raises it. `error` is pickled as the hook make_error does.
-ObjectRef PutError(nb::bytes error) {
-  ValuePieces pieces;
-  pieces.is_error = true;
-  pieces.head = "P" + std::string(error.c_str(), error.size());
-  const absl::StatusOr<ObjectEntry*> entry = TheRuntime().Put(std::move(pieces));
-  if (!entry.ok()) RaiseSystemError("RaySystemError", MessageOf(entry.status()));
-  return {current_session, *entry};
-}
-
 void OnReady(const ObjectRef& ref, nb::callable callback) {
   PyObject* call = callback.release().ptr();
   TheRuntime().OnReady(ref.Entry(), [call] {
@@ -324,7 +314,6 @@ void BindObjects(nb::module_& module) {
         return nb::module_::import_("ray_engine._private.assigned_owner").attr("put")(value, owner);
       },
       nb::arg("value").none(), nb::kw_only(), nb::arg("_owner") = nb::none(), kPutHelp);
-  module.def("put_error", &PutError);
   module.def("on_ready", &OnReady);
   module.def("free", [](const ObjectRef& ref) { TheRuntime().Free(ref.Entry()); });
   module.def("places", &Places);

@@ -1,9 +1,10 @@
 """The program that chaos strikes: rounds of tasks, nested tasks, objects, streams, actors and placement groups.
 
-    program.py ADDRESS FOLDER SEED ROUNDS OBJECT_BYTES
+    program.py ADDRESS FOLDER SEED ROUNDS OBJECT_BYTES GIANT_BYTES
 
 Everything may be retried without limit, and what actors know is kept in files of FOLDER. A round's result depends on
 SEED and its number alone, so it can be compared with that of a run without faults. Each is printed as a line of JSON.
+Where a store and the disk below it are full, the program gets the documented error, and asks again.
 """
 
 import faulthandler
@@ -23,8 +24,13 @@ FOR_EVER = {"max_retries": -1}
 ACTOR_FOR_EVER = {"max_restarts": -1, "max_task_retries": -1}
 
 
+PATTERN_BYTES = 1_000_003  # of which large values are made, since that many random numbers take long
+NO_ROOM = (ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError)
+
+
 def numbers(seed, size):
-    return np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+    pattern = np.random.default_rng(seed).integers(0, 256, min(size, PATTERN_BYTES), np.uint8)
+    return np.resize(pattern, size)
 
 
 def digest(array):
@@ -107,6 +113,13 @@ class Pipe:
             yield digest(piece)
 
 
+def giants(rng, size):
+    """What moves between nodes in many pieces, and goes to disk for want of room."""
+    made = [make.remote(rng.getrandbits(32), size) for _ in range(12)]
+    mixed = [mix.remote(made[i], made[-1 - i]) for i in range(6)]
+    return ray.get([check.remote(ref) for ref in [*mixed, *made]])
+
+
 def objects(rng, size):
     """Large values that depend on each other, read late."""
     made = [make.remote(rng.getrandbits(32), size) for _ in range(6)]
@@ -170,27 +183,36 @@ def groups(rng, size, folder):
     tasks = [make.options(scheduling_strategy=inside[i % 2]).remote(rng.getrandbits(32), size // 8) for i in range(6)]
     path = os.path.join(folder, f"{rng.getrandbits(64):x}")
     book = Ledger.options(scheduling_strategy=inside[1]).remote(path)
-    amounts = ray.get([book.add.remote(key, key * key) for key in range(10)])
-    result = [ray.get([check.remote(task) for task in tasks]), amounts, ray.get(book.read.remote())]
-    remove_placement_group(group)
-    return result
+    try:
+        amounts = ray.get([book.add.remote(key, key * key) for key in range(10)])
+        return [ray.get([check.remote(task) for task in tasks]), amounts, ray.get(book.read.remote())]
+    finally:
+        remove_placement_group(group)
 
 
-def one_round(seed, folder, size):
-    rng = random.Random(seed)
+def asked_until_there_is_room(part, seed, *words):
+    while True:
+        try:
+            return part(random.Random(seed), *words)
+        except NO_ROOM as error:
+            print(f"part {part.__name__} again: {type(error).__name__}", file=sys.stderr, flush=True)
+
+
+def one_round(seed, folder, size, giant):
     results = {}
-    for part in (objects, trees, many, boxes, streams, ledgers, pipes, groups):
-        words = [rng, size] + ([folder] if part in (ledgers, groups) else [])
-        print(f"part {part.__name__}", file=sys.stderr, flush=True)
-        results[part.__name__] = part(*words)
+    for part in (giants, objects, trees, many, boxes, streams, ledgers, pipes, groups):
+        name = part.__name__
+        words = [giant if part is giants else size] + ([folder] if part in (ledgers, groups) else [])
+        print(f"part {name}", file=sys.stderr, flush=True)
+        results[name] = asked_until_there_is_room(part, f"{seed}/{name}", *words)
     return results
 
 
-def main(address, folder, seed, rounds, size):
+def main(address, folder, seed, rounds, size, giant):
     faulthandler.register(signal.SIGUSR1)
     ray.init(address=address)
     for number in range(int(rounds)):
-        result = one_round(f"{seed}/{number}", folder, int(size))
+        result = one_round(f"{seed}/{number}", folder, int(size), int(giant))
         print(json.dumps({"round": number, "result": result}), flush=True)
     ray.shutdown()
 

@@ -1,6 +1,8 @@
-"""Chaos: program.py over several nodes while workers and nodes are killed; the results must be those without faults.
+"""Chaos: program.py over several nodes while workers and nodes are killed and the disk of one of them fills up; the
+results must be those without faults.
 
-    run.py [--minutes M] [--seed N] [--nodes N] [--object-bytes N] [--workers-per-second R] [--nodes-per-minute R]
+    run.py [--minutes M] [--seed N] [--nodes N] [--object-bytes N] [--giant-bytes N] [--workers-per-second R]
+           [--nodes-per-minute R] [--disks-per-minute R]
 
 The seed, which is printed, decides what the program computes and the sequence of strikes; when they hit is up to the
 machine. Exit code 1: a wrong result, an error, a round that did not end within LIMIT_S (what waits is printed), or
@@ -23,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ray_engine.cluster_utils import Cluster  # noqa: E402
 
+from tests.chaos.disk import SmallDisk  # noqa: E402
 from tests.chaos.strikes import Strikes  # noqa: E402
 from tests.python import leaks  # noqa: E402
 
@@ -34,8 +37,9 @@ ROUNDS = 4  # different ones; they come again and again
 class Program:
     """A running program.py, and the results that it prints."""
 
-    def __init__(self, address, folder, seed, rounds, object_bytes):
-        words = [sys.executable, PROGRAM, address, folder, str(seed), str(rounds), str(object_bytes)]
+    def __init__(self, address, folder, options):
+        numbers = [options.seed, ROUNDS, options.object_bytes, options.giant_bytes]
+        words = [sys.executable, PROGRAM, address, folder, *map(str, numbers)]
         self.address = address
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, bufsize=0)  # for select
 
@@ -67,7 +71,7 @@ class Program:
 def rounds(cluster, options):
     """The results of ROUNDS rounds, by part, as they come; each time the program runs anew."""
     with tempfile.TemporaryDirectory() as folder:
-        with Program(cluster.address, folder, options.seed, ROUNDS, options.object_bytes) as program:
+        with Program(cluster.address, folder, options) as program:
             for number in range(ROUNDS):
                 found = program.next_result()
                 assert found is not None, f"the program ended with code {program.process.wait()} in round {number}"
@@ -75,11 +79,11 @@ def rounds(cluster, options):
             assert program.process.wait(LIMIT_S) == 0
 
 
-def struck(cluster, node_args, options, expected):
+def struck(cluster, node_args, disk, options, expected):
     """Rounds with faults until the time is over."""
     deadline, count = time.monotonic() + 60 * options.minutes, 0
-    rates = {"worker_rate": options.workers_per_second, "node_rate": options.nodes_per_minute / 60}
-    with Strikes(cluster, node_args, options.seed, **rates) as strikes:
+    rates = options.workers_per_second, options.nodes_per_minute / 60, options.disks_per_minute / 60
+    with Strikes(cluster, node_args, disk, options.seed, *rates) as strikes:
         while time.monotonic() < deadline:
             for number, found in enumerate(rounds(cluster, options)):
                 right = expected[number]
@@ -93,15 +97,17 @@ def struck(cluster, node_args, options, expected):
 def chaos(options):
     print(f"chaos: seed {options.seed}", file=sys.stderr, flush=True)
     machine = leaks.Machine(leaks.new_mark())
-    store = max(64 << 20, 6 * options.object_bytes)
-    node_args = {"num_cpus": 1, "object_store_memory": store}
-    cluster = Cluster(initialize_head=True, head_node_args=node_args)
-    try:
-        for _ in range(options.nodes - 1):
-            cluster.add_node(**node_args)
-        struck(cluster, node_args, options, list(rounds(cluster, options)))
-    finally:
-        cluster.shutdown()
+    store = max(64 << 20, 6 * options.object_bytes, 13 * options.giant_bytes // 4)  # three giants at a time
+    args = {"num_cpus": 1, "object_store_memory": store}
+    cluster = Cluster(initialize_head=True, head_node_args=args)
+    with SmallDisk(12 * options.giant_bytes) as disk:  # enough for a node that runs all giants
+        try:
+            node_args = {cluster.add_node(**args, **disk.args): {**args, **disk.args}}
+            for _ in range(options.nodes - 2):
+                node_args[cluster.add_node(**args)] = args
+            struck(cluster, node_args, disk, options, list(rounds(cluster, options)))
+        finally:
+            cluster.shutdown()
     machine.check()
 
 
@@ -111,8 +117,10 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1, 10**6))
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--object-bytes", type=int, default=8 << 20)
+    parser.add_argument("--giant-bytes", type=int, default=100 << 20)
     parser.add_argument("--workers-per-second", type=float, default=2)
     parser.add_argument("--nodes-per-minute", type=float, default=6)
+    parser.add_argument("--disks-per-minute", type=float, default=6)
     chaos(parser.parse_args())
 
 

@@ -1,4 +1,7 @@
-"""Strikes: a thread that kills workers and nodes of a cluster, as Poisson processes that a seed decides."""
+"""Strikes: a thread that kills workers and nodes of a cluster and fills a disk, as Poisson processes.
+
+A seed decides their order.
+"""
 
 import random
 import sys
@@ -8,6 +11,7 @@ import time
 import psutil
 
 HALF_S = 15  # of a round, after which strikes come half as often
+FULL_S = 8  # for which a disk stays full
 
 
 def family(process, recursive=True):
@@ -27,14 +31,15 @@ def has_name(process, name):
 class Strikes:
     """Strikes until it is stopped. Nodes that were struck are replaced by new ones."""
 
-    def __init__(self, cluster, node_args, seed, worker_rate, node_rate):
-        """Rates are per second."""
-        self.cluster, self.node_args = cluster, node_args
+    def __init__(self, cluster, node_args, disk, seed, worker_rate, node_rate, disk_rate):
+        """`node_args`: of each node of the cluster. Rates are per second."""
+        self.cluster, self.node_args, self.disk = cluster, node_args, disk
         self.random = random.Random(f"strikes {seed}")
         self.rates = {
             self.strike_worker: worker_rate,
             self.strike_engine: node_rate / 2,
             self.strike_node: node_rate / 2,
+            self.strike_disk: disk_rate,
         }
         self.begin_round()
         self.counts = dict.fromkeys(self.rates, 0)
@@ -88,6 +93,13 @@ class Strikes:
         node = self.random.choice(self.members())
         return self.replace(node, self.kill(psutil.Process(node.pid)))
 
+    def strike_disk(self):
+        """It is full for a while."""
+        struck = self.disk.fill()
+        self.stopping.wait(FULL_S)
+        self.disk.clear()
+        return struck
+
     def members(self):
         return sorted(self.cluster.worker_nodes, key=lambda node: node.pid)
 
@@ -101,5 +113,6 @@ class Strikes:
 
     def replace(self, node, struck):
         self.cluster.remove_node(node)
-        self.cluster.add_node(**self.node_args)
+        args = self.node_args.pop(node)
+        self.node_args[self.cluster.add_node(**args)] = args
         return struck

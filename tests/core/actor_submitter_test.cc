@@ -52,12 +52,14 @@ class ActorSubmitterTest : public CoreFixture {
     done.attempt = task.attempt;
     done.outcome = outcome;
     std::vector<WireValue> values;
-    TaskRecord* record = tasks_.ReadDone(DonePayload(done, {InlineValue("done")}), &read, &values);
+    TaskRecord* record = tasks_.ReadDone(
+        DonePayload(done, {outcome == DoneHeader::kUserError ? UserError() : InlineValue("done")}), &read, &values);
     if (record != nullptr) actors_.OnDone(record, read, std::move(values));
   }
   // A handle that counts, and an actor created with it.
   ObjectEntry* Create() {
     ObjectEntry* handle = ownership_.NewOwned(NumberedId<ObjectId>(60));
+    handle->origin = ObjectEntry::kHandle;
     ownership_.SetLocalValue(handle, WireValue{}, {});
     ActorSpec spec;
     spec.actor = actor_;
@@ -66,10 +68,34 @@ class ActorSubmitterTest : public CoreFixture {
     return handle;
   }
   void OnObjectFreed(const ObjectId& object) override { actors_.OnHandleFreed(object); }
+  void OnHandleFaded(const ObjectId& object) override { actors_.OnHandleFaded(object); }
+  std::optional<WireValue> OnObjectLost(ObjectEntry* entry, const std::string&) override {
+    if (!actors_.Recall(entry)) lost_ = entry;
+    return std::nullopt;
+  }
+  // The actor lives, and is out of scope but for the lineage of its results.
+  ObjectEntry* CreateAndFade() {
+    ObjectEntry* handle = Create();
+    sender_.Take<ActorCreate>(kHead);
+    ExpectWatch();
+    Update(ActorState::kAlive, 0, kActor);
+    ownership_.HoldLineage(handle);
+    ownership_.Drop(handle);
+    EXPECT_TRUE(sender_.Take<ActorOutOfScope>(kHead).may_return);
+    return handle;
+  }
+  void UpdateDead(bool restartable) {
+    ActorUpdate update;
+    update.actor = actor_;
+    update.state = ActorState::kDead;
+    update.restartable = restartable;
+    actors_.On(update);
+  }
 
   ActorSubmitter actors_;
   ActorId actor_;
   CallOptions method_, retried_, constructor_;
+  ObjectEntry* lost_ = nullptr;
 };
 
 TEST_F(ActorSubmitterTest, ManyCallsUnderWayAreWarnedAboutAtEachDoubling) {
@@ -351,6 +377,82 @@ TEST_F(ActorSubmitterTest, AnActorWhoseConstructorHasAFailedArgumentIsDead) {
   ExpectWatch();
   ownership_.SetValue(argument, UserError());
   EXPECT_EQ(KindOf(Result(1)), "ActorDiedError");
+  ownership_.Drop(handle);
+  sender_.Take<ActorOutOfScope>(kHead);
+}
+
+TEST_F(ActorSubmitterTest, LostArgumentsOfTheConstructorAreSentOnceMoreWhenTheyAreThere) {
+  for (const bool there : {true, false}) {
+    ObjectEntry* argument = Pending(there ? 100 : 101);
+    ownership_.SetValue(argument, StoredAt(2));
+    actor_ = NumberedId<ActorId>(there ? 50 : 51);
+    builder_.Ref(argument);
+    ObjectEntry* handle = Create();
+    sender_.Take<ActorCreate>(kHead);
+    ExpectWatch();
+    ownership_.Lose(argument, 2, "gone");
+    EXPECT_EQ(lost_, argument);
+    actors_.On(ActorArgsLost{actor_});
+    EXPECT_TRUE(sender_.Nothing(kHead));
+    ownership_.SetValue(argument, there ? StoredAt(3) : SystemError("ObjectReconstructionFailedError", "PUT"));
+    const ActorArgs args = sender_.Take<ActorArgs>(kHead);
+    EXPECT_EQ(args.cause.empty(), there);
+    if (there) {
+      TaskView view;
+      ASSERT_TRUE(ParseTask(args.creation_task, &view));
+      EXPECT_EQ(view.args.at(0).refs.at(0).node, 3u);
+      Update(ActorState::kDead);
+    } else {
+      EXPECT_EQ(PartsOf(args.init_error, argument->id).kind, "RayTaskError");
+    }
+    ownership_.Drop(handle);
+    sender_.Take<ActorOutOfScope>(kHead);
+    sender_.Take<StoreFree>(ProcessId{2, 0});
+  }
+  for (ObjectEntry* entry : std::exchange(results_, {})) ownership_.Drop(entry);
+  sender_.Take<StoreFree>(ProcessId{3, 0});
+}
+
+TEST_F(ActorSubmitterTest, AnActorOutOfScopeComesBackWhenItsHandleIsRecalled) {
+  ObjectEntry* handle = CreateAndFade();
+  UpdateDead(true);
+  ownership_.Recall(handle);
+  EXPECT_EQ(sender_.Take<ActorRestart>(kHead).actor, actor_);
+  ExpectWatch();
+  Call(1, &retried_);
+  Update(ActorState::kAlive, 1, kReborn);
+  Done(TakePush(kReborn));
+  EXPECT_EQ(Result(1)->bytes, "done");
+  ownership_.Drop(handle);
+  EXPECT_TRUE(sender_.Take<ActorOutOfScope>(kHead).may_return);
+  UpdateDead(true);
+  ownership_.DropLineage(handle);
+  EXPECT_FALSE(sender_.Take<ActorOutOfScope>(kHead).may_return);
+}
+
+TEST_F(ActorSubmitterTest, AnActorThatIsRecalledWhileItLeavesIsStartedAgainAfterwards) {
+  ObjectEntry* handle = CreateAndFade();
+  ownership_.Recall(handle);
+  Call(1, &retried_);
+  EXPECT_TRUE(sender_.Nothing(kActor));
+  UpdateDead(true);
+  sender_.Take<ActorRestart>(kHead);
+  ExpectWatch();
+  Update(ActorState::kAlive, 1, kReborn);
+  Done(TakePush(kReborn));
+  ownership_.DropLineage(handle);
+  ownership_.Drop(handle);
+  EXPECT_FALSE(sender_.Take<ActorOutOfScope>(kHead).may_return);
+  Update(ActorState::kDead, 1);
+}
+
+TEST_F(ActorSubmitterTest, AnActorOutOfScopeThatMayNotBeRestartedStaysDead) {
+  ObjectEntry* handle = CreateAndFade();
+  ownership_.Recall(handle);
+  Call(1, &retried_);
+  UpdateDead(false);
+  EXPECT_EQ(KindOf(Result(1)), "ActorDiedError");
+  ownership_.DropLineage(handle);
   ownership_.Drop(handle);
   sender_.Take<ActorOutOfScope>(kHead);
 }

@@ -35,6 +35,13 @@ class LineageTest : public CoreFixture {
     tasks_.BeginAttempt(record, kWorker);
     return record;
   }
+  TaskRecord* BuildDynamic(std::uint64_t number) {
+    options_.yields = Yields::kDynamic;
+    TaskRecord* record = Build(number, &options_);
+    record->stream = std::make_shared<Stream>(&ownership_, &sender_, record->id, 0, Stream::kCollects);
+    tasks_.BeginAttempt(record, kWorker);
+    return record;
+  }
   void Yield(const TaskRecord* record, std::uint32_t index, WireValue value) {
     tasks_.On(kWorker, {record->slot, record->attempt, index, std::move(value)});
   }
@@ -369,6 +376,85 @@ TEST_F(LineageTest, LostItemsAreYieldedAgainAndNotReadTwice) {
   EXPECT_TRUE(stream_->AtEnd());
   RunAgain({InlineValue("")});
   EXPECT_TRUE(stream_->AtEnd());
+}
+
+TEST_F(LineageTest, AllItemsOfADynamicGeneratorBelongToTheCaller) {
+  TaskRecord* record = BuildDynamic(1);
+  Yield(record, 0, InlineValue("small"));
+  YieldStored(record, 2, 2);  // the first again: it was tried before
+  Yield(record, 2, StoredAt(2));
+  tasks_.Finish(record, {InlineValue("generator")});
+  ObjectEntry* generator = Result(1);
+  ASSERT_EQ(generator->contained.size(), 3u);
+  EXPECT_EQ(generator->contained[0]->bytes, "small");
+  EXPECT_EQ(generator->contained[2]->node, 2u);
+  EXPECT_EQ(tasks_.lineage().tasks, 1u);
+  ownership_.Lose(generator->contained[1], 2, "gone");
+  ASSERT_NE(again_, nullptr);
+  tasks_.BeginAttempt(again_, kWorker);
+  YieldStored(again_, 3, 5);
+  RunAgain({InlineValue("generator")});
+  EXPECT_EQ(generator->contained[1]->node, 5u);
+  EXPECT_EQ(generator->contained[2]->node, 2u);
+}
+
+TEST_F(LineageTest, WhatADynamicGeneratorYieldedBeforeItFailedIsFreed) {
+  TaskRecord* record = BuildDynamic(1);
+  YieldStored(record, 2, 2);
+  tasks_.FinishWithError(record, SystemError("WorkerCrashedError", "killed"));
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{2, 0}).objects.size(), 1u);
+  EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
+}
+
+TEST_F(LineageTest, TheErrorOfADynamicGeneratorIsItsLastItemUnlessItIsTriedAgain) {
+  TaskRecord* record = BuildDynamic(1);
+  YieldStored(record, 2, 2);
+  tasks_.TakeRetry(record, {InlineValue("generator"), UserError()});
+  tasks_.BeginAttempt(record, kWorker);
+  YieldStored(record, 1, 3);  // a second copy of the first item
+  tasks_.Finish(record, {InlineValue("generator"), UserError()});
+  ASSERT_EQ(Result(1)->contained.size(), 2u);
+  EXPECT_EQ(Result(1)->contained[0]->node, 2u);
+  EXPECT_TRUE(Result(1)->contained[1]->is_error);
+  EXPECT_FALSE(Result(1)->is_error);
+}
+
+TEST_F(LineageTest, ValuesThatWereReturnedBeforeAnErrorStayWhenItIsTriedAgain) {
+  options_.num_returns = 2;
+  TaskRecord* record = Build(1, &options_);
+  tasks_.BeginAttempt(record, kWorker);
+  tasks_.TakeRetry(record, {StoredAt(2), UserError()});
+  EXPECT_EQ(Result(1)->node, 2u);
+  EXPECT_FALSE(Result(1, 2)->ready);
+  Run(record, {StoredAt(3), StoredAt(3)});
+  EXPECT_EQ(Result(1)->node, 2u);
+  EXPECT_EQ(Result(1, 2)->node, 3u);
+}
+
+// One item is held by the program still, so the new generator has that one, and the others are new.
+TEST_F(LineageTest, ADynamicGeneratorThatWasLetGoIsCollectedAgain) {
+  TaskRecord* record = BuildDynamic(1);
+  YieldStored(record, 2, 2);
+  tasks_.Finish(record, {InlineValue("generator")});
+  ObjectEntry* generator = results_.back();
+  ObjectEntry* held = generator->contained[1];
+  ownership_.Hold(held);
+  results_.back() = held;
+  ownership_.HoldLineage(generator);
+  ownership_.Drop(generator);
+  TakeFrees();
+  ownership_.Recall(generator);
+  ASSERT_NE(again_, nullptr);
+  EXPECT_FALSE(generator->ready);
+  tasks_.BeginAttempt(again_, kWorker);
+  YieldStored(again_, 2, 5);
+  tasks_.Finish(std::exchange(again_, nullptr), {InlineValue("generator")});
+  ASSERT_TRUE(generator->ready);
+  ASSERT_EQ(generator->contained.size(), 2u);
+  EXPECT_EQ(generator->contained[0]->node, 5u);
+  EXPECT_EQ(generator->contained[1], held);
+  ownership_.DropLineage(generator);
+  ownership_.Drop(generator);
 }
 
 TEST_F(LineageTest, AnItemThatNobodyHoldsIsYieldedAndFreedAgain) {

@@ -179,6 +179,20 @@ TEST_F(TaskSubmitterTest, ADemandTellsHowManyGrantsHaveArrived) {
   ExpectLeasesReturned({7});
 }
 
+TEST_F(TaskSubmitterTest, WhoHasLostLeasesWithANodeSaysAgainHowManyItWants) {
+  Submit(1, &options_);
+  EXPECT_EQ(TakeDemand(), 1u);
+  submitter_.On(LeasesLost{0});  // what has been granted may never arrive
+  EXPECT_EQ(TakeDemand(), 1u);
+  Grant(7);
+  submitter_.On(LeasesLost{0});
+  const auto demand = sender_.Take<LeaseDemand>(kHead);
+  EXPECT_EQ(demand.count, 0u);
+  EXPECT_EQ(demand.received, 1u);
+  Done(TakePush());
+  ExpectLeasesReturned({7});
+}
+
 TEST_F(TaskSubmitterTest, UnknownTasksAskForAWorkerEach) {
   for (std::uint64_t i = 1; i <= 4; ++i) Submit(i, &options_);
   submitter_.FlushDemands();

@@ -223,6 +223,23 @@ def test_tasks_of_a_removed_node_run_elsewhere(nodes, gate, tmp_path):
     assert ray.get(ref, timeout=60) == other.node_id
 
 
+def test_an_actor_of_a_node_that_leaves_in_order_waits_for_another_one(nodes):
+    cluster = nodes({"num_cpus": 0})
+
+    @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)
+    class Actor:
+        def where(self):
+            return where()
+
+    node = cluster.add_node(num_cpus=1)
+    actor = Actor.remote()
+    for _ in range(5):  # its restart may be asked of the node while that is leaving
+        assert ray.get(actor.where.remote(), timeout=60) == node.node_id
+        cluster.remove_node(node)
+        node = cluster.add_node(num_cpus=1)
+    assert ray.get(actor.where.remote(), timeout=60) == node.node_id
+
+
 def test_removing_twice_and_adding_again(nodes):
     cluster = nodes({"num_cpus": 1})
     for _ in range(3):

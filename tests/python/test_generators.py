@@ -236,11 +236,47 @@ def test_num_returns_of_a_generator_function():
 def test_dynamic():
     generator = ray.get(count.options(num_returns="dynamic").remote(3))
     assert isinstance(generator, ray.DynamicObjectRefGenerator) and len(generator) == 3
-    assert values(generator) == values(generator) == [0, 1, 2]
+    assert values(generator) == [0, 1, 2] and len(generator) == 0
     *good, bad = ray.get(fails_after.options(num_returns="dynamic").remote(2))
     assert ray.get(good) == [0, 1]
     with pytest.raises(ValueError, match="no more"):
         ray.get(bad)
+
+
+@pytest.mark.parametrize("size", [0, 300_000])
+def test_a_function_that_yields_the_values_it_returns(size):
+    assert len(ray.get(count.options(num_returns=3).remote(3, size))) == 3
+    assert len(ray.get(count.options(num_returns=3).remote(4, size))) == 3  # the last one is not wanted
+    assert ray.get(count.options(num_returns=1).remote(1)) == 0
+    *good, bad = count.options(num_returns=3).remote(2, size)
+    assert len(ray.get(good)) == 2
+    with pytest.raises(ValueError, match="returned 2 objects, but num_returns=3"):
+        ray.get(bad)
+
+
+def test_an_error_after_some_of_the_values():
+    *good, bad, last = fails_after.options(num_returns=4).remote(2)
+    assert ray.get(good) == [0, 1]
+    for ref in (bad, last):
+        with pytest.raises(ValueError, match="no more"):
+            ray.get(ref)
+    assert ray.get(list(fails_after.options(num_returns=2).remote(2))) == [0, 1]  # it raises too late to be heard
+
+
+@pytest.mark.parametrize("num_returns", ["dynamic", 3])
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_a_generator_that_raises_is_tried_again(tmp_path, num_returns, size):
+    @ray.remote(max_retries=2, retry_exceptions=[ValueError], num_returns=num_returns)
+    def raises_once():
+        for i in range(3):
+            yield bytes([i]) * size
+            if not (tmp_path / "raised").exists():
+                (tmp_path / "raised").write_text("")
+                raise ValueError("once")
+
+    refs = raises_once.remote()
+    items = values(ray.get(refs) if num_returns == "dynamic" else refs)
+    assert [item[0] for item in items] == [0, 1, 2]
 
 
 def test_wait_takes_references_and_generators():

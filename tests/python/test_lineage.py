@@ -7,6 +7,7 @@ import pytest
 import ray_engine as ray
 from ray_engine.cluster_utils import Cluster
 from ray_engine.exceptions import (
+    ActorDiedError,
     ObjectReconstructionFailedError,
     RayTaskError,
     ReconstructionFailure,
@@ -218,6 +219,112 @@ def test_a_lost_result_of_a_method_without_retries(nodes, runs):
     assert caught.value.reason is ReconstructionFailure.RETRIES_DISABLED
 
 
+def keeper_far(**options):
+    """A class of actors that need all of a far node, and keep an array."""
+
+    @ray.remote(resources={"far": 1}, num_cpus=0, **options)
+    class Keeper:
+        def __init__(self, array):
+            self.array = array
+
+        def total(self):
+            return int(self.array.sum())
+
+    return Keeper
+
+
+def make_whole(note, **options):
+    """A task that needs all of a far node."""
+
+    @ray.remote(resources={"far": 1}, **options)
+    def make():
+        note("whole")
+        return np.ones(SIZE, np.uint8)
+
+    return make
+
+
+def test_a_constructor_whose_argument_is_lost(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+    ref = make_whole(note).remote()
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    # The actor gives its place up, which is what making the argument again takes.
+    keeper = keeper_far().remote(ref)
+    assert ray.get(keeper.total.remote(), timeout=LIMIT) == SIZE and times("whole") == 2
+
+
+def test_a_restarted_constructor_whose_argument_is_lost(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+    keeper = keeper_far(max_restarts=1, max_task_retries=-1).remote(make_whole(note).remote())
+    assert ray.get(keeper.total.remote(), timeout=LIMIT) == SIZE
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(keeper.total.remote(), timeout=LIMIT) == SIZE and times("whole") == 2
+
+
+def test_a_restarted_constructor_whose_argument_cannot_be_made_again(nodes, runs):
+    note, _ = runs
+    first = add_far(nodes)
+    keeper = keeper_far(max_restarts=-1, max_task_retries=-1).remote(make_whole(note, max_retries=0).remote())
+    assert ray.get(keeper.total.remote(), timeout=LIMIT) == SIZE
+    nodes.remove_node(first)
+    add_far(nodes)
+    with pytest.raises(ActorDiedError, match="input arguments(.|\n)*RETRIES_DISABLED"):
+        ray.get(keeper.total.remote(), timeout=LIMIT)
+
+
+def state_of(actor_id):
+    return ray.util.state.get_actor(actor_id).state
+
+
+@pytest.mark.parametrize("max_restarts", [-1, 1])
+def test_an_actor_out_of_scope_comes_back_for_its_lost_results(nodes, runs, max_restarts):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 1}, num_cpus=0, max_restarts=max_restarts, max_task_retries=-1)
+    class Maker:
+        def __init__(self, array):
+            self.array = array
+
+        def make(self):
+            note("method")
+            return self.array + 1
+
+    maker = Maker.remote(make_whole(note).remote())
+    actor_id = maker._actor_id.hex()
+    one, two = maker.make.remote(), maker.make.remote()
+    ray.wait([one, two], num_returns=2, fetch_local=False, timeout=LIMIT)
+    del maker
+    wait_for(lambda: state_of(actor_id) == "DEAD", "the actor's end")
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert [int(array[0]) for array in ray.get([one, two], timeout=LIMIT)] == [2, 2]
+    assert times("method") == 4 and times("whole") == 2
+    wait_for(lambda: state_of(actor_id) == "DEAD", "the actor's second end")
+
+
+def test_an_actor_out_of_scope_that_may_not_be_restarted(nodes, runs):
+    note, _ = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 1}, num_cpus=0, max_task_retries=-1)
+    class Maker:
+        def make(self):
+            return np.ones(SIZE, np.uint8)
+
+    ref = Maker.remote().make.remote()
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    with pytest.raises(ActorDiedError):
+        ray.get(ref, timeout=LIMIT)
+
+
 def test_lost_items_are_yielded_again(nodes, runs):
     note, times = runs
     first = add_far(nodes)
@@ -234,6 +341,36 @@ def test_lost_items_are_yielded_again(nodes, runs):
     add_far(nodes)
     assert [int(array[0]) for array in ray.get(refs, timeout=LIMIT)] == [0, 1, 2, 3]
     assert times("generator") == 2
+
+
+@ray.remote
+def first_of_all(generator):
+    return np.full(SIZE, sum(int(array[0]) for array in ray.get(list(generator))), np.uint8)
+
+
+def test_lost_items_of_a_dynamic_generator(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1}, num_returns="dynamic")
+    def count():
+        note("generator")
+        for i in range(3):
+            yield np.full(SIZE if i != 1 else 1, i, np.uint8)
+
+    ref = count.remote()
+    refs = list(ray.get(ref, timeout=LIMIT))
+    total = first_of_all.options(resources={"far": 0.1}).remote(ref)
+    ray.wait([total], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    first = add_far(nodes)
+    assert [int(array[0]) for array in ray.get(refs, timeout=LIMIT)] == [0, 1, 2]
+    assert times("generator") == 2
+    # Of the generator itself only the lineage is left now, for what was made from it.
+    del ref, refs
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(total, timeout=LIMIT)[0] == 3 and times("generator") == 3
 
 
 def test_an_item_that_is_not_yielded_again(nodes, tmp_path):
@@ -286,6 +423,42 @@ def test_what_was_put_stays_for_what_was_made_from_it(nodes, runs):
 
     ref = grow.remote(ray.put(np.ones(SIZE, np.uint8)))
     ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(ref, timeout=LIMIT).sum() == 2 * SIZE and times("grow") == 2
+
+
+def test_an_argument_that_was_freed_is_made_again_for_what_was_made_from_it(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1})
+    def grow(array):
+        return array + np.uint8(1)
+
+    base = make_far(note).remote("base")
+    ref = grow.remote(base)
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    ray.internal.free(base)
+    nodes.remove_node(first)
+    add_far(nodes)
+    assert ray.get(ref, timeout=LIMIT).sum() == 2 * SIZE and times("base") == 2
+
+
+def test_a_large_argument_with_references_in_it_stays_for_what_was_made_from_it(nodes, runs):
+    note, times = runs
+    first = add_far(nodes)
+
+    @ray.remote(resources={"far": 0.1})
+    def grow(both):
+        note("grow")
+        array, (more,) = both
+        return array + ray.get(more)
+
+    large = [np.ones(SIZE, np.uint8), [ray.put(np.uint8(1))]]
+    ref = grow.remote(large)
+    ray.wait([ref], fetch_local=False, timeout=LIMIT)
+    del large
     nodes.remove_node(first)
     add_far(nodes)
     assert ray.get(ref, timeout=LIMIT).sum() == 2 * SIZE and times("grow") == 2

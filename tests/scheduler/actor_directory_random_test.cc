@@ -48,7 +48,7 @@ class ActorWorld {
   }
 
   void SettleAndCheck() {
-    for (int i = 0; i < 20000 && !(starting_.empty() && constructing_.empty()); ++i) WorkOn();
+    for (int i = 0; i < 20000 && !(starting_.empty() && constructing_.empty() && without_args_.empty()); ++i) WorkOn();
     const auto actors = directory_.Stats();
     EXPECT_EQ(actors.pending + actors.restarting, 0u);
     EXPECT_GT(actors.alive, 0u);
@@ -83,7 +83,9 @@ class ActorWorld {
 
   void DropHandles() {
     if (last_actor_ == 0) return;
-    Perform(directory_.OnOutOfScope({ActorIdOf(1 + Below(static_cast<std::size_t>(last_actor_)))}));
+    const ActorId actor = ActorIdOf(1 + Below(static_cast<std::size_t>(last_actor_)));
+    Perform(directory_.OnOutOfScope({actor, Below(2) == 0}));
+    if (Below(2) == 0) Perform(directory_.OnRestart({actor}));
   }
 
   void LoseWorker() {
@@ -115,7 +117,12 @@ class ActorWorld {
     } else if (!constructing_.empty()) {
       const StartActor start = constructing_.back();
       constructing_.pop_back();
-      Perform(directory_.OnReady({start.spec.actor, start.incarnation, Below(5) == 0 ? "error" : ""}));
+      const bool args_lost = Below(5) == 0;
+      Perform(directory_.OnReady({start.spec.actor, start.incarnation, Below(5) == 0 ? "error" : "", 0, args_lost}));
+    } else if (!without_args_.empty()) {
+      const ActorId actor = without_args_.back();
+      without_args_.pop_back();
+      Perform(directory_.OnArgs({actor, "task", Below(5) == 0 ? "cannot be had" : "", ""}));
     }
   }
 
@@ -140,13 +147,18 @@ class ActorWorld {
   void Do(const ActorDirectory::Place& place) { Perform(scheduler_.OnDemand(kHead, place.demand, now_)); }
   void Do(const ActorDirectory::Hold& hold) { Perform(scheduler_.SetHeld(hold.lease, hold.held, now_)); }
   void Do(const ActorDirectory::EndLease& end) { EndLease(end.lease); }
-  void Do(const ActorDirectory::Send& send) { constructing_.push_back(std::get<StartActor>(send.message)); }
+  void Do(const ActorDirectory::Send& send) {
+    const auto* lost = std::get_if<ActorArgsLost>(&send.message);
+    lost != nullptr ? without_args_.push_back(lost->actor)
+                    : constructing_.push_back(std::get<StartActor>(send.message));
+  }
 
   std::mt19937_64 random_;
   Scheduler scheduler_;
   ActorDirectory directory_;
   Time now_ = seconds(1);
-  std::vector<StartLease> starting_;  // at the node engines
+  std::vector<StartLease> starting_;   // at the node engines
+  std::vector<ActorId> without_args_;  // at their creators
   std::vector<StartActor> constructing_;
   std::map<ProcessId, LeaseId> workers_;
   std::uint32_t next_node_ = 0, last_serial_ = 100;

@@ -267,6 +267,92 @@ TEST_F(ActorDirectoryTest, AnActorThatEndsItselfIsGivenTheTime) {
   EXPECT_EQ(Next<Directory::EndLease>().ending, Directory::Ending::kExit);
 }
 
+TEST_F(ActorDirectoryTest, AnActorWhoseArgumentsAreLostGivesItsPlaceUpUntilTheyAreThere) {
+  const ActorSpec spec = MakeActor(1, driver_);
+  Create(spec);
+  const StartActor start = PlaceOn(worker_);
+  Do(directory_.OnReady({spec.actor, 0, "", 0, true}));
+  const auto end = Next<Directory::EndLease>();
+  EXPECT_EQ(end.lease, start.lease);
+  EXPECT_EQ(end.ending, Directory::Ending::kExit);
+  EXPECT_EQ(NextSent<ActorArgsLost>(driver_).actor, spec.actor);
+  Do(directory_.OnArgs({spec.actor, "task with other places", "", ""}));
+  EXPECT_EQ(PlaceOn(worker2_).spec.creation_task, "task with other places");
+}
+
+TEST_F(ActorDirectoryTest, AnActorWhoseArgumentsCannotBeHadAgainDies) {
+  const ActorSpec spec = MakeActor(1, driver_);
+  Create(spec);
+  PlaceOn(worker_);
+  Do(directory_.OnReady({spec.actor, 0, "", 0, true}));
+  Next<Directory::EndLease>();
+  NextSent<ActorArgsLost>(driver_);
+  Watch(other_, 1);
+  ExpectUpdate(other_, ActorState::kPending, 0);
+  Do(directory_.OnArgs({spec.actor, "", "they cannot be had", "error"}));
+  const auto update = NextSent<ActorUpdate>(other_);
+  EXPECT_EQ(update.state, ActorState::kDead);
+  EXPECT_EQ(update.cause, "they cannot be had");
+  EXPECT_EQ(update.init_error, "error");
+}
+
+// It outlives its creator, but not its need of what only that can bring.
+TEST_F(ActorDirectoryTest, ADetachedActorWhoseArgumentsAreLostDiesWithItsCreator) {
+  for (const bool creator_dies_first : {false, true}) {
+    const int number = creator_dies_first ? 2 : 1;
+    ActorSpec spec = MakeActor(number, creator_dies_first ? other_ : driver_);
+    spec.detached = true;
+    Create(spec);
+    PlaceOn(worker_);
+    if (creator_dies_first) Do(directory_.OnProcessGone(spec.creator, "crash"));
+    Do(directory_.OnReady({spec.actor, 0, "", 0, true}));
+    Next<Directory::EndLease>();
+    if (!creator_dies_first) {
+      NextSent<ActorArgsLost>(spec.creator);
+      Do(directory_.OnProcessGone(spec.creator, "crash"));
+    }
+    EXPECT_EQ(directory_.Stats().dead, static_cast<std::size_t>(number));
+  }
+}
+
+TEST_F(ActorDirectoryTest, AnActorOutOfScopeIsStartedAgainForItsResults) {
+  ActorSpec spec = MakeActor(1, driver_);
+  spec.max_restarts = 1;
+  spec.name = "board";
+  CreateAlive(spec, 1, worker_);
+  Watch(driver_, 1);
+  ExpectUpdate(driver_, ActorState::kAlive, 0);
+  Do(directory_.OnOutOfScope({spec.actor, true}));
+  EXPECT_EQ(Next<Directory::EndLease>().ending, Directory::Ending::kExit);
+  const auto dead = NextSent<ActorUpdate>(driver_);
+  EXPECT_EQ(dead.state, ActorState::kDead);
+  EXPECT_TRUE(dead.restartable);
+  Do(directory_.OnRestart({spec.actor}));
+  const StartActor start = PlaceOn(worker2_);
+  EXPECT_EQ(start.incarnation, 1u);
+  EXPECT_EQ(start.spec.creation_task, "task");
+  Watch(driver_, 1);
+  ExpectUpdate(driver_, ActorState::kRestarting, 1);
+  // Once is all it may be restarted.
+  Do(directory_.OnOutOfScope({spec.actor, true}));
+  Next<Directory::EndLease>();
+  EXPECT_FALSE(NextSent<ActorUpdate>(driver_).restartable);
+  Do(directory_.OnRestart({spec.actor}));
+}
+
+TEST_F(ActorDirectoryTest, AnActorOutOfScopeIsForgottenWhenItsResultsOrItsCreatorAre) {
+  for (const int number : {1, 2}) {
+    ActorSpec spec = MakeActor(number, driver_);
+    spec.max_restarts = -1;
+    CreateAlive(spec, number, worker_);
+    Do(directory_.OnOutOfScope({spec.actor, true}));
+    Next<Directory::EndLease>();
+    Do(number == 1 ? directory_.OnOutOfScope({spec.actor, false}) : directory_.OnProcessGone(driver_, "crash"));
+    Do(directory_.OnRestart({spec.actor}));
+    EXPECT_EQ(directory_.Stats().dead, static_cast<std::size_t>(number));
+  }
+}
+
 TEST_F(ActorDirectoryTest, LooksUpNamesAndListsThem) {
   ActorSpec spec = MakeActor(1, driver_);
   spec.name = "board";

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <utility>
 
 #include "tests/scheduler/scheduler_fixture.h"
 
@@ -103,12 +104,17 @@ class World {
   }
 
   void Demand() {
-    LeaseDemand demand;
     const bool actor = Below(6) == 0;
     const ProcessId client =
         actor ? kHead : clients_[static_cast<std::size_t>(Below(static_cast<int>(clients_.size())))];
-    demand.key = actor ? ++last_actor_ : static_cast<std::uint32_t>(Below(5));
-    demand.count = actor ? 1 : static_cast<std::uint32_t>(Below(20));
+    const std::uint32_t key = actor ? ++last_actor_ : static_cast<std::uint32_t>(Below(5));
+    Demand(client, key, actor ? 1 : static_cast<std::uint32_t>(Below(20)));
+  }
+
+  void Demand(ProcessId client, std::uint32_t key, std::uint32_t count) {
+    LeaseDemand demand;
+    demand.key = key;
+    demand.count = count;
     const bool spread = client.serial % 2 == 0;
     demand.lease_class = MakeClass(ResourcesOf(demand.key), spread ? LeaseClass::kSpread : LeaseClass::kDefault);
     demand.received = received_[{client, demand.key}];
@@ -165,11 +171,12 @@ class World {
         ++it;
         continue;
       }
-      const QueueKey key{it->second.client, it->second.key};
-      if (key.first != kHead && !gone_.count(key.first) && wanted_[key]++ == 0) waiting_since_[key] = now_;
       it = running_.erase(it);
     }
     Perform(scheduler_.OnNodeLost(node, "lost", now_));
+    for (const auto& [client, key] : std::exchange(asked_, {})) {
+      Demand(client, key, wanted_[{client, key}] + static_cast<std::uint32_t>(Below(3)));
+    }
   }
 
   void LoseClient() {
@@ -212,6 +219,7 @@ class World {
       if (const auto* start = std::get_if<StartLease>(&send->message)) Begin(send->to.node, *start);
       if (const auto* reclaim = std::get_if<LeaseReclaim>(&send->message)) Hurry(reclaim->lease, send->to);
       if (const auto* kill = std::get_if<KillWorker>(&send->message)) Hurry(kill->lease, running_[kill->lease].client);
+      if (const auto* lost = std::get_if<LeasesLost>(&send->message)) asked_.emplace_back(send->to, lost->key);
       EXPECT_FALSE(std::holds_alternative<LeaseFailed>(send->message));
     }
   }
@@ -255,6 +263,7 @@ class World {
   std::map<LeaseId, Running> running_;
   std::map<QueueKey, std::uint32_t> wanted_, received_;
   std::map<QueueKey, Time> waiting_since_;
+  std::vector<QueueKey> asked_;  // how many they want, as leases are lost
   std::map<ProcessId, bool> gone_;
   std::vector<ProcessId> clients_ = {{0, 1}, {0, 2}, {0, 3}, {0, 4}};
   std::uint32_t next_node_ = 0, last_actor_ = 0, last_client_ = 4;

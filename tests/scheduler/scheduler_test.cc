@@ -83,14 +83,14 @@ TEST_F(SchedulerTest, AGrantThatNeverLeftIsGivenAgain) {
   EXPECT_EQ(TakeStarts().size(), 1u);
 }
 
-TEST_F(SchedulerTest, GrantsOfALostNodeAreGivenAgainWhetherSeenOrNot) {
+TEST_F(SchedulerTest, GrantsOfALostNodeThatHaveNotArrivedAreGivenAgain) {
   AddNode(0, Cpus(8)), AddNode(1, Cpus(8));
   Demand(driver_, 1, 2, OnNode(1, Cpus(1), true));
   actions_.clear();  // nothing of it has arrived
   Do(scheduler_.OnNodeLost(1, "lost", now_));
+  Take<LeasesLost>();
+  Demand(driver_, 1, 2, OnNode(1, Cpus(1), true));
   EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{0, 0}));
-  Demand(driver_, 1, 1, OnNode(1, Cpus(1), true));
-  EXPECT_EQ(TakeNodes().size(), 1u);
 }
 
 TEST_F(SchedulerTest, ABlockedLeaseGivesBackItsCpuButNotItsGpu) {
@@ -202,15 +202,20 @@ TEST_F(SchedulerTest, TheWorkersOfAClientThatIsGoneAreKilledAndItsDemandDropped)
   EXPECT_EQ(scheduler_.Stats().queues, 0u);
 }
 
-TEST_F(SchedulerTest, LeasesOfALostNodeAreWantedAgain) {
+TEST_F(SchedulerTest, WhoHadLeasesOnALostNodeIsAskedOnceHowManyItWants) {
   AddNode(0, Cpus(1));
   AddNode(1, Cpus(1));
   Demand(driver_, 1, 2, Cpus(1));
   EXPECT_EQ(TakeNodes(), (std::vector<std::uint32_t>{0, 1}));
   Do(scheduler_.OnNodeLost(1, "lost its network", now_));
-  EXPECT_EQ(scheduler_.Stats().waiting_leases, 1u);
+  const auto questions = Take<LeasesLost>();
+  ASSERT_EQ(questions.size(), 1u);
+  EXPECT_EQ(questions[0].first, driver_);
+  EXPECT_EQ(questions[0].second.key, 1u);
+  EXPECT_EQ(scheduler_.Stats().waiting_leases, 0u);  // the client may not need them any more
   EXPECT_FALSE(scheduler_.cluster().nodes()[1].alive);
   EXPECT_EQ(scheduler_.cluster().nodes()[1].death_reason, "lost its network");
+  Demand(driver_, 1, 1, Cpus(1));
   AddNode(2, Cpus(1));
   EXPECT_EQ(TakeStart().node, 2u);
 }

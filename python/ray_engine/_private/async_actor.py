@@ -136,6 +136,7 @@ class _GroupLoop:
             result, failure = None, error
         if key not in self._unanswered:
             done(result, failure)
+        failure = None  # whose traceback holds this frame
 
     async def _emit_all(self, items, emit, wait):
         async for item in items if inspect.isasyncgen(items) else _as_async(items):

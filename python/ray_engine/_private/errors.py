@@ -17,6 +17,7 @@ from ray_engine._private.serialization import dumps_plain
 from ray_engine._private.session import session
 
 logger = logging.getLogger("ray")
+_PICKLE = b"\x80"  # begins one
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -52,7 +53,8 @@ def decode(encoded: bytes) -> BaseException:
 
 def system_error(kind: str, text: str, detail: bytes = b"") -> BaseException:
     """The exception for what the engine reports: a class name of ray_engine.exceptions, what happened, and the id it is
-    about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it."""
+    about (object, actor, task); for ActorDiedError followed by the error of __init__ as make_error() encoded it, or by
+    the engine's that an argument of it is."""
     build = _BUILDERS.get(kind)
     if build:
         return build(text, detail)
@@ -74,16 +76,21 @@ def _actor_died(text, detail):
     actor_id, init_error = detail[: ActorID.size()].hex(), detail[ActorID.size() :]
     if not init_error:
         return exceptions.ActorDiedError(f"\tactor_id: {actor_id}\n{text}", actor_id)
-    cause = cloudpickle.loads(init_error)
+    cause = cloudpickle.loads(init_error) if init_error.startswith(_PICKLE) else _encoded_error(init_error)
     return exceptions.ActorDiedError(
         cause if isinstance(cause, exceptions.RayTaskError) else f"{text}\n{cause}", actor_id
     )
 
 
+def _encoded_error(encoded):
+    """The exception for an error of the engine's, as that encodes it."""
+    kind, text, detail = encoded.split(b"\0", 2)
+    return system_error(kind.decode(), text.decode(errors="replace"), detail)
+
+
 def _dependant_failed(function_name, encoded):
     """For a task that never ran because an argument is an error of the engine's, as it was encoded."""
-    kind, text, detail = encoded.split(b"\0", 2)
-    cause = system_error(kind.decode(), text.decode(errors="replace"), detail)
+    cause = _encoded_error(encoded)
     shown = _shown("".join(traceback.format_exception_only(type(cause), cause)))
     reason = "At least one of the input arguments for this task could not be computed"
     text = f"ray::{function_name}() did not run. {reason}:\n{shown}"

@@ -6,6 +6,7 @@ it here. DynamicObjectRefGenerator is the older form: the value of a task with n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -14,29 +15,32 @@ from ray_engine._core import ObjectRef, ObjectRefGenerator
 
 
 class DynamicObjectRefGenerator:
-    """All items of a task that yields, by reference. It can be iterated any number of times."""
+    """All items of a task that yields, by reference. Iterating takes them out, so none is kept longer than needed."""
 
     def __init__(self, refs: Iterable[ObjectRef[Any]]):
-        self._refs = list(refs)
+        self._refs = deque(refs)
 
     def __iter__(self) -> Iterator[ObjectRef[Any]]:
-        return iter(self._refs)
+        while self._refs:
+            yield self._refs.popleft()
 
     def __len__(self) -> int:
         return len(self._refs)
 
 
-def collect(items) -> DynamicObjectRefGenerator:
-    """Runs a generator to its end, in its worker. An exception ends it and is its last item."""
-    refs = []
-    try:
-        for item in items:
-            refs.append(_core.put(item))
-    except Exception as error:
-        from ray_engine._private.errors import make_error
+class Items:
+    """What a worker sends when it has sent so many items: pickled, it is the generator of the references beside it. The
+    owner of the items, who knows them, puts those there."""
 
-        refs.append(_core.put_error(make_error(error, "generator", error.__traceback__)))
-    return DynamicObjectRefGenerator(refs)
+    def __init__(self, count: int):
+        self._count = count
+
+    def __reduce__(self):
+        return _generator_of, (self._count,)
+
+
+def _generator_of(count):
+    return DynamicObjectRefGenerator(_core.ref_at(place) for place in range(count))
 
 
 # ---- ObjectRefGenerator ---------------------------------------------------------------------------------------------

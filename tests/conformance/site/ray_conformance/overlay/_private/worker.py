@@ -41,6 +41,10 @@ class _CoreWorker:
             if not row["actor_handle"] and (row["local_references"] or row["submitted"])
         }
 
+    def get_memory_store_size(self):
+        own = [row for row in _core.own_references() if not row["actor_handle"]]
+        return sum(1 for row in own if row["ready"] and not row["is_stored"])
+
     def object_exists(self, ref, memory_store_only=False):
         from ray.util.state import list_objects
 
