@@ -129,8 +129,9 @@ def run(command, peer="ray_engine", limit=LIMIT_S):
 def bare_mpirun_s(ranks):
     """The whole of an mpirun whose ranks only call MPI_Init and MPI_Finalize."""
     start = time.perf_counter()
-    run(mpirun(ranks, "bare_mpi"))
-    return time.perf_counter() - start
+    with Program(mpirun(ranks, "bare_mpi")) as program:
+        program.process.wait()
+        return time.perf_counter() - start
 
 
 def result(command, peer="ray_engine", limit=LIMIT_S):
