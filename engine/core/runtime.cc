@@ -379,9 +379,10 @@ std::string Runtime::StatsText() {
   const std::lock_guard lock(mutex_);
   const auto objects = ownership_->Stats();
   const auto leases = submitter_->Stats();
-  return fmt::format("objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {}", objects.entries,
-                     objects.table, objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases,
-                     leases.queued);
+  return fmt::format(
+      "objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {} frames sent {} received {}",
+      objects.entries, objects.table, objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases,
+      leases.queued, peers_->sent(), peers_->received());
 }
 
 }  // namespace ray_engine
