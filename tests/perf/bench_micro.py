@@ -2,7 +2,7 @@
 
 Peers, each installed from PyPI into an environment of its own (peers.py) and tuned as its file says: ray, and those
 of the peer_*.py files (dask, mpi4py, processpool, mppool, charm4py, dragon, parsl), which run the lines that they
-can express. Not peers but bounds: limit, two bare Python processes that pickle over the engine's ring, and warm
+can express. Not peers but bare programs: limit, two Python processes that pickle over the engine's ring, and warm
 copies in as many processes as put; ring, two bare processes in C++ over that ring. A peer that cannot be installed
 or fails is named, and the rest goes on.
 
@@ -21,7 +21,7 @@ import programs
 import report
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIMIT_S = 900  # for all lines of one engine; Ray takes about five minutes
+LIMIT_S = 1200  # for all lines of one engine; Ray takes several minutes
 UNITS = {
     "single_client_tasks_and_get_batch": "batch/s",
     "single_client_wait_1k_refs": "batch/s",
@@ -55,7 +55,7 @@ AIMS = {
 }
 MEAN_AIM, LEAST_AIM = 100, 25  # times Ray: the geometric mean over the lines that are not GB/s, and each of those
 
-RING_LINES = {  # metric -> (the ring's figure that bounds it, units per call)
+RING_LINES = {  # metric -> (the ring's figure that stands beside it, units per call)
     "single_client_tasks_sync": ("one_by_one", 1),
     "single_client_tasks_async": ("outstanding_1000", 1),
     "single_client_tasks_and_get_batch": ("outstanding_1000", 1 / 1000),
@@ -97,15 +97,15 @@ COMMANDS = {  # peer -> its programs, in functions of the wanted metrics
     "dragon": [dragon],
     "parsl": [lambda only: script("parsl", only)],
 }
-BOUNDS = {
+BARE = {
     "limit": [[sys.executable, HERE / "bare_ring.py"], [sys.executable, HERE / "bare_copy.py"]],
     "ring": [["bare_ring"]],
 }
 
 
-def bound(name):
+def bare_figures(name):
     figures = {}
-    for command in BOUNDS[name]:
+    for command in BARE[name]:
         figures.update(programs.result(command))
     calls = {metric: units * figures[key] for metric, (key, units) in RING_LINES.items()}
     return {**calls, **{metric: figure for metric, figure in figures.items() if metric in UNITS}}
@@ -123,8 +123,8 @@ class Measurement:
                 self.figures.setdefault(metric, {}).setdefault(peer, []).append(value)
 
     def run(self, peer):
-        if peer in BOUNDS:
-            self.add(peer, bound(peer))
+        if peer in BARE:
+            self.add(peer, bare_figures(peer))
             return
         for number, command in enumerate(COMMANDS[peer]):
             if (peer, number) in self.failures:
@@ -199,7 +199,7 @@ def arguments():
     parser.add_argument("--plot", metavar="FILE", help="draw the table (.svg, .png, .pdf)")
     own, rest = parser.parse_known_args()
     sys.argv[1:] = rest
-    args = report.parse(__doc__, [*list(COMMANDS)[1:], *BOUNDS])
+    args = report.parse(__doc__, [*list(COMMANDS)[1:], *BARE])
     args.plot = own.plot
     if args.plot and not args.json:
         args.json = str(pathlib.Path(args.plot).with_suffix(".json"))

@@ -33,8 +33,7 @@ def main():
     pool, queues = Lines(*sys.argv[1:]), Lines(*sys.argv[1:])
     by_queues(queues)
     pool_lines.run(pool, multiprocessing)
-    for metric, figure in queues.results.items():
-        pool.results[metric] = max(figure, pool.results[metric])
+    pool.take_better(queues)
     pool.print()
 
 

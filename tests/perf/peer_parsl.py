@@ -1,5 +1,6 @@
-"""The lines of the microbenchmark under Parsl. Tuned: the HighThroughputExecutor with two workers on this machine, no
-strategy that starts or ends blocks, no memoization, no retries, no usage tracking. Parsl has no actors."""
+"""The lines of the microbenchmark under Parsl. Tuned: the HighThroughputExecutor with two workers on this machine
+and tasks fetched ahead, no strategy that starts or ends blocks, no memoization, no retries, no usage tracking.
+Parsl has no actors."""
 
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def main():
             label="two_workers",
             max_workers_per_node=2,
             cores_per_worker=1,
+            prefetch_capacity=100,
             address="127.0.0.1",
             encrypted=False,
             provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 
 NOT_COLUMNS = {"metric", "unit", "better", "bar", "spread", "spreads"}
 
@@ -78,6 +79,8 @@ def cell(figure):
 
 def finish(rows, args, **more):
     """Prints the table; `more` goes into the JSON beside the rows."""
+    if not rows:
+        sys.exit(f"there is no row {args.only}")
     names = column_names(rows, args.against)
     bars = any("bar" in r for r in rows)
     header = "".join(f"{name:>13}" for name in names + ["bar"] * bars)

@@ -41,7 +41,7 @@ def test_geometric_mean_leaves_out_gigabytes(bench):
     assert list(found["under_least_aim"]) == ["1_1_actor_calls_sync"]
 
 
-def test_best_peer_is_none_of_the_bounds(bench):
+def test_the_best_peer_is_none_of_the_bare_programs(bench):
     figures = {"ray_engine": [5], "mppool": [6], "dask": [4], "limit": [100], "ring": [1000]}
     (row,) = rows(bench, {"single_client_tasks_sync": figures})
     assert row["over_best"] == pytest.approx(5 / 6)
