@@ -22,7 +22,7 @@ ENGINES = [
     "limit",
     "ring",
 ]
-BOUNDS = {"limit", "ring"}
+BARE = {"limit": "black", "ring": "silver"}
 
 
 def main():
@@ -33,7 +33,9 @@ def main():
     for index, engine in enumerate(engine for engine in ENGINES if any(engine in row for row in rows)):
         points = [(row[engine], place) for place, row in enumerate(rows) if engine in row]
         style = (
-            {"marker": "|", "s": 120, "color": "black"} if engine in BOUNDS else {"color": colours(index % 10), "s": 28}
+            {"marker": "|", "s": 120, "color": BARE[engine]}
+            if engine in BARE
+            else {"color": colours(index % 10), "s": 28}
         )
         style |= {"marker": "D", "s": 40, "zorder": 3} if engine == "ray_engine" else {}
         axes.scatter(*zip(*points, strict=True), label=engine, **style)
