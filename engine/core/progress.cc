@@ -305,7 +305,7 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
     case MessageType::kLeaseGrant:
       return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
     case MessageType::kLeaseReclaim:
-      return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
+      return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kLeaseFailed:
       return with(LeaseFailed{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kStartActor:
@@ -410,7 +410,7 @@ void Runtime::OnProcessGone(const ProcessGone& message) {
   DrainFrom(message.process);
   joiner_.Forget(message.process);
   peers_->OnGone(message.process);
-  submitter_->OnProcessGone(message.process, message.cause, Nanoseconds(NowNs()));
+  submitter_->OnProcessGone(message.process, message.cause);
   actors_->OnProcessGone(message.process);
   executor_->OnProcessGone(message.process);
   ownership_->OnProcessGone(message.process, message.cause);
@@ -495,7 +495,7 @@ void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(obj
 std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
   const auto submit = [this](TaskRecord* record) {
     record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->actor_id)
-                                                    : submitter_->Submit(record, Nanoseconds(0));
+                                                    : submitter_->Submit(record);
   };
   std::optional<WireValue> error = tasks_->OnObjectLost(entry, reason, submit);
   UpdateWantsReplies();

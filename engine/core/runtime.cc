@@ -241,7 +241,7 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
 Submitted Runtime::Submit(CallOptions* options, CallArgs* args) {
   const std::lock_guard lock(mutex_);
   Submitted submitted;
-  submitter_->Submit(NewRecord(options, args, NewTaskId(), &submitted), Nanoseconds(0));
+  submitter_->Submit(NewRecord(options, args, NewTaskId(), &submitted));
   AfterSubmit();
   return submitted;
 }

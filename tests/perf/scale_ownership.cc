@@ -100,7 +100,7 @@ class Tasks {
 
  private:
   void Submit() {
-    submitter_.Submit(builder_.Build(NumberedId<TaskId>(++last_), &options_), kNow);
+    submitter_.Submit(builder_.Build(NumberedId<TaskId>(++last_), &options_));
     submitter_.FlushDemands();
   }
 
