@@ -48,7 +48,10 @@ class Program:
         self.command, self.peer, self.limit = [str(word) for word in command], peer, limit
         self.mark = uuid.uuid4().hex
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.folder = tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
         marked = {**environment(peer), leaks.MARK_NAME: self.mark}
+        if peer != "ray_engine":  # what others leave in it goes with it
+            marked["TMPDIR"] = marked["RAY_TMPDIR"] = self.folder.name
         self.process = subprocess.Popen(
             self.command, env=marked, stdout=subprocess.PIPE, stderr=self.errors, stdin=subprocess.DEVNULL, text=True
         )
@@ -110,6 +113,7 @@ class Program:
             self.timer.cancel()
             self.process.stdout.close()
             self.errors.close()
+            self.folder.cleanup()
 
     def check_end(self):
         left = self.left_behind()

@@ -13,6 +13,8 @@ STORE, PORT, LIMIT_S = 1_500_000_000, 6379, 120
 task, tasks = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
 folder = pathlib.Path(sys.argv[1])
 os.environ["RAY_AUTH_MODE"] = "disabled"  # the nodes have no file of tokens in common
+for name in ("TMPDIR", "RAY_TMPDIR"):  # each node has a /tmp of its own
+    os.environ.pop(name, None)
 ray = pathlib.Path(sys.executable).with_name("ray")
 
 
