@@ -134,8 +134,8 @@ class Measurement:
             except (peers.CannotMeasure, programs.Failure) as failure:
                 if peer == "ray_engine":
                     raise
-                self.failures[peer, number] = str(failure)
-                print(f"not measured: {peer}: {peers.last_line(str(failure))}", file=sys.stderr)
+                self.failures[peer, number] = peers.reason(failure)
+                print(f"not measured: {peer}: {self.failures[peer, number]}", file=sys.stderr)
 
     def rows(self):
         return [with_ratios(line(metric, columns)) for metric, columns in self.figures.items()]
@@ -215,7 +215,7 @@ def main():
     rows = measurement.rows()
     versions = {peer: peers.version_of(peer) for peer in args.against if peer in peers.PACKAGES}
     found = summary(rows)
-    not_measured = {peer: peers.last_line(text) for (peer, _), text in measurement.failures.items()}
+    not_measured = {peer: text for (peer, _), text in measurement.failures.items()}
     report.finish(rows, args, versions=versions, summary=found, not_measured=not_measured)
     print_summary(found)
     for peer, reason in not_measured.items():

@@ -59,3 +59,10 @@ def version_of(peer):
 
 def last_line(text):
     return (text.strip().splitlines() or ["no output"])[-1]
+
+
+def reason(failure):
+    """In one line: what went wrong, and the last that was said."""
+    what = str(failure).splitlines()[0].partition(": ")[0]
+    last = last_line(str(failure))
+    return last if last.startswith(what) else f"{what}: {last}"

@@ -72,7 +72,7 @@ class Program:
         self.errors.seek(0)
         late = f" within {self.limit} s" if self.is_late else ""
         code = self.process.returncode
-        raise Failure(f"{' '.join(self.command)} {what}{late} (exit code {code})\n{output}{self.errors.read()}")
+        raise Failure(f"{what}{late} (exit code {code}): {' '.join(self.command)}\n{output}{self.errors.read()}")
 
     def stop_late(self):
         self.is_late = True
