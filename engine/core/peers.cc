@@ -11,6 +11,7 @@ class Peers::LinkChannel : public Channel {
 
   void Send(MessageType type, std::string_view payload, bool prompt) override {
     if (gone_) return;
+    ++peers_->sent_;
     FrameHeader header;
     header.type = type;
     header.flags = prompt ? kPrompt : 0;

@@ -9,6 +9,7 @@
 
 #include <absl/container/flat_hash_map.h>
 
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
@@ -41,12 +42,15 @@ class Peers : public Sender {
       if (link->HasOverflow()) link->Flush();
       if (link->Readable()) count += link->Drain(on_frame);
     }
+    received_ += count;
     return count;
   }
   template <class OnFrame>
   int DrainFrom(ProcessId peer, OnFrame&& on_frame) {
     Link* link = LinkTo(peer);
-    return link == nullptr ? 0 : link->Drain(on_frame, 1 << 30);
+    const int count = link == nullptr ? 0 : link->Drain(on_frame, 1 << 30);
+    received_ += count;
+    return count;
   }
   // Sends what waits for room, where there is room now.
   void Flush();
@@ -55,6 +59,9 @@ class Peers : public Sender {
   // The process this one last sent to over a direct link, for CPU placement; may be null.
   ProcessBlock* last_peer() const { return last_peer_; }
   ProcessBlock* engine_block() const { return links_.front()->peer(); }
+  // Frames, ever.
+  std::uint64_t sent() const { return sent_; }
+  std::uint64_t received() const { return received_; }
 
  private:
   class LinkChannel;
@@ -66,6 +73,7 @@ class Peers : public Sender {
   std::vector<std::unique_ptr<Link>> links_;  // [0] is the engine's
   absl::flat_hash_map<ProcessId, std::unique_ptr<LinkChannel>> channels_;
   ProcessBlock* last_peer_ = nullptr;
+  std::uint64_t sent_ = 0, received_ = 0;
 };
 
 }  // namespace ray_engine

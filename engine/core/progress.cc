@@ -305,7 +305,7 @@ void Runtime::Dispatch(const FrameHeader& header, std::string_view payload) {
     case MessageType::kLeaseGrant:
       return with(LeaseGrant{}, [&](const auto& m) { submitter_->On(m, now); });
     case MessageType::kLeaseReclaim:
-      return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m, now); });
+      return with(LeaseReclaim{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kLeasesLost:
       return with(LeasesLost{}, [&](const auto& m) { submitter_->On(m); });
     case MessageType::kLeaseFailed:
@@ -414,7 +414,7 @@ void Runtime::OnProcessGone(const ProcessGone& message) {
   DrainFrom(message.process);
   joiner_.Forget(message.process);
   peers_->OnGone(message.process);
-  submitter_->OnProcessGone(message.process, message.cause, Nanoseconds(NowNs()));
+  submitter_->OnProcessGone(message.process, message.cause);
   actors_->OnProcessGone(message.process);
   executor_->OnProcessGone(message.process);
   ownership_->OnProcessGone(message.process, message.cause);
@@ -500,7 +500,7 @@ std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::st
   if (actors_->Recall(entry)) return std::nullopt;
   const auto submit = [this](TaskRecord* record) {
     record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->actor_id)
-                                                    : submitter_->Submit(record, Nanoseconds(0));
+                                                    : submitter_->Submit(record);
   };
   std::optional<WireValue> error = tasks_->OnObjectLost(entry, reason, submit);
   UpdateWantsReplies();

@@ -243,7 +243,7 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
 Submitted Runtime::Submit(CallOptions* options, CallArgs* args) {
   const std::lock_guard lock(mutex_);
   Submitted submitted;
-  submitter_->Submit(NewRecord(options, args, NewTaskId(), &submitted), Nanoseconds(0));
+  submitter_->Submit(NewRecord(options, args, NewTaskId(), &submitted));
   AfterSubmit();
   return submitted;
 }
@@ -381,9 +381,10 @@ std::string Runtime::StatsText() {
   const std::lock_guard lock(mutex_);
   const auto objects = ownership_->Stats();
   const auto leases = submitter_->Stats();
-  return fmt::format("objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {}", objects.entries,
-                     objects.table, objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases,
-                     leases.queued);
+  return fmt::format(
+      "objects {} named {} unacknowledged {} guarded {} tasks {} leases {} queued {} frames sent {} received {}",
+      objects.entries, objects.table, objects.unacknowledged, objects.guarded, tasks_->size(), leases.leases,
+      leases.queued, peers_->sent(), peers_->received());
 }
 
 }  // namespace ray_engine

@@ -19,7 +19,7 @@ void Runtime::RemoveGroup(const PlacementGroupId& id) {
   const std::lock_guard lock(mutex_);
   groups_.erase(id);
   peers_->Send(kHead, GroupRemove{id});
-  submitter_->OnGroupRemoved(id, Nanoseconds(NowNs()));
+  submitter_->OnGroupRemoved(id);
 }
 
 void Runtime::OnGroupUpdate(const GroupUpdate& update) {

@@ -40,7 +40,7 @@ bool IsDone(const LeasedWorker& worker) {
 
 }  // namespace
 
-void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
+void TaskSubmitter::Submit(TaskRecord* record) {
   LeaseQueue* queue = QueueFor(record->options);
   if (record->unresolved.empty()) {
     if (queue->ready.empty()) {  // the fast path: straight to a worker that has room
@@ -53,11 +53,11 @@ void TaskSubmitter::Submit(TaskRecord* record, Nanoseconds now) {
     UpdateDemand(queue, false);
     return;
   }
-  tasks_->ResolveArgs(record, [this, now](TaskRecord* ready, ObjectEntry* failed) {
+  tasks_->ResolveArgs(record, [this](TaskRecord* ready, ObjectEntry* failed) {
     if (failed != nullptr) return tasks_->FinishWithErrorOf(ready, failed);
     LeaseQueue* queue = QueueOf(*ready);
     Enqueue(ready, false);
-    Pump(queue, now);
+    Pump(queue);
     UpdateDemand(queue, false);
   });
 }
@@ -94,6 +94,7 @@ LeaseQueue* TaskSubmitter::QueueOf(const TaskRecord& record) {
 void TaskSubmitter::Enqueue(TaskRecord* record, bool front) {
   LeaseQueue* queue = QueueOf(*record);
   queue->name = record->options->name;
+  if (queue->ready.empty()) queue->full_to = 0;  // who became idle meanwhile was not looked for
   front ? queue->ready.push_front(record) : queue->ready.push_back(record);
 }
 
@@ -113,21 +114,35 @@ void TaskSubmitter::Push(LeasedWorker* worker, TaskRecord* record) {
   tasks_->BeginAttempt(record, worker->channel->peer(), worker->lease);
   record->worker = worker;
   worker->pushed.push_back(record);
+  worker->idle_since = Nanoseconds(0);
   if (worker->queue->max_calls > 0) --worker->calls_left;
   worker->channel->Send(MessageType::kPushTask, record->payload, false);
 }
 
-void TaskSubmitter::Pump(LeaseQueue* queue, Nanoseconds now) {
+void TaskSubmitter::PushNext(LeasedWorker* worker) {
+  TaskRecord* record = worker->queue->ready.front();
+  worker->queue->ready.pop_front();
+  Push(worker, record);
+}
+
+void TaskSubmitter::Pump(LeaseQueue* queue) {
   while (!queue->ready.empty()) {
-    LeasedWorker* worker = Choose(queue, *queue->ready.front()->options);
-    if (worker == nullptr) break;
-    TaskRecord* record = queue->ready.front();
-    queue->ready.pop_front();
-    Push(worker, record);
+    const CallOptions& options = *queue->ready.front()->options;
+    LeasedWorker* worker = Choose(queue, options);
+    if (worker == nullptr) return void(queue->full_to = Depth(options));
+    PushNext(worker);
   }
-  for (const auto& worker : queue->workers) {
-    if (worker->pushed.empty() && worker->idle_since.count() == 0) worker->idle_since = now;
-    if (!worker->pushed.empty()) worker->idle_since = Nanoseconds(0);
+  queue->full_to = 0;
+}
+
+// A worker has ended a task. As long as no other has room they need not be looked at.
+void TaskSubmitter::PumpTo(LeasedWorker* worker) {
+  LeaseQueue* queue = worker->queue;
+  while (!queue->ready.empty()) {
+    const std::size_t depth = Depth(*queue->ready.front()->options);
+    if (depth > queue->full_to) return Pump(queue);
+    if (!IsQuick(*worker) || worker->pushed.size() >= depth) return;
+    PushNext(worker);
   }
 }
 
@@ -144,9 +159,8 @@ std::uint32_t TaskSubmitter::Wanted(const LeaseQueue& queue) const {
   }
   wanted += static_cast<std::uint32_t>(short_work_ns / kWorkPerLeaseNs);
   // A worker with a long task does not count: it may be waiting for these.
-  const bool any_quick =
-      std::any_of(queue.workers.begin(), queue.workers.end(), [](const auto& worker) { return IsQuick(*worker); });
-  return wanted == 0 && !any_quick ? 1 : wanted;
+  const auto quick = [](const auto& worker) { return IsQuick(*worker); };
+  return wanted == 0 && std::none_of(queue.workers.begin(), queue.workers.end(), quick) ? 1 : wanted;
 }
 
 // While a program submits in a loop the demand is told when it has doubled; `exact` tells it as it is.
@@ -188,11 +202,11 @@ void TaskSubmitter::On(const LeaseGrant& message, Nanoseconds now) {
   worker->lease = message.lease;
   worker->channel = channel;
   worker->queue = queue;
-  worker->granted_at = now;
+  worker->idle_since = now;
   if (queue->max_calls > 0) worker->calls_left = queue->max_calls;
   queue->workers.push_back(std::move(worker));
   ++lease_count_;
-  Pump(queue, now);
+  Pump(queue);
   UpdateDemand(queue, true);
 }
 
@@ -205,7 +219,7 @@ LeasedWorker* TaskSubmitter::FindLease(LeaseId lease) const {
   return nullptr;
 }
 
-void TaskSubmitter::On(const LeaseReclaim& message, Nanoseconds now) {
+void TaskSubmitter::On(const LeaseReclaim& message) {
   LeasedWorker* worker = FindLease(message.lease);
   if (worker == nullptr) return;
   worker->reclaimed = true;
@@ -215,7 +229,7 @@ void TaskSubmitter::On(const LeaseReclaim& message, Nanoseconds now) {
   } else {
     worker->channel->Send(MessageType::kReturnYourQueue, Encode(ReturnYourQueue{worker->lease}), true);
   }
-  Pump(queue, now);
+  Pump(queue);
   UpdateDemand(queue, true);
 }
 
@@ -226,13 +240,13 @@ void TaskSubmitter::On(const LeasesLost& message) {
   Demand(queue, Wanted(*queue));
 }
 
-void TaskSubmitter::OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now) {
+void TaskSubmitter::OnGroupRemoved(const PlacementGroupId& id) {
   std::vector<LeaseId> held;
   for (const auto& queue : queues_) {
     if (queue->lease_class.group != id) continue;
     for (const auto& worker : queue->workers) held.push_back(worker->lease);
   }
-  for (const LeaseId lease : held) On(LeaseReclaim{lease}, now);
+  for (const LeaseId lease : held) On(LeaseReclaim{lease});
 }
 
 void TaskSubmitter::On(const LeaseFailed& message) {
@@ -266,14 +280,15 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
     worker->idle_since = now;
   }
   LeaseQueue* queue = worker->queue;
-  if (IsDone(*worker)) ReturnLease(worker);
+  const bool returned = IsDone(*worker);
+  if (returned) ReturnLease(worker);
   if (done.outcome == DoneHeader::kUserError && record->options->retry_exceptions && record->retries_left != 0 &&
       !record->cancelled) {
     tasks_->TakeRetry(record, std::move(values));
     RetryLater(record, now);
   } else if (done.outcome == DoneHeader::kArgsLost) {
     TaskTable::Reopen(record);
-    record->cancelled ? tasks_->FinishWithError(record, SystemError("TaskCancelledError", "")) : Submit(record, now);
+    record->cancelled ? tasks_->FinishWithError(record, SystemError("TaskCancelledError", "")) : Submit(record);
   } else if (done.outcome == DoneHeader::kCancelled && record->starts_over && !record->cancelled) {
     record->starts_over = false;
     TaskTable::TakeRetry(record);
@@ -282,8 +297,8 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
     tasks_->Finish(record, std::move(values));
   }
   if (queue->ready.empty() && queue->demanded == 0) return;
-  Pump(queue, now);
-  UpdateDemand(queue, queue->ready.empty());
+  returned ? Pump(queue) : PumpTo(worker);
+  queue->ready.empty() ? UpdateDemand(queue, true) : void(dirty_ = true);
 }
 
 // What made a task raise may pass, but hardly within the microseconds that an attempt takes.
@@ -298,7 +313,7 @@ void TaskSubmitter::RetryDue(Nanoseconds now) {
     delayed_.erase(delayed_.begin());
     LeaseQueue* queue = QueueOf(*record);
     Enqueue(record, false);
-    Pump(queue, now);
+    Pump(queue);
     UpdateDemand(queue, true);
   }
 }
@@ -327,13 +342,14 @@ void TaskSubmitter::On(ProcessId from, const TasksReturned& message, Nanoseconds
     }
   }
   if (worker == nullptr) return;
+  if (worker->pushed.empty()) worker->idle_since = now;
   LeaseQueue* queue = worker->queue;
   if (IsDone(*worker)) ReturnLease(worker);
-  Pump(queue, now);
+  Pump(queue);
   UpdateDemand(queue, true);
 }
 
-void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause, Nanoseconds now) {
+void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause) {
   for (const auto& queue : queues_) {
     for (std::size_t i = 0; i < queue->workers.size();) {
       LeasedWorker* worker = queue->workers[i].get();
@@ -348,7 +364,7 @@ void TaskSubmitter::OnProcessGone(ProcessId process, const std::string& cause, N
       for (std::size_t k = lost.size(); k-- > 0;) Retry(lost[k], k == 0, cause);
     }
     if (queue->ready.empty()) continue;
-    Pump(queue.get(), now);
+    Pump(queue.get());
     UpdateDemand(queue.get(), true);
   }
 }

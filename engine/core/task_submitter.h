@@ -36,7 +36,7 @@ struct LeasedWorker {
   bool stalled = false;                   // gave tasks back: gets no more until it has finished what it runs
   bool reclaimed = false;                 // the head wants it back
   std::uint32_t running_at_tick = 0;      // attempt
-  Nanoseconds granted_at{0}, idle_since{0};
+  Nanoseconds idle_since{0};
 };
 
 struct LeaseQueue {
@@ -51,6 +51,7 @@ struct LeaseQueue {
   absl::flat_hash_map<std::uint32_t, LeaseQueue*> near;  // for tasks of the class whose arguments lie on another node
   std::uint32_t demanded = 0;                            // leases asked for and not granted yet
   std::uint32_t received = 0;                            // grants, ever
+  std::size_t full_to = 0;  // nobody takes a task behind so many but who has ended one since; 0: not known
 };
 
 class TaskSubmitter {
@@ -62,20 +63,20 @@ class TaskSubmitter {
 
   TaskSubmitter(Sender* sender, TaskTable* tasks) : sender_(sender), tasks_(tasks) {}
 
-  void Submit(TaskRecord* record, Nanoseconds now);
+  void Submit(TaskRecord* record);
   // Returns false if the task has ended already.
   void Cancel(TaskRecord* record, bool force, bool recursive);
 
   void On(const LeaseGrant& message, Nanoseconds now);
-  void On(const LeaseReclaim& message, Nanoseconds now);
+  void On(const LeaseReclaim& message);
   void On(const LeasesLost& message);
   // This process removes the group: nothing more goes to the leases it has there, before the head asks them back.
-  void OnGroupRemoved(const PlacementGroupId& id, Nanoseconds now);
+  void OnGroupRemoved(const PlacementGroupId& id);
   void On(const LeaseFailed& message);
   void On(ProcessId from, const TasksReturned& message, Nanoseconds now);
   // A task has ended at its worker. Frees the record.
   void OnDone(TaskRecord* record, const DoneHeader& done, std::vector<WireValue> values, Nanoseconds now);
-  void OnProcessGone(ProcessId process, const std::string& cause, Nanoseconds now);
+  void OnProcessGone(ProcessId process, const std::string& cause);
   // Sends demands that have grown, returns idle leases. Call about every 10 ms while NeedsTick().
   void Tick(Nanoseconds now);
   bool NeedsTick() const { return lease_count_ > 0 || dirty_ || !delayed_.empty(); }
@@ -92,7 +93,9 @@ class TaskSubmitter {
   LeaseQueue* QueueOf(const TaskRecord& record);
   LeaseQueue* NewQueue(const CallOptions& options, std::uint32_t locality);
   void Enqueue(TaskRecord* record, bool front);
-  void Pump(LeaseQueue* queue, Nanoseconds now);
+  void Pump(LeaseQueue* queue);
+  void PumpTo(LeasedWorker* worker);
+  void PushNext(LeasedWorker* worker);
   LeasedWorker* Choose(LeaseQueue* queue, const CallOptions& options);
   void Push(LeasedWorker* worker, TaskRecord* record);
   std::uint32_t Wanted(const LeaseQueue& queue) const;

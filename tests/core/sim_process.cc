@@ -93,7 +93,7 @@ void SimProcess::Dispatch(const Frame& frame) {
     case MessageType::kLeaseGrant:
       return with(LeaseGrant{}, [&](const auto& m) { submitter_.On(m, now); });
     case MessageType::kLeaseReclaim:
-      return with(LeaseReclaim{}, [&](const auto& m) { submitter_.On(m, now); });
+      return with(LeaseReclaim{}, [&](const auto& m) { submitter_.On(m); });
     case MessageType::kActorUpdate:
       return with(ActorUpdate{}, [&](const auto& m) { actors_.On(m); });
     case MessageType::kStartActor:
@@ -124,7 +124,7 @@ void SimProcess::OnTaskDone(const Frame& frame) {
 void SimProcess::OnGone(const ProcessGone& gone) {
   for (const Frame& frame : world_->network().TakeAll(gone.process, id_)) Dispatch(frame);
   sender_.Close(gone.process);
-  submitter_.OnProcessGone(gone.process, gone.cause, world_->now());
+  submitter_.OnProcessGone(gone.process, gone.cause);
   actors_.OnProcessGone(gone.process);
   executor_.OnProcessGone(gone.process);
   ownership_.OnProcessGone(gone.process, gone.cause);
@@ -146,7 +146,7 @@ void SimProcess::OnObjectReady(ObjectEntry* entry) {
 std::optional<WireValue> SimProcess::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
   return tasks_.OnObjectLost(entry, reason, [this](TaskRecord* record) {
     record->options->kind == TaskKind::kActorMethod ? actors_.Submit(record, record->actor_id)
-                                                    : submitter_.Submit(record, world_->now());
+                                                    : submitter_.Submit(record);
   });
 }
 

@@ -161,7 +161,7 @@ void SimProcess::SubmitTask(Program* program) {
   for (ObjectEntry* entry : returns) ownership_.Hold(entry);  // Keep() below may drop what the submission looks at
   NoteReturns(program, returns, needs);
   if (options->yields == Yields::kStreaming) BeginStream(program, record);
-  submitter_.Submit(record, world_->now());
+  submitter_.Submit(record);
   for (ObjectEntry* entry : returns) ownership_.Drop(entry);
 }
 

@@ -23,7 +23,7 @@ class TaskSubmitterTest : public CoreFixture {
 
   TaskRecord* Submit(std::uint64_t number, CallOptions* options) {
     TaskRecord* record = Build(number, options);
-    submitter_.Submit(record, now_);
+    submitter_.Submit(record);
     return record;
   }
   // A large object of this process, and a task that gets it.
@@ -112,6 +112,44 @@ TEST_F(TaskSubmitterTest, ATaskGoesToTheWorkerOfALeaseAndTheLeaseBackWhenIdle) {
   EXPECT_TRUE(submitter_.NeedsTick());
   ExpectLeasesReturned({7});
   EXPECT_FALSE(submitter_.NeedsTick());
+}
+
+TEST_F(TaskSubmitterTest, OnceAFunctionIsKnownToBeShortAllItsWorkersGetMore) {
+  for (std::uint64_t number = 1; number <= 10; ++number) Submit(number, &options_);
+  TakeDemand();
+  Grant(7);
+  Grant(8, kWorker2);
+  const TaskHeader first = TakePush();
+  std::vector<TaskHeader> there = {TakePush(kWorker2)}, here;
+  Done(first);
+  while (!sender_.Nothing(kWorker)) here.push_back(TakePush());
+  while (!sender_.Nothing(kWorker2)) there.push_back(TakePush(kWorker2));
+  EXPECT_EQ(here.size() + there.size(), 9u);
+  EXPECT_GE(here.size(), 4u);
+  EXPECT_GE(there.size(), 4u);
+  for (const TaskHeader& task : here) Done(task);
+  for (const TaskHeader& task : there) Done(task);
+  while (!sender_.Nothing(kHead)) sender_.Take<LeaseDemand>(kHead);
+  ExpectLeasesReturned({7, 8});
+}
+
+TEST_F(TaskSubmitterTest, WhileOthersAreFullTheWorkerThatEndsATaskGetsTheNext) {
+  for (std::uint64_t number = 1; number <= 6; ++number) Submit(number, &options_);
+  TakeDemand();
+  Grant(7);
+  Grant(8, kWorker2);
+  TaskHeader here = TakePush(), there = TakePush(kWorker2);
+  for (int i = 0; i < 3; ++i) {  // long ones, so one at a time
+    Done(there, DoneHeader::kOk, milliseconds(50));
+    there = TakePush(kWorker2);
+    EXPECT_TRUE(sender_.Nothing(kWorker));
+  }
+  Done(here, DoneHeader::kOk, milliseconds(50));
+  here = TakePush();
+  Done(here, DoneHeader::kOk, milliseconds(50));
+  Done(there, DoneHeader::kOk, milliseconds(50));
+  while (!sender_.Nothing(kHead)) sender_.Take<LeaseDemand>(kHead);
+  ExpectLeasesReturned({7, 8});
 }
 
 TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTheNextTaskWithoutAskingAnybody) {
@@ -299,7 +337,7 @@ TEST_F(TaskSubmitterTest, AReclaimedLeaseGoesBackWhenItsWorkerHasFinished) {
   Grant(7);
   Submit(2, &quick_);
   const TaskHeader first = TakePush(), second = TakePush();
-  submitter_.On(LeaseReclaim{LeaseId{7}}, now_);
+  submitter_.On(LeaseReclaim{LeaseId{7}});
   EXPECT_EQ(sender_.Take<ReturnYourQueue>(kWorker).lease, LeaseId{7});
   GiveBack({second});
   EXPECT_EQ(TakeDemand(), 1u);
@@ -315,7 +353,7 @@ TEST_F(TaskSubmitterTest, AReclaimedLeaseGoesBackWhenItsWorkerHasGivenEverything
   TakeDemand();
   Grant(7);
   const TaskHeader pushed = TakePush();
-  submitter_.On(LeaseReclaim{LeaseId{7}}, now_);
+  submitter_.On(LeaseReclaim{LeaseId{7}});
   sender_.Take<ReturnYourQueue>(kWorker);
   GiveBack({pushed});
   EXPECT_EQ(sender_.Take<LeaseReturn>(kEngine).lease, LeaseId{7});
@@ -330,9 +368,9 @@ TEST_F(TaskSubmitterTest, AnIdleReclaimedLeaseGoesBackAtOnce) {
   TakeDemand();
   Grant(7);
   Done(TakePush());
-  submitter_.On(LeaseReclaim{LeaseId{7}}, now_);
+  submitter_.On(LeaseReclaim{LeaseId{7}});
   EXPECT_EQ(sender_.Take<LeaseReturn>(kEngine).lease, LeaseId{7});
-  submitter_.On(LeaseReclaim{LeaseId{7}}, now_);  // known no more
+  submitter_.On(LeaseReclaim{LeaseId{7}});  // known no more
 }
 
 TEST_F(TaskSubmitterTest, NothingGoesToLeasesInAGroupOnceItIsRemovedHere) {
@@ -342,7 +380,7 @@ TEST_F(TaskSubmitterTest, NothingGoesToLeasesInAGroupOnceItIsRemovedHere) {
   TakeDemand();
   Grant(7);
   Done(TakePush());
-  submitter_.OnGroupRemoved(in_group.lease_class.group, now_);
+  submitter_.OnGroupRemoved(in_group.lease_class.group);
   EXPECT_EQ(sender_.Take<LeaseReturn>(kEngine).lease, LeaseId{7});
   Submit(2, &in_group);
   EXPECT_EQ(TakeDemand(), 1u);
@@ -358,7 +396,7 @@ TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   TakePush();
   TakePush();
   sender_.SetGone(kWorker);
-  submitter_.OnProcessGone(kWorker, "killed", now_);
+  submitter_.OnProcessGone(kWorker, "killed");
   EXPECT_THAT(TakeReport(), testing::HasSubstr("killed. It is tried again."));
   EXPECT_EQ(ran->retries_left, 0);
   EXPECT_EQ(queued->retries_left, 1);
@@ -368,7 +406,7 @@ TEST_F(TaskSubmitterTest, OnlyTheTaskThatRanCostsARetryWhenAWorkerDies) {
   EXPECT_EQ(first.task, Task(1));
   EXPECT_EQ(second.task, Task(2));
   sender_.SetGone(kWorker2);
-  submitter_.OnProcessGone(kWorker2, "killed again", now_);
+  submitter_.OnProcessGone(kWorker2, "killed again");
   EXPECT_THAT(TakeReport(), testing::HasSubstr("killed again. It is not tried again."));
   EXPECT_EQ(KindOf(Result(1)), "WorkerCrashedError");
   EXPECT_EQ(TakeDemand(), 1u);
@@ -382,7 +420,7 @@ TEST_F(TaskSubmitterTest, ALeaseWhoseWorkerDiedFirstIsNotUsed) {
   Submit(1, &options_);
   TakeDemand();
   sender_.SetGone(kWorker);
-  submitter_.OnProcessGone(kWorker, "killed", now_);
+  submitter_.OnProcessGone(kWorker, "killed");
   Grant(7);
   EXPECT_EQ(TakeDemand(), 1u);  // another one
   Grant(8, kWorker2);

@@ -1,21 +1,17 @@
 """What an engine costs that has nothing to do, after tasks and an actor have run.
 
 CPU time of all its processes, in percent of one CPU, while the driver sleeps (idle) and while it waits for a method
-that sleeps (waiting); threads; sockets. Peer: ray (in the environment that RAY_BENCH_PYTHON names).
+that sleeps (waiting); threads; sockets. Peer: ray.
 """
 
 import os
 import pathlib
-import sys
 import time
 
+import peers
 import programs
 import psutil
 import report
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-
-from tests.python import leaks  # noqa: E402
 
 WORKLOAD = pathlib.Path(__file__).parent / "idle_workload.py"
 SECONDS, SETTLE = 5, 1.5
@@ -23,9 +19,9 @@ UNITS = {"threads_per_worker": "threads", "listening_sockets": "sockets"}
 BARS = {"idle_cpu_percent": 1, "waiting_cpu_percent": 1, "listening_sockets": 0}
 
 
-def engine_processes(mark, launcher):
-    """Everything that was started below this program, but mpirun."""
-    return [psutil.Process(pid) for pid in leaks.processes(mark) if pid != launcher]
+def engine_processes(program, launcher):
+    """Everything that was started below this one, but mpirun."""
+    return [psutil.Process(pid) for pid in program.processes() if pid != launcher]
 
 
 def cpu_seconds(processes):
@@ -52,13 +48,12 @@ def listening_sockets(processes):
 
 
 def measure(command, peer, suffix, launcher=None):
-    mark = leaks.new_mark()
     os.environ["IDLE_SECONDS"] = str(SECONDS + 2 * SETTLE)
     figures = {}
     with programs.Program(command, peer) as program:
         workers = program.result()["workers"]
         time.sleep(SETTLE)
-        processes = engine_processes(mark, program.process.pid if launcher else None)
+        processes = engine_processes(program, program.process.pid if launcher else None)
         assert set(workers) <= {process.pid for process in processes}, "a worker has ended"
         figures["idle_cpu_percent"] = cpu_percent(processes)
         figures["threads_per_worker"] = max(psutil.Process(worker).num_threads() for worker in workers)
@@ -66,13 +61,12 @@ def measure(command, peer, suffix, launcher=None):
         program.result()
         time.sleep(SETTLE)
         figures["waiting_cpu_percent"] = cpu_percent(processes)
-    leaks.Machine(mark).check()
     return {metric + suffix: figure for metric, figure in figures.items()}
 
 
 def one_round(peer):
     if peer == "ray":
-        return measure([programs.python_of(peer), WORKLOAD, peer], peer, "")
+        return measure([peers.python_of(peer), WORKLOAD, peer], peer, "")
     two_nodes = programs.mpirun(2, "ray-engine", "--virtual-nodes", WORKLOAD, peer)
     return {
         **measure(["ray-engine", WORKLOAD, peer], peer, ""),

@@ -1,11 +1,12 @@
 """How long it takes to start: under mpirun above what mpirun itself takes, and alone in a Python process.
 
-Peer: ray, alone (in the environment that RAY_BENCH_PYTHON names).
+Peer: ray, alone.
 """
 
 import pathlib
 import time
 
+import peers
 import programs
 import report
 
@@ -22,7 +23,7 @@ def mpirun_first_result_s():
 
 
 def solo_first_task_s(peer):
-    return programs.result([programs.python_of(peer), WORKLOAD, peer], peer)["solo_first_task_s"]
+    return programs.result([peers.python_of(peer), WORKLOAD, peer], peer)["solo_first_task_s"]
 
 
 def mpirun_rows(rounds):

@@ -2,38 +2,21 @@
 
     python micro_workload.py MODULE [METRIC,...]
 
-MODULE is what is imported as ray: ray_engine, or ray (a real one, in its own environment). Metric names and what one
-unit is are those of Ray's own microbenchmark.
+MODULE is what is imported as ray: ray_engine, or ray (a real one, in its own environment). Metric names and what
+one unit is are those of Ray's own microbenchmark.
 """
 
 import importlib
-import json
 import os
 import sys
-import time
+
+from lines import Lines
 
 ray = importlib.import_module(sys.argv[1])
-only = set(sys.argv[2].split(",")) if len(sys.argv) > 2 and sys.argv[2] else None
-SECONDS = float(os.environ.get("BENCH_SECONDS", "1"))
-FANS = {1: "", 32: "_n32"}  # Ray takes half as many as there are CPUs; so many and their names' ends
-results = {}
-
-
-def is_wanted(metric):
-    return not only or metric in only
-
-
-def timeit(metric, function, multiplier=1):
-    if not is_wanted(metric):
-        return
-    end = time.perf_counter() + SECONDS / 4
-    while time.perf_counter() < end:
-        function()
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < SECONDS:
-        function()
-        count += 1
-    results[metric] = multiplier * count / (time.perf_counter() - start)
+lines = Lines(*sys.argv[2:])
+timeit, is_wanted = lines.time, lines.is_wanted
+# Ray's own script takes half as many actors as there are CPUs, one here. How many, and their names' ends.
+FANS = {1: "", 32: "_n32"} if ray.__name__ == "ray_engine" else {1: ""}
 
 
 @ray.remote
@@ -177,7 +160,7 @@ def async_actors():
 def fan(kind, n, suffix, prefix):
     """Calls of one actor, and of several tasks, to n actors of that kind."""
     one, several = f"1_n_{prefix}actor_calls_async{suffix}", f"n_n_{prefix}actor_calls_async{suffix}"
-    if not is_wanted(one) and not is_wanted(several):
+    if not is_wanted(one, several):
         return
     servers = [kind.remote() for _ in range(n)]
     client = Client.remote(servers)
@@ -214,7 +197,7 @@ def main():
     for part in (objects, tasks, actors, async_actors, groups):
         part()
     ray.shutdown()
-    print("RESULT " + json.dumps(results))
+    lines.print()
 
 
 main()

@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <random>
 #include <string>
 #include <utility>
@@ -22,13 +21,13 @@
 
 #include "scheduler/actor_directory.h"
 #include "scheduler/scheduler.h"
+#include "tests/perf/scale_rate.h"
 
 namespace ray_engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kCpus = 64, kGpus = 8;  // of a node
-constexpr double kSeconds = 1.0;                // that are measured
 constexpr std::uint32_t kClients = 64, kClasses = 8;
 
 ResourceSet Resources(const std::vector<std::pair<const char*, double>>& amounts) {
@@ -81,24 +80,6 @@ class World {
 
   Scheduler scheduler;
 };
-
-double CpuSeconds() {
-  timespec used{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
-}
-
-// Calls `step` for a while; calls per second of CPU time.
-template <class Step>
-double Rate(Step step) {
-  const double from = CpuSeconds();
-  double seconds = 0;
-  std::uint64_t steps = 0;
-  for (; seconds < kSeconds; seconds = CpuSeconds() - from) {
-    for (int i = 0; i < 64; ++i, ++steps) step();
-  }
-  return static_cast<double>(steps) / seconds;
-}
 
 class Leases {
  public:
