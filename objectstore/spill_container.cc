@@ -105,6 +105,7 @@ struct SpillContainer::Handles {
 };
 
 SpillContainer::SpillContainer() {
+  H5dont_atexit();  // the file goes with the process; to write it out on a full disk would fail, and say so
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   handles_ = std::make_unique<Handles>();
 }
