@@ -548,7 +548,7 @@ struct StoreInfo {  // what a node's store holds and has spilled; bytes where no
   std::uint64_t size = 0, used = 0, primary = 0, secondary = 0, pinned = 0, objects = 0;
   std::uint64_t spilled = 0, spilled_objects = 0, restored = 0, restored_objects = 0;  // since the start
   std::uint64_t on_disk = 0, on_disk_objects = 0, file = 0;
-  std::uint64_t spill_ns = 0, restore_ns = 0;                 // time of the spill thread
+  std::uint64_t spill_ns = 0, restore_ns = 0;                 // time of the spill threads
   std::uint64_t creates_queued = 0, fetches_queued = 0;       // requests that wait for memory
   std::uint64_t in_chunks = 0, in_arrays = 0;                 // of `used`: reserved by processes for what they will write
   std::uint64_t free_ranges = 0, largest_free = 0;            // of what is not used
