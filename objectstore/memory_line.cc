@@ -6,6 +6,7 @@ namespace ray_engine {
 
 void MemoryLine::Add(const Request& request, std::uint64_t now_ms) {
   waiting_.push_back({request, NewArrival(), now_ms});
+  ++arrived_;
 }
 
 void MemoryLine::Serve() {
@@ -40,6 +41,7 @@ std::vector<MemoryLine::Request> MemoryLine::TakeLate(std::uint64_t now_ms) {
     if (is_late) late.push_back(at->request);
     at = is_late ? waiting_.erase(at) : std::next(at);
   }
+  refused_ += late.size();
   return late;
 }
 
@@ -49,9 +51,11 @@ void MemoryLine::OnClientGone(ProcessId client) {
   });
 }
 
-std::size_t MemoryLine::Count(Kind kind) const {
-  return static_cast<std::size_t>(std::count_if(
-      waiting_.begin(), waiting_.end(), [kind](const Waiting& waiting) { return waiting.request.kind == kind; }));
+MemoryLineStats MemoryLine::Stats() const {
+  const auto creates = std::count_if(waiting_.begin(), waiting_.end(),
+                                     [](const Waiting& waiting) { return waiting.request.kind == Kind::kCreate; });
+  const auto creating = static_cast<std::uint64_t>(creates);
+  return {creating, waiting_.size() - creating, arrived_, refused_};
 }
 
 }  // namespace ray_engine

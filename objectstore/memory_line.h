@@ -26,6 +26,11 @@ struct MemoryPatience {
   std::uint64_t create_ms = 5'000, restore_ms = 20'000;
 };
 
+struct MemoryLineStats {
+  std::uint64_t creates = 0, restores = 0;  // that stand in line
+  std::uint64_t arrived = 0, refused = 0;   // since the start; those that were told that the store is full
+};
+
 class MemoryLine {
  public:
   using Patience = MemoryPatience;
@@ -67,7 +72,7 @@ class MemoryLine {
   void OnClientGone(ProcessId client);
 
   bool empty() const { return waiting_.empty(); }
-  std::size_t Count(Kind kind) const;
+  MemoryLineStats Stats() const;
 
  private:
   struct Waiting {
@@ -79,6 +84,7 @@ class MemoryLine {
   Patience patience_;
   std::list<Waiting> waiting_;  // in order of arrival
   std::uint64_t arrivals_ = 0, last_progress_ms_ = 0;
+  std::uint64_t arrived_ = 0, refused_ = 0;
 };
 
 }  // namespace ray_engine

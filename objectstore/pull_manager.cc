@@ -180,6 +180,7 @@ void PullManager::TakeChunk(Pulls::iterator found, std::uint64_t index) {
 
 void PullManager::Finish(Pulls::iterator pull, PullActions* actions) {
   bytes_in_flight_ -= pull->second.total;
+  ++pulled_objects_;
   if (const absl::Status sealed = store_->Seal(pull->first, self_); sealed.ok() && store_->Contains(pull->first)) {
     actions->added.push_back({pull->first, pull->second.owner});
   }
@@ -233,8 +234,9 @@ void PullManager::Fail(ObjectId object, const std::string& error, PullActions* a
 }
 
 void PullManager::AnswerWaiters(const ObjectId& object, const std::string& error, bool full, PullActions* actions) {
-  for (const Waiter& waiter : pulls_.find(object)->second.waiters)
-    actions->failed.push_back({waiter.client, waiter.token, object, error, full});
+  const std::vector<Waiter>& waiters = pulls_.find(object)->second.waiters;
+  failed_ += !waiters.empty();
+  for (const Waiter& waiter : waiters) actions->failed.push_back({waiter.client, waiter.token, object, error, full});
 }
 
 void PullManager::GiveUp(const ObjectId& object, PullActions* actions) {
@@ -349,6 +351,10 @@ void PullManager::FailStarved(PullActions* actions) {
     AnswerWaiters(object, error, true, actions);
     GiveUp(object, actions);
   }
+}
+
+PullStats PullManager::Stats() const {
+  return {pulls_.size(), queue_.size(), bytes_in_flight_, pulled_objects_, failed_};
 }
 
 std::string PullManager::CheckInvariants() const {

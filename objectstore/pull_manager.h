@@ -63,6 +63,12 @@ struct PullLimits {
   std::uint64_t memory_wait_ms = 20'000;      // a pull that finds no room for so long fails with "object store full"
 };
 
+struct PullStats {
+  std::uint64_t pulls = 0, queued = 0;  // now; queued ones among them
+  std::uint64_t bytes_in_flight = 0;
+  std::uint64_t pulled_objects = 0, failed = 0;  // since the start; those that somebody waited for in vain
+};
+
 class PullManager {
  public:
   using Limits = PullLimits;
@@ -111,6 +117,7 @@ class PullManager {
   std::size_t pulls() const { return pulls_.size(); }
   std::size_t queued() const { return queue_.size(); }
   std::uint64_t bytes_in_flight() const { return bytes_in_flight_; }
+  PullStats Stats() const;
   // What is wrong; empty if nothing is.
   std::string CheckInvariants() const;
 
@@ -173,6 +180,7 @@ class PullManager {
   std::deque<ObjectId> queue_;                            // kQueued, in order of arrival
   absl::flat_hash_map<std::uint32_t, std::string> lost_;  // nodes, and what has become of them
   std::uint64_t bytes_in_flight_ = 0;
+  std::uint64_t pulled_objects_ = 0, failed_ = 0;
   bool in_line_ = false;
   std::optional<std::uint64_t> starved_since_ms_;  // pulls wait for memory and nothing is under way
 };

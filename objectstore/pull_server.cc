@@ -10,11 +10,13 @@ ServeActions PullServer::OnPullRequest(std::uint32_t node, const ObjectId& objec
   ServeActions actions;
   if (const std::optional<std::uint32_t> next = direct ? std::nullopt : JoinChain(node, object)) {
     actions.elsewheres.push_back({node, object, *next});
+    ++sent_on_;
     return actions;
   }
   const absl::StatusOr<Store::Location> location = store_->PinWhileWriting(object, self_);
   if (!location.ok()) {
     actions.refusals.push_back({node, object, std::string(location.status().message())});
+    ++refused_;
     return actions;
   }
   Chain& chain = chains_[object];
@@ -107,14 +109,19 @@ void PullServer::OnNodeLost(std::uint32_t node) {
   }
   const auto peer = peers_.find(node);
   if (peer == peers_.end()) return;
-  for (Transfer& transfer : peer->second.transfers) transfer.next = transfer.location.size;
+  for (Transfer& transfer : peer->second.transfers) GiveUp(&transfer);
   Reap(node);
+}
+
+void PullServer::GiveUp(Transfer* transfer) {
+  transfer->given_up |= transfer->next < transfer->location.size || transfer->under_way > 0;
+  transfer->next = transfer->location.size;
 }
 
 // Sends no more of it; what is under way comes back.
 void PullServer::EndTransfers(Peer* peer, const ObjectId& object) {
   for (Transfer& transfer : peer->transfers) {
-    if (transfer.object == object) transfer.next = transfer.location.size;
+    if (transfer.object == object) GiveUp(&transfer);
   }
 }
 
@@ -126,6 +133,7 @@ void PullServer::Reap(std::uint32_t node) {
     const bool ended = transfer->under_way == 0 && transfer->next == transfer->location.size;
     if (ended) {
       LeaveChain(transfer->object);
+      served_objects_ += !transfer->given_up;
       store_->Unpin(transfer->object, self_);
     }
     transfer = ended ? transfers.erase(transfer) : transfer + 1;
@@ -137,6 +145,8 @@ void PullServer::LeaveChain(const ObjectId& object) {
   const auto chain = chains_.find(object);
   if (--chain->second.transfers == 0) chains_.erase(chain);
 }
+
+ServeStats PullServer::Stats() const { return {transfers(), chains_.size(), served_objects_, sent_on_, refused_}; }
 
 std::size_t PullServer::transfers() const {
   std::size_t count = 0;

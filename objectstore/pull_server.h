@@ -51,6 +51,12 @@ struct ServeActions {
   std::vector<Refusal> refusals;
 };
 
+struct ServeStats {
+  std::uint64_t transfers = 0, chains = 0;  // now
+  std::uint64_t served_objects = 0;         // that have left completely, since the start
+  std::uint64_t sent_on = 0, refused = 0;   // requests
+};
+
 class PullServer {
  public:
   static constexpr std::uint64_t kChainMinimum = 2 * kPullChunk;  // smaller objects are sent to everybody from here
@@ -72,6 +78,7 @@ class PullServer {
 
   std::size_t transfers() const;
   std::size_t chains() const { return chains_.size(); }
+  ServeStats Stats() const;
 
  private:
   struct Transfer {
@@ -79,6 +86,7 @@ class PullServer {
     Store::Location location;
     std::uint64_t next = 0;  // offset of the next chunk to send
     std::uint32_t under_way = 0;
+    bool given_up = false;
   };
   struct Peer {
     std::deque<Transfer> transfers;
@@ -92,6 +100,7 @@ class PullServer {
 
   std::optional<std::uint32_t> JoinChain(std::uint32_t node, const ObjectId& object);
   void Fill(std::uint32_t node, Peer* peer, ServeActions* actions);
+  static void GiveUp(Transfer* transfer);
   static void EndTransfers(Peer* peer, const ObjectId& object);
   void Reap(std::uint32_t node);
   void LeaveChain(const ObjectId& object);
@@ -101,6 +110,7 @@ class PullServer {
   std::uint32_t window_;
   std::map<std::uint32_t, Peer> peers_;
   absl::flat_hash_map<ObjectId, Chain> chains_;  // of the objects that are being sent
+  std::uint64_t served_objects_ = 0, sent_on_ = 0, refused_ = 0;
 };
 
 }  // namespace ray_engine

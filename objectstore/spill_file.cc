@@ -79,10 +79,16 @@ absl::Status SpillFile::CoverData(std::uint64_t end) {
   while (data_.size() * kBlock < end) {
     absl::StatusOr<std::uint64_t> at = container_->AddData(data_.size(), kBlock);
     if (!at.ok()) return at.status();
+    const std::lock_guard lock(tables_);
     data_.push_back(*at);
     reserved_.push_back(false);
   }
   return absl::OkStatus();
+}
+
+std::uint64_t SpillFile::FileOffset(std::uint64_t offset) const {
+  const std::lock_guard lock(tables_);
+  return data_[offset / kBlock] + offset % kBlock;
 }
 
 // Takes the blocks of [begin, end) from the disk at once: a write into space that the file has costs a file system far
@@ -107,8 +113,10 @@ absl::StatusOr<std::uint64_t> SpillFile::NewSlot() {
     if (!at.ok()) return at.status();
     const std::string unused(kRowsPerIndex * sizeof(SpillRow), '\0');
     if (!All(pwrite, fd_, unused.data(), unused.size(), *at)) return Problem(errno, "cannot write");
+    const std::lock_guard lock(tables_);
     index_.push_back(*at);
   }
+  const std::lock_guard lock(tables_);
   objects_.emplace_back();
   return objects_.size() - 1;
 }
@@ -228,13 +236,13 @@ absl::Status SpillFile::WriteData(const char* data, const Object& object, std::u
 }
 
 absl::Status SpillFile::ReadData(char* data, const Object& object, std::uint64_t* checksum) {
-  sum_.Reset();
+  read_sum_.Reset();
   absl::Status status = ForPieces(object, [&](std::uint64_t place, std::uint64_t at, std::uint64_t size) {
     if (!All(pread, fd_, data + at, size, place)) return absl::DataLossError(std::strerror(errno));
-    sum_.Add({data + at, size});
+    read_sum_.Add({data + at, size});
     return absl::OkStatus();
   });
-  *checksum = sum_.Value();
+  *checksum = read_sum_.Value();
   return status;
 }
 
@@ -244,32 +252,41 @@ std::uint64_t SpillFile::RowOffset(std::uint64_t slot) const {
 
 void SpillFile::SetRow(std::uint64_t slot, const SpillRow& row) {
   const bool held = slot >= first_row_ && slot < first_row_ + rows_.size();
+  const bool follows = slot == first_row_ + rows_.size() && slot % kRowsPerIndex != 0 && rows_.size() < kRowsTogether;
+  if (!held && !follows) (void)WriteRows();  // whoever reads one of them finds that out
+  const std::lock_guard lock(tables_);
   if (held) {
     rows_[slot - first_row_] = row;
     return;
   }
-  const bool follows = slot == first_row_ + rows_.size() && slot % kRowsPerIndex != 0 && rows_.size() < kRowsTogether;
-  if (!follows) {
-    (void)WriteRows();  // whoever reads one of them finds that out
-    first_row_ = slot;
-  }
+  if (!follows) first_row_ = slot;
   rows_.push_back(row);
 }
 
+// Without the lock while the disk takes its time: until they are there, Read() finds them in memory.
 absl::Status SpillFile::WriteRows() {
-  const std::vector<SpillRow> rows = std::exchange(rows_, {});
-  if (rows.empty()) return absl::OkStatus();
-  const auto* bytes = reinterpret_cast<const char*>(rows.data());
-  if (All(pwrite, fd_, bytes, rows.size() * sizeof(SpillRow), RowOffset(first_row_))) return absl::OkStatus();
-  return Problem(errno, "cannot write");
+  if (rows_.empty()) return absl::OkStatus();
+  const auto* bytes = reinterpret_cast<const char*>(rows_.data());
+  const bool written = All(pwrite, fd_, bytes, rows_.size() * sizeof(SpillRow), RowOffset(first_row_));
+  const int error = errno;
+  const std::lock_guard lock(tables_);
+  rows_.clear();
+  return written ? absl::OkStatus() : Problem(error, "cannot write");
 }
 
-absl::Status SpillFile::CheckRow(std::uint64_t slot, const ObjectId& id) {
-  const Object& object = objects_[slot];
-  if (slot >= first_row_ && slot < first_row_ + rows_.size()) (void)WriteRows();
+absl::StatusOr<SpillRow> SpillFile::RowOf(std::uint64_t slot) const {
+  std::uint64_t offset = 0;
+  {
+    const std::lock_guard lock(tables_);
+    if (slot >= first_row_ && slot < first_row_ + rows_.size()) return rows_[slot - first_row_];
+    offset = RowOffset(slot);
+  }
   SpillRow row;
-  if (!All(pread, fd_, reinterpret_cast<char*>(&row), sizeof row, RowOffset(slot)))
-    return absl::DataLossError(std::strerror(errno));
+  if (All(pread, fd_, reinterpret_cast<char*>(&row), sizeof row, offset)) return row;
+  return absl::DataLossError(std::strerror(errno));
+}
+
+absl::Status SpillFile::CheckRow(const SpillRow& row, const Object& object, const ObjectId& id) {
   if (row.live != 1 || std::memcmp(row.id, id.data(), sizeof row.id) != 0)
     return absl::DataLossError("another object lies there");
   if (row.offset != object.offset || row.size != object.size || row.checksum != object.checksum)
@@ -279,9 +296,15 @@ absl::Status SpillFile::CheckRow(std::uint64_t slot, const ObjectId& id) {
 
 absl::Status SpillFile::Read(SpillSlot slot, const ObjectId& id, char* data, std::uint64_t size) {
   const auto number = static_cast<std::uint64_t>(slot);
-  const Object& object = objects_[number];
+  Object object;
+  {
+    const std::lock_guard lock(tables_);
+    object = objects_[number];
+  }
   if (!object.live || object.size != size) return absl::DataLossError("another object lies there");
-  if (absl::Status status = CheckRow(number, id); !status.ok()) return status;
+  const absl::StatusOr<SpillRow> row = RowOf(number);
+  if (!row.ok()) return row.status();
+  if (absl::Status status = CheckRow(*row, object, id); !status.ok()) return status;
   std::uint64_t checksum = 0;
   if (absl::Status status = ReadData(data, object, &checksum); !status.ok()) return status;
   return checksum == object.checksum ? absl::OkStatus() : absl::DataLossError("its checksum is wrong");

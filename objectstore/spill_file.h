@@ -9,7 +9,8 @@
 // can do that. Small objects share a block and large ones span several; space of freed objects is
 // used again. What is read must be what its row says: id, size and XXH3-64 checksum.
 //
-// HDF5 itself is behind SpillContainer. Thread-compatible; HDF5 wants one thread for all files of a process.
+// HDF5 itself is behind SpillContainer and wants one thread for all files of a process: the one that writes. Another
+// thread may Read() beside it, and never waits for the disk to take what is written; all else is Thread-compatible.
 
 #pragma once
 
@@ -20,6 +21,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,7 +58,7 @@ class SpillFile {
   // Where each of them lies. Small ones that get places side by side are written with one call.
   // ResourceExhausted: the disk is full or the limit reached; nothing of the object stays. Cancelled: `stop` was set.
   std::vector<absl::StatusOr<SpillSlot>> Write(const std::vector<SpillSource>& sources);
-  // DataLoss: what is there is not what was written. `data` then holds anything.
+  // DataLoss: what is there is not what was written. `data` then holds anything. By one thread at a time.
   absl::Status Read(SpillSlot slot, const ObjectId& object, char* data, std::uint64_t size);
   // REQUIRES: the slot is in use.
   void Free(SpillSlot slot);
@@ -72,7 +74,7 @@ class SpillFile {
   int fd() const { return fd_; }
   const std::string& directory() const { return directory_; }
   // Where the bytes of /data from `offset` on lie in the file, for tests that damage them.
-  std::uint64_t FileOffset(std::uint64_t offset) const { return data_[offset / kBlock] + offset % kBlock; }
+  std::uint64_t FileOffset(std::uint64_t offset) const;
 
  private:
   struct Object {
@@ -94,10 +96,11 @@ class SpillFile {
   absl::Status ReadData(char* data, const Object& object, std::uint64_t* checksum);
   template <class Transfer>
   absl::Status ForPieces(const Object& object, Transfer transfer);
-  // Rows of neighbours go to disk together: at once when a row is read, the file is flushed or another one is written.
+  // Rows of neighbours go to disk together, when another one is written or the file is flushed.
   void SetRow(std::uint64_t slot, const SpillRow& row);
   absl::Status WriteRows();
-  absl::Status CheckRow(std::uint64_t slot, const ObjectId& object);
+  absl::StatusOr<SpillRow> RowOf(std::uint64_t slot) const;
+  static absl::Status CheckRow(const SpillRow& row, const Object& object, const ObjectId& id);
   std::uint64_t RowOffset(std::uint64_t slot) const;
   absl::Status Problem(int error, const char* what) const;
   void Discard(std::uint64_t slot);
@@ -106,6 +109,9 @@ class SpillFile {
   std::unique_ptr<SpillContainer> container_;
   int fd_ = -1;  // the container's
   Allocator space_;
+  // Guards data_, index_, objects_, rows_ and first_row_, which the writer alone changes, against Read(). (Not the
+  // entry of one object: it stays as it is while somebody may read it.)
+  mutable std::mutex tables_;
   std::vector<std::uint64_t> data_, index_;  // offsets in the file of the datasets
   std::vector<bool> reserved_;               // blocks that have their space on the disk
   std::vector<Object> objects_;              // by slot
@@ -114,7 +120,7 @@ class SpillFile {
   std::uint64_t first_row_ = 0;
   std::uint64_t live_ = 0, bytes_ = 0;
   bool punched_ = true;  // no space is taken
-  ContentSum sum_;
+  ContentSum sum_, read_sum_;
   const std::atomic<bool>* stop_ = nullptr;
   std::atomic<std::uint64_t>* moved_ = nullptr;
 };

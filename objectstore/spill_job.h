@@ -1,6 +1,6 @@
 // What the node engine has done on disk, and the disk as it sees it: jobs in, what came of them out.
 //
-// SpillDisk is implemented by SpillThread; tests have their own.
+// SpillDisk is implemented by SpillThreads; tests have their own.
 
 #pragma once
 

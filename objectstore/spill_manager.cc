@@ -36,8 +36,10 @@ bool SpillManager::WriteOldest(SpillActions* actions) {
   if (!oldest) return false;
   const Store::Location location = *store_->Pin(*oldest, self_);
   Object& object = objects_[*oldest];
+  object.id = *oldest;
   object.size = location.size;
   object.owner = store_->OwnerOf(*oldest);
+  by_owner_.Add(&object);
   writing_bytes_ += location.size;
   ++writing_;
   actions->jobs.push_back({SpillJob::kWrite, *oldest, location.offset, location.size, {}});
@@ -108,7 +110,7 @@ void SpillManager::OnWritten(Objects::iterator found, const SpillDone& done, std
     trouble_ = Trouble::kNone;
     object.freed ? Forget(found, actions) : store_->SetBacked(id, true);
   } else {
-    objects_.erase(found);
+    Erase(found);
     NoteTrouble(done.status, now_ms);
   }
   store_->Unpin(id, self_);
@@ -173,9 +175,14 @@ void SpillManager::Forget(Objects::iterator found, SpillActions* actions) {
   job.slot = found->second.slot;
   actions->jobs.push_back(job);
   store_->SetBacked(found->first, false);
-  objects_.erase(found);
+  Erase(found);
   paused_ = false;
   if (trouble_ == Trouble::kDiskFull) trouble_ = Trouble::kNone;
+}
+
+void SpillManager::Erase(Objects::iterator found) {
+  by_owner_.Remove(&found->second);
+  objects_.erase(found);
 }
 
 SpillActions SpillManager::OnFree(const ObjectId& id) {
@@ -210,9 +217,9 @@ std::string SpillManager::WhyLost(const ObjectId& object) const {
 
 std::vector<ObjectId> SpillManager::ObjectsOf(ProcessId owner) const {
   std::vector<ObjectId> found;
-  for (const auto& [id, object] : objects_) {
-    if (object.owner == owner && !object.freed) found.push_back(id);
-  }
+  by_owner_.ForEach(owner, [&found](const Object& object) {
+    if (!object.freed) found.push_back(object.id);
+  });
   for (const auto& [id, lost] : lost_) {
     if (lost.owner == owner) found.push_back(id);
   }
@@ -230,8 +237,9 @@ std::vector<ObjectId> SpillManager::AwayObjects() const {
 }
 
 std::string SpillManager::CheckInvariants() const {
-  std::uint64_t writing = 0, writing_bytes = 0, bytes = 0;
+  std::uint64_t writing = 0, writing_bytes = 0, bytes = 0, owned = 0;
   for (const auto& [id, object] : objects_) {
+    owned += !object.owner.IsNil();
     const bool is_writing = object.state == State::kWriting;
     writing += is_writing;
     writing_bytes += is_writing ? object.size : 0;
@@ -241,6 +249,7 @@ std::string SpillManager::CheckInvariants() const {
     if (object.state == State::kOnDisk && object.freed) return "spilling: a freed object lies on disk";
     if ((object.state == State::kReading) != store_->BeingWritten(id)) return "spilling: a read has no memory";
   }
+  if (owned != by_owner_.Count()) return "spilling: objects of owners miscounted";
   if (writing != writing_ || writing_bytes != writing_bytes_) return "spilling: writes miscounted";
   return bytes == stats_.on_disk_bytes ? "" : "spilling: bytes on disk miscounted";
 }

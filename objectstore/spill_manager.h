@@ -14,6 +14,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/node_hash_map.h>
 
 #include <cstdint>
 #include <optional>
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "engine/base/ids.h"
+#include "objectstore/owner_lists.h"
 #include "objectstore/pin_answers.h"
 #include "objectstore/spill_job.h"
 #include "objectstore/store.h"
@@ -79,7 +81,7 @@ class SpillManager {
   void OnClientGone(ProcessId client);
   void OnTick(std::uint64_t now_ms);
 
-  // Those of this owner that are on disk, or lost. O(objects).
+  // Those of this owner that are on disk, or lost. Costs what the owner has here, and all that are lost.
   std::vector<ObjectId> ObjectsOf(ProcessId owner) const;
   // Why an object that was on disk is lost; empty if it is not. Forgotten when it is freed.
   std::string WhyLost(const ObjectId& object) const;
@@ -97,14 +99,16 @@ class SpillManager {
     std::uint64_t token = 0;
   };
   struct Object {
+    ObjectId id;
     State state = State::kWriting;
     std::uint64_t size = 0;
     ProcessId owner;
+    OwnerLinks<Object> siblings;
     SpillSlot slot{};
     bool freed = false;  // by its owner, while being written or read
     std::vector<Waiter> waiters;
   };
-  using Objects = absl::flat_hash_map<ObjectId, Object>;
+  using Objects = absl::node_hash_map<ObjectId, Object>;
   struct Lost {
     ProcessId owner;
     std::string why;
@@ -117,6 +121,7 @@ class SpillManager {
   void Answer(const ObjectId& object, const std::vector<Waiter>& waiters, SpillActions* actions);
   static void Fail(const ObjectId& object, const std::string& error, bool full, Object* entry, SpillActions* actions);
   void Forget(Objects::iterator object, SpillActions* actions);
+  void Erase(Objects::iterator object);
   void NoteTrouble(const absl::Status& status, std::uint64_t now_ms);
 
   Store* store_;
@@ -125,6 +130,7 @@ class SpillManager {
   std::uint64_t reserve_;
   bool short_ = false;  // memory has been short, and no free reserve has come back since
   Objects objects_;
+  OwnerLists<Object> by_owner_;
   absl::flat_hash_map<ObjectId, Lost> lost_;
   std::uint64_t writing_bytes_ = 0, writing_ = 0;
   Trouble trouble_ = Trouble::kNone;

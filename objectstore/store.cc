@@ -68,6 +68,7 @@ absl::Status Store::SealReserved(const ObjectId& object, Location part, ProcessI
     return here;
   }
   (*found)->owner = owner;
+  by_owner_.Add(&**found);
   if (pin) AddPin(*found, client);
   return absl::OkStatus();
 }
@@ -246,6 +247,7 @@ void Store::Free(const ObjectId& object) {
 void Store::Remove(Place found) {
   const Entries::iterator entry = *found;
   CountEvictable(*entry, false);
+  by_owner_.Remove(&*entry);
   memory_.Free(entry->offset, Allocator::Rounded(entry->size));
   bytes_[entry->copy == Copy::kSecondary] -= entry->size;
   index_.erase(found);
@@ -297,7 +299,11 @@ std::optional<ObjectId> Store::OldestUnbacked() const {
 }
 
 void Store::SetOwner(const ObjectId& object, ProcessId owner) {
-  if (Entry* entry = Find(object); entry != nullptr) entry->owner = owner;
+  Entry* entry = Find(object);
+  if (entry == nullptr || entry->owner == owner) return;
+  by_owner_.Remove(entry);
+  entry->owner = owner;
+  by_owner_.Add(entry);
 }
 
 ProcessId Store::OwnerOf(const ObjectId& object) const {
@@ -307,11 +313,7 @@ ProcessId Store::OwnerOf(const ObjectId& object) const {
 
 std::vector<ObjectId> Store::ObjectsOf(ProcessId owner) const {
   std::vector<ObjectId> objects;
-  for (const Entries& list : lists_) {
-    for (const Entry& entry : list) {
-      if (entry.owner == owner) objects.push_back(entry.id);
-    }
-  }
+  by_owner_.ForEach(owner, [&objects](const Entry& entry) { objects.push_back(entry.id); });
   return objects;
 }
 
@@ -355,7 +357,7 @@ std::string Store::CheckInvariants() const {
   if (std::string problem = reserved_.CheckInvariants(); !problem.empty()) return problem;
   absl::flat_hash_map<ObjectId, std::uint64_t> pins;
   std::map<std::uint64_t, std::uint64_t> taken;
-  std::size_t writing = 0, unsealed = 0, listed = 0;
+  std::size_t writing = 0, unsealed = 0, listed = 0, owned = 0;
   std::uint64_t pinned_bytes = 0, evictable_bytes = 0;
   std::array<std::uint64_t, 2> by_copy{};
   std::uint64_t pinned_objects = 0;
@@ -379,11 +381,13 @@ std::string Store::CheckInvariants() const {
     evictable_bytes += entry.list == kSecondary || entry.list == kBacked ? Allocator::Rounded(entry.size) : 0;
     pinned_bytes += entry.pins > 0 ? entry.size : 0;
     pinned_objects += entry.pins > 0;
+    owned += !entry.owner.IsNil();
     by_copy[entry.copy == Copy::kSecondary] += entry.size;
   }
   if (unsealed != writing || unsealed != writing_) return "store: objects that are being written miscounted";
   if (evictable_bytes != evictable_bytes_) return "store: evictable bytes miscounted";
   if (by_copy != bytes_) return "store: bytes of primary and secondary copies miscounted";
+  if (owned != by_owner_.Count()) return "store: objects of owners miscounted";
   if (pinned_objects != pinned_objects_) return "store: pinned objects miscounted";
   if (pinned_bytes != pinned_bytes_) return "store: pinned bytes miscounted";
   return memory_.CheckInvariants(taken);

@@ -27,6 +27,7 @@
 
 #include "engine/base/ids.h"
 #include "objectstore/allocator.h"
+#include "objectstore/owner_lists.h"
 #include "objectstore/reservations.h"
 
 namespace ray_engine {
@@ -84,7 +85,7 @@ class Store {
   // Whose object it is; nil until it is known. No effect on objects that are not here.
   void SetOwner(const ObjectId& object, ProcessId owner);
   ProcessId OwnerOf(const ObjectId& object) const;
-  // O(objects).
+  // Costs what the owner has here.
   std::vector<ObjectId> ObjectsOf(ProcessId owner) const;
 
   // A secondary copy becomes the primary one. No effect if there is none.
@@ -137,7 +138,8 @@ class Store {
     std::uint64_t offset = 0, size = 0;
     std::uint64_t written = 0;  // leading bytes that are final; counts until sealed
     ProcessId owner;            // nil: not known yet
-    ProcessId creator;          // nil once sealed
+    OwnerLinks<Entry> siblings;
+    ProcessId creator;  // nil once sealed
     std::uint32_t pins = 0;
     Copy copy = Copy::kPrimary;
     List list = kHeld;
@@ -187,6 +189,7 @@ class Store {
   Reservations reserved_;
   std::array<Entries, 4> lists_;  // by List; least recently used first
   Index index_;
+  OwnerLists<Entry> by_owner_;
   absl::flat_hash_map<ProcessId, Client> clients_;
   std::uint64_t evictable_bytes_ = 0;     // of those that may be given up, as the allocator counts
   std::array<std::uint64_t, 2> bytes_{};  // of objects: primary copies, secondary ones

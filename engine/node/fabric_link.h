@@ -39,6 +39,8 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
   absl::Status Open();
   // Closes the connections; what was sent goes out first. Chunks under way come back to the store service.
   void Close();
+  // Of the fabric; zeros as long as there is none.
+  FabricStats Stats() const { return fabric_ == nullptr ? FabricStats() : fabric_->Stats(); }
   std::string Address() const { return fabric_ == nullptr ? "" : fabric_->Address(); }
 
   // Who this engine is. REQUIRES: once, after Open().

@@ -15,7 +15,7 @@
 #include "engine/transport/ucx_fabric.h"
 #include "objectstore/segment.h"
 #include "objectstore/spill_container.h"
-#include "objectstore/spill_thread.h"
+#include "objectstore/spill_threads.h"
 
 namespace ray_engine {
 namespace {
@@ -30,11 +30,11 @@ void SetUpLog() {
 }
 
 absl::StatusOr<std::unique_ptr<SpillDisk>> MakeDisk(const NodeConfig& config, const Segment& segment) {
-  SpillThread::Settings settings;
+  SpillThreads::Settings settings;
   settings.directory = config.spill_directory;
   settings.file_name = fmt::format("ray-engine-spill-{}-{}", config.session, config.info.id.Hex().substr(0, 8));
   settings.limit = config.spill_limit.value_or(SpillFile::kNoLimit);
-  return SpillThread::Create(settings, segment.fd(), segment.size());
+  return SpillThreads::Create(settings, segment.fd(), segment.size());
 }
 
 int Main(const std::vector<std::string>& arguments) {

@@ -33,7 +33,7 @@ struct NodeEngine::Services {
         output(&engine->router_, &processes, &engine->config_),
         objects(&engine->loop_, &engine->router_, &*engine->store_segment_, std::move(engine->disk_)),
         drivers(&engine->loop_, &engine->router_, &processes),
-        state(&engine->router_, &processes, &objects, &engine->config_) {
+        state(&engine->router_, &processes, &objects, &engine->fabric_, &engine->config_) {
     engine->router_.On<FlushNode>([this, router = &engine->router_](ProcessId, const FlushNode& flush) {
       workers.FlushOutput([router, flush] { router->Send(kHead, NodeFlushed{flush.round}); });
     });

@@ -24,8 +24,9 @@ std::uint64_t PageTableBytes(const std::string& process) {
 
 }  // namespace
 
-NodeState::NodeState(Router* router, Processes* processes, const StoreService* store, const NodeConfig* config)
-    : router_(router), processes_(processes), store_(store), config_(config) {
+NodeState::NodeState(Router* router, Processes* processes, const StoreService* store, const FabricLink* fabric,
+                     const NodeConfig* config)
+    : router_(router), processes_(processes), store_(store), fabric_(fabric), config_(config) {
   router_->On<StateCollect>([this](ProcessId, const StateCollect& collect) { HandleCollect(collect); });
   router_->On<StateReport>(
       [this](ProcessId from, const StateReport& report) { reports_.OnAnswer(report.round, from, report.rows); });
@@ -50,6 +51,8 @@ void NodeState::HandleCollect(const StateCollect& collect) {
 StoreInfo NodeState::DescribeStore() const {
   StoreInfo info = store_->Describe();
   info.node = config_->info.id;
+  info.network = fabric_->Stats();
+  info.links = processes_->Links();
   info.page_tables = PageTableBytes("self");
   for (const auto& [serial, process] : processes_->table().living()) {
     if (process.pid == 0) continue;

@@ -1,4 +1,5 @@
-// NodeState: what this node tells people about its store, its processes, their tasks and the objects they hold.
+// NodeState: what this node tells people about its store, its network, its processes, their tasks and the objects they
+// hold.
 //
 // Answers StateCollect of the head. Tasks and references only the processes know, so every one of the node is asked.
 //
@@ -6,6 +7,7 @@
 
 #pragma once
 
+#include "engine/node/fabric_link.h"
 #include "engine/node/gather.h"
 #include "engine/node/processes.h"
 #include "engine/node/router.h"
@@ -16,7 +18,8 @@ namespace ray_engine {
 class NodeState {
  public:
   // Registers its messages at the router. The pointers must outlive this.
-  NodeState(Router* router, Processes* processes, const StoreService* store, const NodeConfig* config);
+  NodeState(Router* router, Processes* processes, const StoreService* store, const FabricLink* fabric,
+            const NodeConfig* config);
 
  private:
   void HandleCollect(const StateCollect& collect);
@@ -28,6 +31,7 @@ class NodeState {
   Router* router_;
   Processes* processes_;
   const StoreService* store_;
+  const FabricLink* fabric_;
   const NodeConfig* config_;
   Gather<StateRows> reports_;
 };

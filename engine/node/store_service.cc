@@ -343,6 +343,9 @@ std::string StoreService::HoldersText() const {
 StoreInfo StoreService::Describe() const {
   const StoreStats store = store_.Stats();
   const SpillStats spill = spilling_.Stats();
+  const PullStats pulls = pulls_.Stats();
+  const ServeStats serve = server_.Stats();
+  const MemoryLineStats line = line_.Stats();
   StoreInfo info;
   info.size = store.memory.size;
   info.used = store.memory.used;
@@ -366,8 +369,12 @@ StoreInfo StoreService::Describe() const {
   info.in_arrays = store.in_arrays;
   info.free_ranges = store.memory.free_ranges;
   info.largest_free = store.memory.largest_free;
-  info.creates_queued = line_.Count(MemoryLine::Kind::kCreate);
-  info.fetches_queued = line_.Count(MemoryLine::Kind::kRestore) + pulls_.queued();
+  info.creates_queued = line.creates;
+  info.fetches_queued = line.restores + pulls.queued;
+  info.pulled_objects = pulls.pulled_objects;
+  info.pulls_failed = pulls.failed;
+  info.served_objects = serve.served_objects;
+  info.sent_on = serve.sent_on;
   info.problem = spilling_.trouble() == SpillManager::Trouble::kNone ? "" : spilling_.trouble_text();
   return info;
 }

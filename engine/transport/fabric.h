@@ -50,16 +50,6 @@ class FabricHandler {
   virtual void OnPeerLost(std::uint32_t node, const std::string& reason) = 0;
 };
 
-struct FabricStats {
-  std::uint64_t frames_sent = 0, frames_received = 0;
-  std::uint64_t batches_sent = 0, batches_received = 0;
-  std::uint64_t bulk_bytes_sent = 0, bulk_bytes_received = 0;
-  std::uint64_t dropped_unauthenticated = 0;  // from strangers, or from nodes that were given up
-  std::uint64_t dropped_malformed = 0;
-  std::uint64_t dropped_unreachable = 0;  // sent to a node that is not connected
-  std::uint64_t peers_lost = 0;
-};
-
 class Fabric {
  public:
   using Done = std::function<void(const absl::Status&)>;

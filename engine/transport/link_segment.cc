@@ -110,7 +110,10 @@ std::uint64_t LinkSegment::AllocateLink(std::uint32_t slot0, std::uint32_t slot1
     ring.head.store(0, std::memory_order_relaxed);
     ring.producer_waits.store(0, std::memory_order_relaxed);
   }
+  ++links_;
   return offset;
 }
+
+LinkSegmentStats LinkSegment::Stats() const { return {next_slot_ - free_slots_.size(), links_}; }
 
 }  // namespace ray_engine

@@ -49,6 +49,10 @@ struct LinkMemory {
   alignas(64) char data[2][kRingBytes];
 };
 
+struct LinkSegmentStats {
+  std::uint64_t slots = 0, links = 0;  // given out and not freed
+};
+
 class LinkSegment {
  public:
   static constexpr std::uint64_t kDefaultBytes = 2ull << 30;  // virtual; about 16,000 links
@@ -73,14 +77,18 @@ class LinkSegment {
   void FreeSlot(std::uint32_t slot) { free_slots_.push_back(slot); }
   std::uint64_t AllocateLink(std::uint32_t slot0, std::uint32_t slot1);
   // REQUIRES: neither end uses the link any more.
-  void FreeLink(std::uint64_t offset) { free_links_.push_back(offset); }
+  void FreeLink(std::uint64_t offset) {
+    free_links_.push_back(offset);
+    --links_;
+  }
+  LinkSegmentStats Stats() const;
 
  private:
   int fd_ = -1;
   std::uint64_t bytes_ = 0;
   char* base_ = nullptr;
   std::uint32_t next_slot_ = 0;
-  std::uint64_t next_link_ = 0;
+  std::uint64_t next_link_ = 0, links_ = 0;
   std::vector<std::uint32_t> free_slots_;
   std::vector<std::uint64_t> free_links_;
 };

@@ -557,23 +557,42 @@ struct DemandInfo {  // leases of one kind that somebody waits for, to run tasks
   template <class A>
   void Fields(A& a) { a(resources, count, need, refusals); }
 };
+struct FabricStats {  // what an engine has exchanged with those of other nodes
+  std::uint64_t frames_sent = 0, frames_received = 0;
+  std::uint64_t batches_sent = 0, batches_received = 0;
+  std::uint64_t bulk_bytes_sent = 0, bulk_bytes_received = 0;
+  std::uint64_t dropped_unauthenticated = 0;  // from strangers, or from nodes that were given up
+  std::uint64_t dropped_malformed = 0;
+  std::uint64_t dropped_unreachable = 0;  // sent to a node that is not connected
+  std::uint64_t peers_lost = 0;
+  template <class A>
+  void Fields(A& a) {
+    a(frames_sent, frames_received, batches_sent, batches_received, bulk_bytes_sent, bulk_bytes_received,
+      dropped_unauthenticated, dropped_malformed, dropped_unreachable, peers_lost);
+  }
+};
 struct StoreInfo {  // what a node's store holds and has spilled; bytes where nothing else is said
   NodeId node;
   std::uint64_t size = 0, used = 0, primary = 0, secondary = 0, pinned = 0, objects = 0;
   std::uint64_t spilled = 0, spilled_objects = 0, restored = 0, restored_objects = 0;  // since the start
   std::uint64_t on_disk = 0, on_disk_objects = 0, file = 0;
-  std::uint64_t spill_ns = 0, restore_ns = 0;                 // time of the spill thread
+  std::uint64_t spill_ns = 0, restore_ns = 0;                 // time of the spill threads
   std::uint64_t creates_queued = 0, fetches_queued = 0;       // requests that wait for memory
   std::uint64_t in_chunks = 0, in_arrays = 0;                 // of `used`: reserved by processes for what they will write
   std::uint64_t free_ranges = 0, largest_free = 0;            // of what is not used
   std::uint64_t resident = 0;                                 // of the segment, whether used or not
   std::uint64_t page_tables = 0, processes = 0;               // of the node's processes together; how many they are
   std::string directory, problem;                             // where it spills; why it cannot
+  FabricStats network;
+  std::uint64_t pulled_objects = 0, pulls_failed = 0;         // that came from other nodes, or should have
+  std::uint64_t served_objects = 0, sent_on = 0;              // that went to other nodes; requests that another node serves
+  std::uint64_t links = 0;                                    // pairs of rings between the node's processes
   template <class A>
   void Fields(A& a) {
     a(node, size, used, primary, secondary, pinned, objects, spilled, spilled_objects, restored, restored_objects, on_disk,
       on_disk_objects, file, spill_ns, restore_ns, creates_queued, fetches_queued, in_chunks, in_arrays, free_ranges,
-      largest_free, resident, page_tables, processes, directory, problem);
+      largest_free, resident, page_tables, processes, directory, problem, network, pulled_objects, pulls_failed,
+      served_objects, sent_on, links);
   }
 };
 struct SpilledInfo { ObjectId object; std::uint32_t node = 0; template <class A> void Fields(A& a) { a(object, node); } };

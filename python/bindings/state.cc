@@ -110,6 +110,21 @@ nb::dict Row(const DemandInfo& demand) {
   return row;
 }
 
+nb::dict Row(const FabricStats& network) {
+  nb::dict row;
+  row["messages_sent"] = network.frames_sent;
+  row["messages_received"] = network.frames_received;
+  row["batches_sent"] = network.batches_sent;
+  row["batches_received"] = network.batches_received;
+  row["object_bytes_sent"] = network.bulk_bytes_sent;
+  row["object_bytes_received"] = network.bulk_bytes_received;
+  row["dropped_unauthenticated"] = network.dropped_unauthenticated;
+  row["dropped_malformed"] = network.dropped_malformed;
+  row["dropped_unreachable"] = network.dropped_unreachable;
+  row["nodes_lost"] = network.peers_lost;
+  return row;
+}
+
 nb::dict Row(const StoreInfo& store) {
   nb::dict row;
   row["node_id"] = store.node.Hex();
@@ -138,6 +153,12 @@ nb::dict Row(const StoreInfo& store) {
   row["page_tables"] = store.page_tables;
   row["processes"] = store.processes;
   row["directory"] = store.directory;
+  row["pulled_objects"] = store.pulled_objects;
+  row["pulls_failed"] = store.pulls_failed;
+  row["served_objects"] = store.served_objects;
+  row["sent_on"] = store.sent_on;
+  row["links"] = store.links;
+  row["network"] = Row(store.network);
   row["problem"] = store.problem;
   return row;
 }

@@ -123,7 +123,9 @@ TEST_F(MemoryLineTest, EndlessWaitsEnd) {
   line_.OnProgress(8'000);  // something is being spilled: it is worth while to wait
   EXPECT_EQ(Late(12'999), "");
   EXPECT_EQ(Late(13'000), "b");
+  EXPECT_EQ(line_.Stats().restores, 1u);
   EXPECT_EQ(Late(28'000), "g");
+  EXPECT_EQ(line_.Stats().refused, 3u);
   EXPECT_TRUE(line_.empty());
 }
 
@@ -131,7 +133,7 @@ TEST_F(MemoryLineTest, TheDeadDoNotStandInLine) {
   Add('a', 10, MemoryLine::Kind::kCreate, 0, 1);
   Add('b', 10, MemoryLine::Kind::kCreate, 0, 2);
   line_.OnClientGone({0, 1});
-  EXPECT_EQ(line_.Count(MemoryLine::Kind::kCreate), 1u);
+  EXPECT_EQ(line_.Stats().creates, 1u);
   EXPECT_EQ(Serve(10), "b");
 }
 

@@ -86,6 +86,7 @@ TEST_F(PullManagerTest, ManyWaitersOnePull) {
   EXPECT_EQ(done.added[0].owner, kOwner);
   EXPECT_EQ(pulls_.pulls(), 0u);
   EXPECT_EQ(pulls_.bytes_in_flight(), 0u);
+  EXPECT_EQ(pulls_.Stats().pulled_objects, 1u);
   for (int i = 0; i < 2; ++i) store_.Unpin(Object('a'), kBob);
   EXPECT_EQ(store_.Stats().pinned_bytes, kSize);
   store_.Unpin(Object('a'), kAlice);
@@ -124,6 +125,7 @@ TEST_F(PullManagerTest, FailureReachesEveryWaiterAndFreesTheMemory) {
   const PullActions actions = pulls_.OnPullFailed(7, Object('a'), "it is not here");
   ASSERT_EQ(actions.failed.size(), 2u);
   EXPECT_EQ(actions.failed[1].error, "it is not here");
+  EXPECT_EQ(pulls_.Stats().failed, 1u);
   EXPECT_EQ(store_.Stats().memory.used, 0u);
   EXPECT_EQ(pulls_.pulls(), 0u);
 }

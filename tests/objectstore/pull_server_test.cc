@@ -46,6 +46,7 @@ TEST_F(PullServerTest, SendsAllChunksWithinTheWindow) {
     EXPECT_EQ(sent[i].chunk.size, i < 4 ? kPullChunk : 10);
   }
   EXPECT_EQ(server_.transfers(), 0u);
+  EXPECT_EQ(server_.Stats().served_objects, 1u);
   EXPECT_EQ(store_.Stats().pinned_bytes, 0u);
 }
 
@@ -54,6 +55,7 @@ TEST_F(PullServerTest, MissingObjectIsRefused) {
   ASSERT_EQ(actions.refusals.size(), 1u);
   EXPECT_EQ(actions.refusals[0].node, 7u);
   EXPECT_NE(actions.refusals[0].error, "");
+  EXPECT_EQ(server_.Stats().refused, 1u);
   EXPECT_EQ(server_.transfers(), 0u);
 }
 
@@ -109,6 +111,7 @@ TEST_F(PullServerTest, NodesThatWantOneLargeObjectFormAChain) {
     EXPECT_EQ(actions.elsewheres[0].node, node);
     EXPECT_EQ(actions.elsewheres[0].next, node - 1);
   }
+  EXPECT_EQ(server_.Stats().sent_on, 2u);
   EXPECT_EQ(Ask(8, 'a').chunks.size(), 3u);  // who is in it already might be waited for by the last
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import ray_engine as ray
+from ray_engine import _core
 from ray_engine.cluster_utils import Cluster
 from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -38,6 +39,11 @@ def nodes(start):
 
 def where():
     return ray.get_runtime_context().get_node_id()
+
+
+def received():
+    """Bytes of objects that have come to each node from others."""
+    return {row["node_id"]: row["network"]["object_bytes_received"] for row in _core.store_rows()}
 
 
 def test_nodes_are_listed(nodes):
@@ -291,6 +297,9 @@ def test_one_large_object_reaches_all_nodes(nodes, together):
     else:
         assert all(ray.get(reader.same.remote([ref]), timeout=60) for reader in readers)
     assert len(ray.experimental.get_object_locations([ref])[ref]["node_ids"]) == 5
+    came = received()
+    assert came.pop(where()) == 0 and len(came) == 4
+    assert all(array.nbytes <= count < array.nbytes + 4096 for count in came.values()), "each gets every byte once"
 
 
 def test_a_fetch_that_is_given_up_leaves_no_trace(stalled):
@@ -330,6 +339,40 @@ def test_a_task_goes_to_its_arguments(nodes, size):
     small = on_b.remote(size // 2)
     assert ray.get(place.remote(large, small), timeout=60) == b
     assert ray.get(place.options(scheduling_strategy=NodeAffinitySchedulingStrategy(a, False)).remote(small)) == a
+
+
+def test_no_bytes_move_for_tasks_that_go_to_their_arguments(nodes):
+    nodes({"num_cpus": 1}, *({"num_cpus": 8, "resources": {name: 1}} for name in "ab"))
+
+    @ray.remote
+    def make(n):
+        return np.ones(n, np.uint8)
+
+    @ray.remote
+    def total(array):
+        return int(array.sum())
+
+    size = 5_000_000
+    made = [make.options(resources={name: 0.1}).remote(size) for name in "ab"]
+    ray.wait(made, num_returns=2, timeout=60, fetch_local=False)
+    for _ in range(10):
+        assert ray.get([total.remote(array) for array in made], timeout=60) == [size, size]
+    assert sum(received().values()) == 0
+    assert ray.get(total.options(resources={"b": 0.1}).remote(made[0]), timeout=60) == size
+    assert size <= sum(received().values()) < size + 4096
+
+
+def test_a_node_gets_an_object_once_however_many_want_it(nodes):
+    nodes({"num_cpus": 1}, {"num_cpus": 4, "resources": {"far": 4}})
+
+    @ray.remote(resources={"far": 1})
+    def total(array):
+        return int(array.sum())
+
+    size = 30_000_000
+    ref = ray.put(np.ones(size, np.uint8))
+    assert ray.get([total.remote(ref) for _ in range(12)], timeout=60) == [size] * 12
+    assert size <= sum(received().values()) < size + 4096
 
 
 def test_a_borrower_knows_where_an_argument_is(nodes):

@@ -147,3 +147,36 @@ def test_where_objects_lie(warmed_up):
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def test_what_has_moved_between_nodes(warmed_up):
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1, resources={"there": 1})
+
+        @ray.remote(resources={"there": 0.1})
+        def make():
+            return np.zeros(8 * MIB, np.uint8)
+
+        kept = ray.get([make.remote() for _ in range(3)])
+        rows = {row["node_id"]: row for row in _core.store_rows()}
+        here = rows.pop(ray.get_runtime_context().get_node_id())
+        (there,) = rows.values()
+        assert here["pulled_objects"] == there["served_objects"] == 3
+        sent, received = there["network"], here["network"]
+        assert sent["object_bytes_sent"] == received["object_bytes_received"] >= sum(array.nbytes for array in kept)
+        assert sent["messages_sent"] >= sent["batches_sent"] > 0 and received["messages_received"] > 0
+        report = memory_summary(stats_only=True)
+        assert f"Node {there['node_id']}: sent 3 objects, 24 MiB, and " in report
+        assert " messages in " in report and "received 3 objects, 24 MiB, and " in report
+        assert "dropped" not in report and "failed" not in report
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_alone_nothing_moves_between_nodes(start):
+    start(num_cpus=1)
+    assert not any(_core.store_rows()[0]["network"].values())
+    report = memory_summary(stats_only=True)
+    assert "Between nodes" not in report and " links between processes" in report

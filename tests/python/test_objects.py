@@ -160,6 +160,32 @@ def test_arrow_tables_are_read_in_place(cluster):
     assert len(addresses) == 1
 
 
+class Buffer:
+    """Bytes that are pickled out of band, as many libraries do it."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce_ex__(self, protocol):
+        return Buffer, (pickle.PickleBuffer(self.data),)
+
+
+@pytest.mark.parametrize("kind", [bytearray, bytes, memoryview])
+def test_buffers_are_read_in_place(cluster, kind):
+    ref = ray.put(Buffer(kind(bytes(range(200)) * 10_000)))
+    views = [memoryview(ray.get(ref).data) for _ in range(2)]
+    first, second = (np.frombuffer(view, np.uint8) for view in views)
+    assert first.__array_interface__["data"][0] == second.__array_interface__["data"][0]
+    assert all(view.readonly for view in views)
+    with pytest.raises(TypeError, match="read-only"):
+        views[0][0] = 1
+    del ref, views, second
+    gc.collect()
+    others = [ray.put(np.full(2_000_000, 255, np.uint8)) for _ in range(20)]
+    assert bytes(first) == bytes(range(200)) * 10_000, "the view keeps it where it is"
+    assert len(others) == 20
+
+
 # ---- get -------------------------------------------------------------------------------------------------------------
 
 

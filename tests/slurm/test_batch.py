@@ -154,6 +154,49 @@ def test_srun(slurm, lab):
     assert len(re.search(r"HOSTS (.*) CPUS", done.stdout)[1].split()) == 3
 
 
+# Every node reads, from one far away, values of several chunks; then the driver reads one of each node.
+MOVES = """
+import socket
+import numpy as np
+import ray_engine as ray
+from ray_engine import _core
+from ray_engine.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+ray.init()
+SIZE = 20 << 20
+
+def content(seed):
+    return np.random.default_rng(seed).integers(0, 256, SIZE, np.uint8)
+
+@ray.remote(num_cpus=0)
+class Node:
+    def make(self, seed):
+        return content(seed)
+
+    def same(self, refs):
+        return all(np.array_equal(ray.get(ref), content(seed)) for seed, ref in enumerate(refs))
+
+    def host(self):
+        return socket.gethostname()
+
+nodes = [Node.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False)).remote()
+         for node in ray.nodes()]
+hosts = set(ray.get([node.host.remote() for node in nodes]))
+made = [node.make.remote(seed) for seed, node in enumerate(nodes)]
+assert all(ray.get([node.same.remote(made) for node in nodes]))
+assert all(np.array_equal(value, content(seed)) for seed, value in enumerate(ray.get(made)))
+rows = _core.store_rows()
+least = min(row["network"]["object_bytes_received"] for row in rows)
+print("MOVED", len(hosts), len(rows), least >= (len(rows) - 1) * SIZE)
+"""
+
+
+def test_values_move_between_the_networks_of_nodes(slurm, lab):
+    done = slurm("srun", "--mpi=pmix", "--exclusive", "-c", "2", "-N", "3", "ray-engine", write(lab, "moves.py", MOVES))
+    assert done.returncode == 0, done.stderr
+    assert "MOVED 3 3 True" in done.stdout
+
+
 def test_several_tasks_on_a_node(slurm, lab):
     """Two tasks per node: one engine per node, workers of both."""
     program = write(lab, "nodes.py", WHERE + 'print("NODES", len(ray.nodes()))\n')

@@ -232,6 +232,19 @@ TEST_F(LinkTest, AnEngineIsRungByItsEventfd) {
   close(fd);
 }
 
+TEST_F(LinkTest, TheSegmentCountsWhatIsGivenOut) {
+  const LinkSegmentStats before = segment_.Stats();
+  const std::uint32_t slot = segment_.AllocateSlot();
+  const std::uint64_t link = segment_.AllocateLink(slot, slot);
+  segment_.FreeLink(segment_.AllocateLink(slot, slot));
+  EXPECT_EQ(segment_.Stats().slots, before.slots + 1);
+  EXPECT_EQ(segment_.Stats().links, before.links + 1);
+  segment_.FreeLink(link);
+  segment_.FreeSlot(slot);
+  EXPECT_EQ(segment_.Stats().slots, before.slots);
+  EXPECT_EQ(segment_.Stats().links, before.links);
+}
+
 TEST_F(LinkTest, ALinkGivenOutAgainIsEmpty) {
   left_->Send(Header(MessageType::kReady, kLeft), "of a former life");
   segment_.FreeLink(offset_);

@@ -21,12 +21,17 @@ _SORTS: dict[str, Callable[[ObjectState], Any]] = {
     "PID": lambda row: (row.pid or 0, -row.object_size),
     "REFERENCE_TYPE": lambda row: (row.reference_type, -row.object_size),
 }
+_DROPPED = {
+    "unauthenticated": "from strangers or nodes that were given up",
+    "malformed": "malformed",
+    "unreachable": "for nodes that are not connected",
+}
 _COLUMNS = ("PID", "Type", "Status", "Size", "Reference Type", "In Store", "Object Ref", "Call Site")
 
 
 def stores(rows: list[Row]) -> str:
     """What the stores hold, have spilled and have brought back, a line each (sizes in MiB)."""
-    total = {name: sum(row[name] for row in rows) for name, value in rows[0].items() if isinstance(value, (int, float))}
+    total = _total(rows)
     lines = [
         "--- Object stores of all nodes ---",
         f"Plasma memory usage {_mib(total['used'])} MiB, {total['objects']} objects, "
@@ -43,7 +48,7 @@ def stores(rows: list[Row]) -> str:
     )
     lines.append(
         f"Resident {_mib(total['resident'])} MiB; page tables of {total['processes']} processes and the engines "
-        f"{total['page_tables'] / 2**20:.1f} MiB"
+        f"{total['page_tables'] / 2**20:.1f} MiB; {total['links']} links between processes"
     )
     for what, seconds in ("spilled", total["spill_s"]), ("restored", total["restore_s"]):
         if total[what]:
@@ -61,7 +66,30 @@ def stores(rows: list[Row]) -> str:
     if total["fetches_queued"]:
         lines.append(f"{total['fetches_queued']} fetches queued, waiting for memory")
     lines += [f"Node {row['node_id']}: {row['problem']}" for row in rows if row["problem"]]
+    moved = [_moved(row) for row in rows if any(row["network"].values())]
+    if moved:
+        lines += ["--- Between nodes, since they started ---", *moved]
     return "\n".join(lines) + "\n"
+
+
+def _total(rows: list[Row]) -> Row:
+    return {name: sum(row[name] for row in rows) for name, value in rows[0].items() if isinstance(value, (int, float))}
+
+
+def _moved(row: Row) -> str:
+    network = row["network"]
+    text = (
+        f"Node {row['node_id']}: sent {row['served_objects']} objects, {_mib(network['object_bytes_sent'])} MiB, and "
+        f"{network['messages_sent']} messages in {network['batches_sent']} batches; received {row['pulled_objects']} "
+        f"objects, {_mib(network['object_bytes_received'])} MiB, and {network['messages_received']} messages in "
+        f"{network['batches_received']} batches"
+    )
+    if row["sent_on"]:
+        text += f"; sent {row['sent_on']} requests on to nodes that were getting the object"
+    troubles = {"pulls that failed": row["pulls_failed"], "nodes lost": network["nodes_lost"]} | {
+        f"messages dropped, {why}": network[f"dropped_{name}"] for name, why in _DROPPED.items()
+    }
+    return text + "".join(f"; {count} {what}" for what, count in troubles.items() if count)
 
 
 def references(rows: list[ObjectState], group_by: str, sort_by: str, limit: int | None) -> str:
