@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -50,9 +49,9 @@ class Plan {
   };
 
   ResourceSet::Amount Size(std::uint32_t bundle) const {
-    const auto& entries = spec_.bundles[bundle].resources.entries();
-    return std::accumulate(entries.begin(), entries.end(), ResourceSet::Amount{0},
-                           [](auto sum, const auto& entry) { return sum + entry.second; });
+    ResourceSet::Amount sum = 0;
+    spec_.bundles[bundle].resources.ForEach([&sum](std::string_view, ResourceSet::Amount amount) { sum += amount; });
+    return sum;
   }
   bool InDomain(std::uint32_t node) const {
     if (spec_.domain_label.empty()) return true;

@@ -49,39 +49,39 @@ std::string Scheduler::Explain(ProcessId client, std::uint32_t key) const {
 
 std::vector<DemandInfo> Scheduler::Demands() const {
   std::vector<DemandInfo> demands;
-  for (const auto& [turn, shape] : LinesByTurn()) {
+  for (const auto& [turn, line] : lines_.by_turn()) {
     DemandInfo& demand = demands.emplace_back();
-    demand.resources = shape->shape().resources;
-    demand.need = Need(*shape);
-    demand.refusals = shape->Refusals(cluster_);
-    for (const LeaseQueue* queue : waiting_.at(shape).queues) demand.count += queue->wanted;
+    demand.resources = line->shape->shape().resources;
+    demand.need = Need(*line->shape);
+    demand.refusals = line->shape->Refusals(cluster_);
+    for (const LeaseQueue& queue : line->queues) demand.count += queue.wanted;
   }
   return demands;
 }
 
 void Scheduler::WarnOfInfeasible(Time now, Actions* actions) {
-  for (auto& [shape, line] : waiting_) {
-    if (shape->feasible() > 0) {
-      line.warn_at = now + kWarnAfter;
-    } else if (now >= line.warn_at) {
-      line.warn_at = now + kWarnAgainAfter;
-      const Group* group = groups_.Find(line.queues.front()->lease_class.group);
-      group == nullptr ? WarnOfLine(*shape, line, actions) : WarnOfGroup(*group, actions);
+  for (const auto& [turn, line] : lines_.by_turn()) {
+    if (line->shape->feasible() > 0) {
+      line->warn_at = now + kWarnAfter;
+    } else if (now >= line->warn_at) {
+      line->warn_at = now + kWarnAgainAfter;
+      const Group* group = groups_.Find(line->queues.front().lease_class->group);
+      group == nullptr ? WarnOfLine(*line, actions) : WarnOfGroup(*group, actions);
     }
   }
 }
 
-void Scheduler::WarnOfLine(const Candidates& shape, const Line& line, Actions* actions) const {
+void Scheduler::WarnOfLine(const Line& line, Actions* actions) const {
   std::map<JobId, std::pair<std::string, std::uint64_t>> jobs;  // first name and number of leases
-  for (const LeaseQueue* queue : line.queues) {
-    auto& [name, wanted] = jobs.try_emplace(queue->lease_class.job, queue->name, 0).first->second;
-    wanted += queue->wanted;
+  for (const LeaseQueue& queue : line.queues) {
+    auto& [name, wanted] = jobs.try_emplace(queue.lease_class->job, queue.name, 0).first->second;
+    wanted += queue.wanted;
   }
   for (const auto& [job, waiting] : jobs) {
     actions->push_back(Warn{
         job, fmt::format("No node can serve {}, which needs {}. {} such request{} until a node joins that can.\n{}",
-                         waiting.first, Need(shape), waiting.second, waiting.second == 1 ? " waits" : "s wait",
-                         shape.Refusals(cluster_))});
+                         waiting.first, Need(*line.shape), waiting.second, waiting.second == 1 ? " waits" : "s wait",
+                         line.shape->Refusals(cluster_))});
   }
 }
 
@@ -125,7 +125,7 @@ std::string Scheduler::CheckLeases() const {
   std::size_t leases = 0;
   for (const auto& [id, queue] : leases_.queues()) {
     std::uint32_t active = 0;
-    for (const Lease& lease : queue->leases) active += !lease.blocked;
+    for (const Lease* lease : queue->leases) active += !lease->blocked;
     leases += queue->leases.size();
     if (active != queue->active) return "a queue miscounts its active leases";
     if (queue->wanted == 0 && queue->leases.empty()) return "an idle queue was not forgotten";
@@ -139,7 +139,7 @@ std::string Scheduler::CheckNodes() const {
     if (!node.alive && !leases_.LeasesOn(node.index).empty()) return "a lost node has leases";
     if (!node.alive) continue;
     ResourceSet sum = node.available;
-    for (const Lease& lease : leases_.LeasesOn(node.index)) sum.Add(lease.Taken());
+    for (const Lease* lease : leases_.LeasesOn(node.index)) sum.Add(lease->Taken());
     for (const Group& group : groups_.living()) {
       for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
         if (group.nodes[bundle] == node.index) sum.Add(group.spec.bundles[bundle].resources);
@@ -163,10 +163,10 @@ std::string Scheduler::CheckUnits(const NodeInfo& node) const {
   for (const auto& [name, amount] : node.total.entries()) {
     if (IsUnitResource(name) && books.Free(name) != node.available.Get(name)) return name + ": units are not amounts";
   }
-  for (const Lease& lease : leases_.LeasesOn(node.index)) {
-    if (lease.units.Empty() != UnitAsk::Of(lease.held).Empty())
+  for (const Lease* lease : leases_.LeasesOn(node.index)) {
+    if (lease->HasUnits() == UnitAsk::Of(lease->held()).Empty())
       return "a lease has units without amounts, or amounts only";
-    books.Give(lease.units);
+    if (lease->HasUnits()) books.Give(lease->special->units);
   }
   for (const Group& group : groups_.living()) {
     for (std::uint32_t bundle = 0; bundle < group.nodes.size(); ++bundle) {
@@ -178,20 +178,21 @@ std::string Scheduler::CheckUnits(const NodeInfo& node) const {
 
 std::string Scheduler::CheckLines() const {
   std::size_t in_line = 0;
-  for (const auto& [shape, line] : waiting_) {
-    if (line.queues.empty()) return "an empty line was kept";
-    if (IsImpossible(*shape)) return "a request that cannot be served waits";
+  for (const auto& [turn, line] : lines_.by_turn()) {
+    if (line->queues.empty()) return "an empty line was kept";
+    if (turn != line->queues.front().turn) return "a line is at the wrong turn";
+    if (IsImpossible(*line->shape)) return "a request that cannot be served waits";
     std::uint64_t last = 0;
-    for (const LeaseQueue* queue : line.queues) {
-      if (queue->wanted == 0 || queue->candidates != shape || queue->turn <= last) return "a line is out of order";
-      last = queue->turn;
+    for (const LeaseQueue& queue : line->queues) {
+      if (queue.wanted == 0 || queue.candidates != line->shape || queue.turn <= last) return "a line is out of order";
+      last = queue.turn;
     }
-    in_line += line.queues.size();
+    in_line += line->queues.size();
     const auto reserved = reclaimer_.reserved_node();
-    const std::size_t kept = reserved && shape->IsReady(*reserved) ? 1 : 0;
+    const std::size_t kept = reserved && line->shape->IsReady(*reserved) ? 1 : 0;
     // Some may be waiting for the node with their arguments, which is over at the next tick but one.
-    const auto takes_any = [](const LeaseQueue* queue) { return !queue->WaitsForItsNode(Time{}); };
-    if (shape->ready() > kept && std::any_of(line.queues.begin(), line.queues.end(), takes_any))
+    const auto takes_any = [](const LeaseQueue& queue) { return !queue.WaitsForItsNode(Time{}); };
+    if (line->shape->ready() > kept && std::any_of(line->queues.begin(), line->queues.end(), takes_any))
       return "a request waits though a node has room";
   }
   return in_line == Stats().waiting_queues ? "" : "a waiting queue is in no line";

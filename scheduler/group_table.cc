@@ -1,6 +1,6 @@
 #include "scheduler/group_table.h"
 
-#include <fmt/format.h>
+#include <absl/strings/str_cat.h>
 
 #include <algorithm>
 
@@ -70,16 +70,18 @@ Group* GroupTable::Behind(const Group* group) const {
 
 ResourceSet BundleResources(const GroupSpec& spec, std::uint32_t bundle) {
   ResourceSet set;
-  const std::string group = spec.id.Hex();
-  const auto add = [&](const std::string& name, ResourceSet::Amount amount) {
-    set.Set(fmt::format("{}_group_{}_{}", name, bundle, group), amount);
-    set.Set(fmt::format("{}_group_{}", name, group), amount);
+  const std::string any = "_group_" + spec.id.Hex();
+  const std::string certain = absl::StrCat("_group_", bundle, "_", spec.id.Hex());
+  const auto add = [&](std::string_view name, ResourceSet::Amount amount) {
+    const std::string resource(name);
+    set.Set(resource + certain, amount);
+    set.Set(resource + any, amount);
   };
-  for (const auto& [name, amount] : spec.bundles[bundle].resources.entries()) add(name, amount);
+  spec.bundles[bundle].resources.ForEach(add);
   add("bundle", ResourceSet::FromDouble(kPlaces));
   return set;
 }
 
-bool IsCpu(const std::string& name) { return name == "CPU" || name.rfind("CPU_group_", 0) == 0; }
+bool IsCpu(std::string_view name) { return name == "CPU" || name.rfind("CPU_group_", 0) == 0; }
 
 }  // namespace ray_engine

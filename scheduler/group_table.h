@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <list>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -74,6 +75,6 @@ class GroupTable {
 // What one bundle adds to the resources of its node.
 ResourceSet BundleResources(const GroupSpec& spec, std::uint32_t bundle);
 // Of resources of a group too: a blocked task gives these back.
-bool IsCpu(const std::string& name);
+bool IsCpu(std::string_view name);
 
 }  // namespace ray_engine

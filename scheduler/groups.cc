@@ -98,7 +98,7 @@ void Scheduler::SetBundle(Group* group, std::uint32_t bundle, const BundlePlace&
   cluster_.Take(place.node, group->spec.bundles[bundle].resources);
   cluster_.OpenBundle(place.node, {group->spec.id.Hex(), bundle}, place.units);
   cluster_.Extend(place.node, BundleResources(group->spec, bundle));
-  policy_.OnJoinedOrLost(place.node);
+  policy_.OnChangedAnew(place.node);
 }
 
 void Scheduler::RemoveGroup(Group* group, Actions* actions) {
@@ -110,7 +110,7 @@ void Scheduler::RemoveGroup(Group* group, Actions* actions) {
     cluster_.Shrink(node, BundleResources(group->spec, bundle));
     cluster_.CloseBundle(node, {group->spec.id.Hex(), bundle});
     cluster_.Give(node, group->spec.bundles[bundle].resources);
-    policy_.OnJoinedOrLost(node);
+    policy_.OnChangedAnew(node);
   }
   const PlacementGroupId id = group->spec.id;
   SetState(group, GroupState::kRemoved, actions);
@@ -122,21 +122,21 @@ void Scheduler::RemoveGroup(Group* group, Actions* actions) {
 void Scheduler::EndLeasesOf(const Group& group, Actions* actions) {
   for (const std::uint32_t node : absl::btree_set<std::uint32_t>(group.nodes.begin(), group.nodes.end())) {
     if (node == kNoNode) continue;
-    for (Lease& lease : leases_.LeasesOn(node)) {
-      if (lease.queue->lease_class.group != group.spec.id) continue;
-      ChangeLease(&lease, [&lease] { lease.held = ResourceSet(); });
-      const ProcessId client = lease.queue->client;
-      if (client != kHead) actions->push_back(Send{client, LeaseReclaim{lease.id}});  // nothing more is pushed to them
-      actions->push_back(Send{ProcessId{node, 0}, KillWorker{lease.id, "its placement group was removed"}});
+    for (Lease* lease : leases_.LeasesOn(node)) {
+      if (lease->queue->lease_class->group != group.spec.id) continue;
+      SetHeld(lease, ResourceSet());
+      const ProcessId client = lease->queue->client;
+      if (client != kHead) actions->push_back(Send{client, LeaseReclaim{lease->id}});  // nothing more is pushed to them
+      actions->push_back(Send{ProcessId{node, 0}, KillWorker{lease->id, "its placement group was removed"}});
     }
   }
 }
 
 void Scheduler::FailQueuesOf(const PlacementGroupId& id, Actions* actions) {
   std::vector<LeaseQueue*> waiting;
-  for (const auto& [shape, line] : waiting_) {
-    for (LeaseQueue* queue : line.queues) {
-      if (queue->lease_class.group == id) waiting.push_back(queue);
+  for (const auto& [turn, line] : lines_.by_turn()) {
+    for (LeaseQueue& queue : line->queues) {
+      if (queue.lease_class->group == id) waiting.push_back(&queue);
     }
   }
   for (LeaseQueue* queue : waiting) Fail(queue, kGroupRemovedText, actions);

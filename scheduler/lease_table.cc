@@ -8,11 +8,11 @@
 namespace ray_engine {
 
 ResourceSet Lease::Taken() const {
-  ResourceSet taken = held;
+  ResourceSet taken = held();
   if (!blocked) return taken;
-  auto& entries = taken.mutable_entries();
-  entries.erase(std::remove_if(entries.begin(), entries.end(), [](const auto& entry) { return IsCpu(entry.first); }),
-                entries.end());
+  held().ForEach([&taken](std::string_view name, ResourceSet::Amount) {
+    if (IsCpu(name)) taken.Set(name, 0);
+  });
   return taken;
 }
 
@@ -56,34 +56,43 @@ std::vector<ProcessId> LeaseTable::ClientsOn(std::uint32_t node) const {
 
 Lease* LeaseTable::FindLease(LeaseId id) {
   const std::uint32_t slot = SlotOf(id);
-  return slot < slots_.size() && slots_[slot].id == id && id != LeaseId::kNone ? &slots_[slot] : nullptr;
+  if (id == LeaseId::kNone || slot >= slots_) return nullptr;
+  return Slot(slot)->id == id ? Slot(slot) : nullptr;
 }
 
 const Lease* LeaseTable::FindLease(LeaseId id) const { return const_cast<LeaseTable*>(this)->FindLease(id); }
 
 Lease* LeaseTable::AddLease(LeaseQueue* queue, std::uint32_t node) {
   if (free_.empty()) {
-    free_.push_back(static_cast<std::uint32_t>(slots_.size()));
-    slots_.emplace_back();
+    if (slots_ % kChunk == 0) chunks_.push_back(std::make_unique<Lease[]>(kChunk));
+    free_.push_back(slots_++);
   }
-  Lease* lease = &slots_[free_.back()];
+  Lease* lease = Slot(free_.back());
   lease->id = LeaseId{++uses_ << kSlotBits | free_.back()};
   free_.pop_back();
   lease->node = node;
   lease->queue = queue;
+  lease->shape = queue->candidates;
   lease->ask_after = lease->patience = Time{};
-  queue->leases.push_back(*lease);
+  lease->place = static_cast<std::uint32_t>(queue->leases.size());
+  queue->leases.push_back(lease);
   ++queue->active;
-  LeasesOn(node).push_back(*lease);
+  if (by_node_.size() <= node) by_node_.resize(node + 1);
+  by_node_[node].push_back(lease);
   return lease;
 }
 
 void LeaseTable::EraseLease(Lease* lease) {
-  lease->queue->leases.erase(LeasesOfQueue::s_iterator_to(*lease));
+  std::vector<Lease*>& of_queue = lease->queue->leases;
+  of_queue[lease->place] = of_queue.back();
+  of_queue[lease->place]->place = lease->place;
+  of_queue.pop_back();
   SetBlocked(lease, false);
   --lease->queue->active;
-  by_node_[lease->node].erase(LeasesOnNode::s_iterator_to(*lease));
+  std::vector<Lease*>& on_node = by_node_[lease->node];
+  on_node.erase(std::find(on_node.begin(), on_node.end(), lease));
   free_.push_back(SlotOf(lease->id));
+  lease->special.reset();
   lease->id = LeaseId::kNone;
 }
 
@@ -94,13 +103,8 @@ void LeaseTable::SetBlocked(Lease* lease, bool blocked) {
   blocked_ += blocked ? 1 : -1;
 }
 
-LeasesOnNode& LeaseTable::LeasesOn(std::uint32_t node) {
-  if (by_node_.size() <= node) by_node_.resize(node + 1);
-  return by_node_[node];
-}
-
-const LeasesOnNode& LeaseTable::LeasesOn(std::uint32_t node) const {
-  static const LeasesOnNode kNone;
+const std::vector<Lease*>& LeaseTable::LeasesOn(std::uint32_t node) const {
+  static const std::vector<Lease*> kNone;
   return node < by_node_.size() ? by_node_[node] : kNone;
 }
 

@@ -5,14 +5,14 @@
 // end. A queue without leases and wishes is forgotten. Plain bookkeeping: it decides nothing and knows nothing of
 // resources of nodes.
 //
+// There may be a million leases, and any of them ends next: one has a cache line, and its end touches few others.
+//
 // Owns queues and leases; pointers to them stay valid until they are erased. Loop-bound (head loop).
 
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
-#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,33 +30,38 @@ namespace ray_engine {
 using Time = std::chrono::nanoseconds;  // since an arbitrary start; always passed in
 
 struct LeaseQueue;
+struct Line;
 
-struct Lease {
-  using Hook = boost::intrusive::list_member_hook<>;
+struct alignas(64) Lease {
+  // What few leases have.
+  struct Special {
+    std::optional<ResourceSet> held;  // instead of what it was granted
+    Units units;                      // of the resources held
+  };
+
   LeaseId id{};
   std::uint32_t node = 0;
+  std::uint32_t place = 0;  // among those of its queue
   LeaseQueue* queue = nullptr;
-  ResourceSet held;
-  Units units;  // of those resources
-  bool blocked = false;
+  Candidates* shape = nullptr;  // what was granted
+  std::unique_ptr<Special> special;
   Time ask_after{};  // not to be asked back before
   Time patience{};   // until it may be asked again
-  Hook on_node, of_queue;
+  bool blocked = false;
 
+  const ResourceSet& held() const { return special && special->held ? *special->held : shape->shape().resources; }
+  bool HasUnits() const { return special != nullptr && !special->units.Empty(); }
   // What it takes from the node: all it holds, without CPU while blocked.
   ResourceSet Taken() const;
 };
-// Oldest first.
-template <Lease::Hook Lease::*kHook>
-using LeaseList = boost::intrusive::list<Lease, boost::intrusive::member_hook<Lease, Lease::Hook, kHook>>;
-using LeasesOnNode = LeaseList<&Lease::on_node>;
-using LeasesOfQueue = LeaseList<&Lease::of_queue>;
+static_assert(sizeof(Lease) == 64);
 
 struct LeaseQueue {
+  using Hook = boost::intrusive::list_member_hook<>;
   ProcessId client;
   std::uint32_t key = 0;
-  std::string name;  // for people
-  LeaseClass lease_class;
+  std::string name;                               // for people
+  std::shared_ptr<const LeaseClass> lease_class;  // of the last demand
   Candidates* candidates = nullptr;
   std::uint32_t locality = kNoNode;
   Time near_until{};  // until then it takes no lease elsewhere
@@ -65,10 +70,11 @@ struct LeaseQueue {
   bool lost_grants = false;   // with a node, seen or not
   std::uint32_t wanted = 0;   // leases still to be granted; the queue is in a waiting line if and only if > 0
   std::uint64_t turn = 0;     // place in the line of its shape: lower comes first
-  std::list<LeaseQueue*>::iterator place;
-  LeasesOfQueue leases;      // held
-  std::uint32_t active = 0;  // those not blocked
-  bool gone = false;         // the client is: only its leases have still to end
+  Line* line = nullptr;       // where it waits
+  Hook in_line;
+  std::vector<Lease*> leases;  // held, in no order
+  std::uint32_t active = 0;    // those not blocked
+  bool gone = false;           // the client is: only its leases have still to end
 
   std::optional<Time> asked_at;   // when leases of others were last asked back for it
   std::optional<Time> overtaken;  // since when others have been served on nodes that this queue waits for
@@ -78,7 +84,8 @@ struct LeaseQueue {
   std::uint32_t DataNode() const { return client == kHead ? kNoNode : locality; }
   // For a moment the node with the arguments is worth waiting for: leases there are asked back meanwhile.
   bool WaitsForItsNode(Time now) const {
-    return now < near_until && candidates->IsFeasible(DataNode()) && !candidates->IsReady(DataNode());
+    if (locality == kNoNode || now >= near_until) return false;
+    return candidates->IsFeasible(DataNode()) && !candidates->IsReady(DataNode());
   }
 };
 
@@ -94,14 +101,14 @@ class LeaseTable {
 
   Lease* FindLease(LeaseId id);
   const Lease* FindLease(LeaseId id) const;
-  // It holds nothing yet.
+  // Of the queue's shape.
   Lease* AddLease(LeaseQueue* queue, std::uint32_t node);
   void EraseLease(Lease* lease);
   void SetBlocked(Lease* lease, bool blocked);
-  LeasesOnNode& LeasesOn(std::uint32_t node);
-  const LeasesOnNode& LeasesOn(std::uint32_t node) const;
+  // Oldest first.
+  const std::vector<Lease*>& LeasesOn(std::uint32_t node) const;
 
-  std::size_t leases() const { return slots_.size() - free_.size(); }
+  std::size_t leases() const { return slots_ - free_.size(); }
   std::size_t blocked() const { return blocked_; }
   using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<LeaseQueue>>;
   const QueueMap& queues() const { return queues_; }
@@ -113,11 +120,15 @@ class LeaseTable {
   static std::uint32_t SlotOf(LeaseId id) {
     return static_cast<std::uint64_t>(id) & ((std::uint64_t{1} << kSlotBits) - 1);
   }
-  std::deque<Lease> slots_;  // free ones have no id; outlives the lists that link them
+  static constexpr std::uint32_t kChunk = 4096;  // slots
+  Lease* Slot(std::uint32_t slot) { return &chunks_[slot / kChunk][slot % kChunk]; }
+
+  std::vector<std::unique_ptr<Lease[]>> chunks_;  // free slots have no id
+  std::uint32_t slots_ = 0;
   std::vector<std::uint32_t> free_;
   std::uint64_t uses_ = 0;
   QueueMap queues_;
-  std::vector<LeasesOnNode> by_node_;
+  std::vector<std::vector<Lease*>> by_node_;
   std::size_t blocked_ = 0;
 };
 

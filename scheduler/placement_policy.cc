@@ -15,17 +15,15 @@ constexpr std::uint64_t kUnwishedPenalty = std::uint64_t{1} << 25;  // without t
 constexpr std::uint64_t kRankPenalty = std::uint64_t{1} << 26;      // per fallback
 
 NodeLoad ComputeLoad(const NodeInfo& node) {
-  static const std::string kCounted[] = {"CPU", "memory", "object_store_memory"};
   double used = 0;
-  for (const std::string& name : kCounted) {
-    const double total = static_cast<double>(node.total.Get(name));
-    if (total > 0) used = std::max(used, 1 - static_cast<double>(node.available.Get(name)) / total);
+  for (const auto resource : {ResourceSet::kCpu, ResourceSet::kMemory, ResourceSet::kStoreMemory}) {
+    const double total = static_cast<double>(node.total.Get(resource));
+    if (total > 0) used = std::max(used, 1 - static_cast<double>(node.available.Get(resource)) / total);
   }
-  return {static_cast<std::uint32_t>(std::min(used, 1000.0) * NodeLoad::kScale), node.total.Get("GPU") > 0};
+  return {static_cast<std::uint32_t>(std::min(used, 1000.0) * NodeLoad::kScale)};
 }
 
-std::uint64_t ScoreOf(std::uint64_t key) { return key >> 32; }
-std::uint64_t LabelsOf(std::uint64_t key) { return ScoreOf(key) / kUnwishedPenalty; }  // how well they are met
+std::uint64_t LabelsOf(std::uint32_t score) { return score / kUnwishedPenalty; }  // how well they are met
 std::uint32_t NodeOfKey(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
 
 // Enough is free in all, but not in the right pieces.
@@ -78,13 +76,13 @@ std::optional<std::size_t> PlacementShape::RankOf(const Labels& labels) const {
 
 // ---- NodeChanges ---------------------------------------------------------------------------------------------------
 
-void NodeChanges::Note(std::uint32_t node) {
-  if (node < loads_.size()) loads_[node].used = kUnknown;
-  noted_.push_back(node);
+void NodeChanges::Note(Change change) {
+  if (change.node < loads_.size()) loads_[change.node].used = kUnknown;
+  noted_.push_back(change);
 }
 
 const NodeLoad& NodeChanges::LoadOf(std::uint32_t node) const {
-  if (loads_.size() <= node) loads_.resize(cluster_.nodes().size(), {kUnknown, false});
+  if (loads_.size() <= node) loads_.resize(cluster_.nodes().size(), {kUnknown});
   NodeLoad& load = loads_[node];
   if (load.used == kUnknown) load = ComputeLoad(cluster_.nodes()[node]);
   return load;
@@ -95,11 +93,12 @@ const NodeLoad& NodeChanges::LoadOf(std::uint32_t node) const {
 Candidates::Candidates(PlacementShape shape, const NodeChanges* changes)
     : shape_(std::move(shape)),
       units_(UnitAsk::Of(shape_.resources)),
-      wants_gpu_(shape_.resources.Get("GPU") > 0),
+      wants_gpu_(shape_.resources.Get(ResourceSet::kGpu) > 0),
       changes_(*changes) {}
 
 std::optional<std::uint32_t> Candidates::Pick(const Wishes& wishes) {
   CatchUp();
+  if (ready_.empty()) return std::nullopt;
   const bool spread = shape_.strategy == LeaseClass::kSpread;
   const std::optional<Key> best = FirstReady(spread ? spread_next_ : 0, wishes.excluded);
   if (!best) return std::nullopt;
@@ -107,14 +106,15 @@ std::optional<std::uint32_t> Candidates::Pick(const Wishes& wishes) {
     spread_next_ = NodeOfKey(*best) + 1;
     return NodeOfKey(*best);
   }
-  const auto may_be = [&](std::uint32_t node) { return IsReady(node) && node != wishes.excluded; };
-  if (may_be(wishes.data) && LabelsOf(KeyOf(wishes.data)) <= LabelsOf(*best)) return wishes.data;
-  if (may_be(wishes.home) && ScoreOf(KeyOf(wishes.home)) <= ScoreOf(*best)) return wishes.home;
+  const auto best_score = static_cast<Score>(*best >> 32);
+  const auto may_be = [&](std::uint32_t node) { return ScoreOf(node) < kFull && node != wishes.excluded; };
+  if (may_be(wishes.data) && LabelsOf(ScoreOf(wishes.data)) <= LabelsOf(best_score)) return wishes.data;
+  if (may_be(wishes.home) && ScoreOf(wishes.home) <= best_score) return wishes.home;
   return NodeOfKey(*best);
 }
 
 std::optional<Candidates::Key> Candidates::FirstReady(Key from, std::optional<std::uint32_t> excluded) const {
-  auto it = ready_.lower_bound(from);
+  auto it = from == 0 ? ready_.begin() : ready_.lower_bound(from);
   const std::size_t tries = std::min<std::size_t>(ready_.size(), 2);  // at most one is excluded
   for (std::size_t i = 0; i < tries; ++i, ++it) {
     if (it == ready_.end()) it = ready_.begin();
@@ -131,11 +131,11 @@ std::optional<std::uint32_t> Candidates::FindReady(absl::FunctionRef<bool(std::u
 
 std::optional<std::uint32_t> Candidates::NextFeasible(std::uint32_t from) const {
   if (feasible() == 0) return std::nullopt;
-  const auto feasible = [](Key key) { return key != kInfeasible; };
-  const auto start = keys_.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(from, keys_.size()));
-  auto found = std::find_if(start, keys_.end(), feasible);
-  if (found == keys_.end()) found = std::find_if(keys_.begin(), start, feasible);
-  return static_cast<std::uint32_t>(found - keys_.begin());
+  const auto feasible = [](const Standing& node) { return node.base != kInfeasible; };
+  const auto start = nodes_.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(from, nodes_.size()));
+  auto found = std::find_if(start, nodes_.end(), feasible);
+  if (found == nodes_.end()) found = std::find_if(nodes_.begin(), start, feasible);
+  return static_cast<std::uint32_t>(found - nodes_.begin());
 }
 
 std::string Candidates::Refusals(const ClusterView& cluster, std::size_t limit) const {
@@ -170,48 +170,57 @@ bool Candidates::Admits(const ClusterView& cluster, const NodeInfo& node) const 
   return wished == nullptr || !wished->total.Covers(shape_.resources);
 }
 
-Candidates::Key Candidates::ComputeKey(std::uint32_t index) const {
+Candidates::Score Candidates::ComputeBase(std::uint32_t index) const {
   const ClusterView& cluster = changes_.cluster();
   const NodeInfo* node = cluster.Find(index);
   if (node == nullptr || !Admits(cluster, *node)) return kInfeasible;
   const std::optional<std::size_t> rank = shape_.RankOf(node->labels);
-  if (!rank) return kInfeasible;
-  const bool has_room = node->available.Covers(shape_.resources);
-  if (!has_room && !node->total.Covers(shape_.resources)) return kInfeasible;
+  if (!rank || !node->total.Covers(shape_.resources)) return kInfeasible;
   if (!units_.Empty() && !cluster.books(index).CouldFit(units_)) return kInfeasible;
-  if (!has_room) return kFull;
-  if (!units_.Empty() && !cluster.books(index).Fits(units_)) return kFull;
-  if (shape_.strategy == LeaseClass::kSpread) return index;
-  const NodeLoad& load = changes_.LoadOf(index);
-  std::uint64_t score = (load.used < kPackBelow ? 0 : load.used) + *rank * kRankPenalty;
-  if (load.has_gpu && !wants_gpu_) score += kGpuPenalty;
-  if (!MatchesLabels(shape_.soft_selector, node->labels)) score += kUnwishedPenalty;
-  return score << 32 | index;
+  if (shape_.strategy == LeaseClass::kSpread) return 0;
+  std::uint64_t base = *rank * kRankPenalty;
+  if (node->total.Get(ResourceSet::kGpu) > 0 && !wants_gpu_) base += kGpuPenalty;
+  if (!MatchesLabels(shape_.soft_selector, node->labels)) base += kUnwishedPenalty;
+  return static_cast<Score>(base);
 }
 
-void Candidates::SetKey(std::uint32_t node, Key key) const {
-  if (keys_.size() <= node) keys_.resize(node + 1, kInfeasible);
-  const Key old = std::exchange(keys_[node], key);
-  if (old == key) return;
-  if (old < kFull) ready_.erase(old);
-  if (key < kFull) ready_.insert(key);
-  feasible_ += (key != kInfeasible);
-  feasible_ -= (old != kInfeasible);
+Candidates::Score Candidates::ComputeScore(std::uint32_t index, Score base) const {
+  if (base == kInfeasible) return kInfeasible;
+  const ClusterView& cluster = changes_.cluster();
+  if (!cluster.nodes()[index].available.Covers(shape_.resources)) return kFull;
+  if (!units_.Empty() && !cluster.books(index).Fits(units_)) return kFull;
+  if (shape_.strategy == LeaseClass::kSpread) return 0;
+  const Score used = changes_.LoadOf(index).used;
+  return base + (used < kPackBelow ? 0 : used);
+}
+
+void Candidates::Refresh(NodeChanges::Change change) const {
+  if (nodes_.size() <= change.node) nodes_.resize(change.node + 1);
+  Standing& node = nodes_[change.node];
+  if (change.anew) {
+    feasible_ -= (node.base != kInfeasible);
+    node.base = ComputeBase(change.node);
+    feasible_ += (node.base != kInfeasible);
+  }
+  const Score old = std::exchange(node.score, ComputeScore(change.node, node.base));
+  if (old == node.score) return;
+  if (old < kFull) ready_.erase(KeyOf(old, change.node));
+  if (node.score < kFull) ready_.insert(KeyOf(node.score, change.node));
 }
 
 void Candidates::ReadChanges() const {
-  const std::vector<std::uint32_t>& noted = changes_.noted();
+  const std::vector<NodeChanges::Change>& noted = changes_.noted();
   if (is_stale_) Rebuild();
   for (; seen_ < noted.size(); ++seen_) {
-    const bool again = seen_ + 1 < noted.size() && noted[seen_ + 1] == noted[seen_];
-    if (!again) Refresh(noted[seen_]);
+    const bool again = seen_ + 1 < noted.size() && noted[seen_ + 1].node == noted[seen_].node;
+    if (!again || noted[seen_].anew) Refresh(noted[seen_]);
   }
 }
 
 void Candidates::Rebuild() const {
   is_stale_ = false;
   seen_ = changes_.noted().size();
-  for (std::uint32_t node = 0; node < changes_.cluster().nodes().size(); ++node) Refresh(node);
+  for (std::uint32_t node = 0; node < changes_.cluster().nodes().size(); ++node) Refresh({node, true});
 }
 
 void Candidates::OnClear() {
@@ -233,8 +242,7 @@ Candidates* PlacementPolicy::Acquire(const PlacementShape& shape) {
   return entry.get();
 }
 
-void PlacementPolicy::Release(Candidates* candidates) {
-  if (--candidates->users_ > 0) return;
+void PlacementPolicy::KeepIdle(Candidates* candidates) {
   idle_.push_back(candidates);
   if (idle_.size() > kMaxIdleShapes) ForgetOldestIdle();
 }
@@ -245,15 +253,15 @@ void PlacementPolicy::ForgetOldestIdle() {
   shapes_.erase(shape);
 }
 
-void PlacementPolicy::OnChanged(std::uint32_t node) {
-  changes_.Note(node);
+void PlacementPolicy::Note(NodeChanges::Change change) {
+  changes_.Note(change);
   if (!changes_.Full()) return;
   for (auto& [shape, candidates] : shapes_) candidates->OnClear();
   changes_.Clear();
 }
 
-void PlacementPolicy::OnJoinedOrLost(std::uint32_t node) {
-  OnChanged(node);
+void PlacementPolicy::OnChangedAnew(std::uint32_t node) {
+  Note({node, true});
   const NodeId& id = changes_.cluster().nodes()[node].id;
   for (auto& [shape, candidates] : shapes_) {
     if (candidates->FollowsNode(id)) candidates->is_stale_ = true;
@@ -264,10 +272,14 @@ std::string PlacementPolicy::CheckInvariants() const {
   for (const auto& [shape, kept] : shapes_) {
     const Candidates candidates = *kept;  // so that looking does not make it catch up
     std::size_t ready = 0, feasible = 0;
+    candidates.CatchUp();
     for (std::uint32_t node = 0; node < changes_.cluster().nodes().size(); ++node) {
-      const auto key = candidates.KeyOf(node);
-      if (key != candidates.ComputeKey(node)) return fmt::format("candidates are stale for node {}", node);
-      ready += candidates.ready_.count(key);
+      const Candidates::Score base = candidates.ComputeBase(node), score = candidates.ScoreOf(node);
+      if (node >= candidates.nodes_.size()
+              ? base != Candidates::kInfeasible
+              : base != candidates.nodes_[node].base || score != candidates.ComputeScore(node, base))
+        return fmt::format("candidates are stale for node {}", node);
+      ready += candidates.ready_.count(Candidates::KeyOf(score, node));
       feasible += candidates.IsFeasible(node);
     }
     if (ready != candidates.ready() || feasible != candidates.feasible()) return "candidates are miscounted";

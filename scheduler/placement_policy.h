@@ -10,7 +10,7 @@
 //
 // Nodes change more often than anybody asks about one shape: changes are noted, and Candidates catch up when asked.
 //
-// Owns the shapes, counted by Acquire and Release. Loop-bound (head loop).
+// Owns the shapes, counted by Acquire, Share and Release. Loop-bound (head loop).
 
 #pragma once
 
@@ -55,19 +55,23 @@ PlacementShape ShapeOf(const LeaseClass& lease_class);
 
 struct NodeLoad {
   static constexpr std::uint32_t kScale = 10000;
-  std::uint32_t used =
-      0;  // the share, from 0 to kScale and beyond, of the resource most in use, of those that every node has
-  bool has_gpu = false;
+  // The share, from 0 to kScale and beyond, of the resource most in use, of those that every node has.
+  std::uint32_t used = 0;
 };
 
 // The nodes of a cluster by number, as far as shapes need them: which have changed, and how much of each is in use.
 class NodeChanges {
  public:
+  struct Change {
+    std::uint32_t node = 0;
+    bool anew = false;  // it joined, is lost, or has other totals
+  };
+
   explicit NodeChanges(const ClusterView* cluster) : cluster_(*cluster) {}
 
-  void Note(std::uint32_t node);
+  void Note(Change change);
   // In order, since the last Clear; the same node can be there several times.
-  const std::vector<std::uint32_t>& noted() const { return noted_; }
+  const std::vector<Change>& noted() const { return noted_; }
   // Reading so many changes costs more than looking at every node.
   bool Full() const { return noted_.size() >= std::max<std::size_t>(kAtLeast, cluster_.nodes().size()); }
   void Clear() { noted_.clear(); }
@@ -80,7 +84,7 @@ class NodeChanges {
   static constexpr std::uint32_t kUnknown = 0xffffffff;
 
   const ClusterView& cluster_;
-  std::vector<std::uint32_t> noted_;
+  std::vector<Change> noted_;
   mutable std::vector<NodeLoad> loads_;  // by node; kUnknown since it changed
 };
 
@@ -93,8 +97,8 @@ class Candidates {
   // Nodes whose total would do / that have room now.
   std::size_t feasible() const { return CatchUp(), feasible_; }
   std::size_t ready() const { return CatchUp(), ready_.size(); }
-  bool IsFeasible(std::uint32_t node) const { return KeyOf(node) != kInfeasible; }
-  bool IsReady(std::uint32_t node) const { return KeyOf(node) < kFull; }
+  bool IsFeasible(std::uint32_t node) const { return CatchUp(), ScoreOf(node) != kInfeasible; }
+  bool IsReady(std::uint32_t node) const { return CatchUp(), ScoreOf(node) < kFull; }
 
   struct Wishes {
     std::uint32_t data = kNoNode;           // holds the arguments
@@ -114,26 +118,32 @@ class Candidates {
 
  private:
   friend class PlacementPolicy;
-  using Key = std::uint64_t;  // score above, node index below; smaller is better
-  static constexpr Key kInfeasible = ~Key{0};
-  static constexpr Key kFull = kInfeasible - 1;
+  using Score = std::uint32_t;  // smaller is better
+  static constexpr Score kInfeasible = ~Score{0};
+  static constexpr Score kFull = kInfeasible - 1;
+  using Key = std::uint64_t;  // score above, node index below
+  static Key KeyOf(Score score, std::uint32_t node) { return Key{score} << 32 | node; }
+  struct Standing {            // of a node
+    Score base = kInfeasible;  // as its labels and totals have it
+    Score score = kInfeasible;
+  };
 
   void CatchUp() const {
     if (is_stale_ || seen_ < changes_.noted().size()) ReadChanges();
   }
   void ReadChanges() const;
-  void Refresh(std::uint32_t node) const { SetKey(node, ComputeKey(node)); }
+  void Refresh(NodeChanges::Change change) const;
   void Rebuild() const;
   // The changes are about to be cleared: has read them, or will look at every node when it is asked next.
   void OnClear();
   bool FollowsNode(const NodeId& node) const { return shape_.soft && shape_.affinity == node; }
   // The first of ready_ at or after `from`, round the end, without `excluded`.
   std::optional<Key> FirstReady(Key from, std::optional<std::uint32_t> excluded) const;
-  Key ComputeKey(std::uint32_t node) const;
+  Score ComputeBase(std::uint32_t node) const;
+  Score ComputeScore(std::uint32_t node, Score base) const;
   bool Admits(const ClusterView& cluster, const NodeInfo& node) const;
   std::string Refusal(const ClusterView& cluster, const NodeInfo& node) const;
-  Key KeyOf(std::uint32_t node) const { return CatchUp(), node < keys_.size() ? keys_[node] : kInfeasible; }
-  void SetKey(std::uint32_t node, Key key) const;
+  Score ScoreOf(std::uint32_t node) const { return node < nodes_.size() ? nodes_[node].score : kInfeasible; }
 
   PlacementShape shape_;
   UnitAsk units_;
@@ -141,9 +151,9 @@ class Candidates {
   const NodeChanges& changes_;
   // What is known of the nodes, up to the changes seen.
   mutable std::size_t seen_ = 0;
-  mutable bool is_stale_ = true;        // all nodes have to be looked at
-  mutable std::vector<Key> keys_;       // by node index
-  mutable absl::btree_set<Key> ready_;  // the keys of nodes with room
+  mutable bool is_stale_ = true;         // all nodes have to be looked at
+  mutable std::vector<Standing> nodes_;  // by index
+  mutable absl::btree_set<Key> ready_;   // the keys of nodes with room
   mutable std::size_t feasible_ = 0;
   std::uint32_t spread_next_ = 0;
   std::size_t users_ = 0;
@@ -154,17 +164,23 @@ class PlacementPolicy {
   explicit PlacementPolicy(const ClusterView* cluster) : changes_(cluster) {}
 
   Candidates* Acquire(const PlacementShape& shape);
-  void Release(Candidates* candidates);
+  static void Share(Candidates* candidates) { ++candidates->users_; }
+  void Release(Candidates* candidates) {
+    if (--candidates->users_ == 0) KeepIdle(candidates);
+  }
 
-  // The node's resources, or its being there at all, changed.
-  void OnChanged(std::uint32_t node);
-  void OnJoinedOrLost(std::uint32_t node);
+  // What is available on the node changed.
+  void OnChanged(std::uint32_t node) { Note({node, false}); }
+  // The node's being there, or its totals.
+  void OnChangedAnew(std::uint32_t node);
 
   // Empty, or what is wrong.
   std::string CheckInvariants() const;
 
  private:
   static constexpr std::size_t kMaxIdleShapes = 32;
+  void Note(NodeChanges::Change change);
+  void KeepIdle(Candidates* candidates);
   void ForgetOldestIdle();
 
   NodeChanges changes_;

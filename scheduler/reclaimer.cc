@@ -11,14 +11,6 @@ constexpr int kLooksPerSlice = 2048;  // at leases and nodes, for all queues: a 
 constexpr int kLooksPerAsk = 256;     // for one queue at one time
 constexpr int kNodesPerSearch = 64;
 
-// True if the lease has some of what the node lacks for `asked`.
-bool Helps(const Lease& lease, const ResourceSet& available, const ResourceSet& asked, bool units_lack) {
-  for (const auto& [name, amount] : asked.entries()) {
-    if (available.Get(name) < amount && lease.held.Get(name) > 0) return true;
-  }
-  return units_lack && !lease.units.Empty();
-}
-
 }  // namespace
 
 struct Reclaimer::Round {
@@ -26,7 +18,9 @@ struct Reclaimer::Round {
   Time now{};
   bool reserved = false;
   std::uint32_t needed = 0;
-  int looks = 0;  // left
+  int looks = 0;            // left
+  ResourceSet lacking;      // what the node lacks for the queue
+  bool units_lack = false;  // of the units that it needs there some are in use
   absl::flat_hash_map<const LeaseQueue*, std::uint32_t> asked_of;
   std::vector<Lease*> asked;
 };
@@ -66,20 +60,21 @@ std::vector<Lease*> Reclaimer::Ask(LeaseQueue* queue, Time now) {
 void Reclaimer::AskOnNode(std::uint32_t node, Round* round) {
   const NodeInfo* info = cluster_.Find(node);
   if (info == nullptr) return;
-  const bool units_lack = !cluster_.books(node).Fits(round->queue->candidates->units());
-  for (Lease& lease : leases_.LeasesOn(node)) {
+  round->lacking = info->available.Lacking(round->queue->lease_class->resources);
+  round->units_lack = !cluster_.books(node).Fits(round->queue->candidates->units());
+  for (Lease* lease : leases_.LeasesOn(node)) {
     if (round->needed == 0) return;
     --round->looks;
-    if (!MayAsk(lease, *info, *round, units_lack)) continue;
-    lease.patience = std::min(std::max(2 * lease.patience, kSlice), kMaxAskInterval);
-    lease.ask_after = round->now + lease.patience;
-    ++round->asked_of[lease.queue];
-    round->asked.push_back(&lease);
+    if (!MayAsk(*lease, *round)) continue;
+    lease->patience = std::min(std::max(2 * lease->patience, kSlice), kMaxAskInterval);
+    lease->ask_after = round->now + lease->patience;
+    ++round->asked_of[lease->queue];
+    round->asked.push_back(lease);
     --round->needed;
   }
 }
 
-bool Reclaimer::MayAsk(const Lease& lease, const NodeInfo& node, const Round& round, bool units_lack) const {
+bool Reclaimer::MayAsk(const Lease& lease, const Round& round) const {
   const LeaseQueue& holder = *lease.queue;
   if (&holder == round.queue || holder.client == kHead || holder.gone || lease.blocked) return false;
   if (lease.ask_after > round.now) return false;
@@ -89,7 +84,7 @@ bool Reclaimer::MayAsk(const Lease& lease, const NodeInfo& node, const Round& ro
     const auto asked = round.asked_of.find(&holder);
     if (asked != round.asked_of.end() && asked->second >= fair) return false;
   }
-  return Helps(lease, node.available, round.queue->lease_class.resources, units_lack);
+  return lease.held().Overlaps(round.lacking) || (round.units_lack && lease.HasUnits());
 }
 
 // ---- the reservation -----------------------------------------------------------------------------------------------
@@ -99,7 +94,7 @@ std::optional<std::uint32_t> Reclaimer::reserved_node() const {
 }
 
 void Reclaimer::OnOvertaken(LeaseQueue* queue, Time now) {
-  if (!queue->overtaken && queue->leases.empty()) queue->overtaken = now;
+  if (MayStarve(*queue)) queue->overtaken = now;
 }
 
 void Reclaimer::Consider(LeaseQueue* queue, Time now) {
@@ -120,12 +115,12 @@ bool Reclaimer::CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const
   const UnitAsk& units = queue.candidates->units();
   ResourceSet room = cluster_.Find(node)->available;
   UnitBooks books = units.Empty() ? UnitBooks() : cluster_.books(node);
-  for (const Lease& lease : leases_.LeasesOn(node)) {
-    if (lease.queue->client == kHead || lease.blocked) continue;
-    room.Add(lease.held);
-    if (!units.Empty()) books.Give(lease.units);
+  for (const Lease* lease : leases_.LeasesOn(node)) {
+    if (lease->queue->client == kHead || lease->blocked) continue;
+    room.Add(lease->held());
+    if (!units.Empty() && lease->HasUnits()) books.Give(lease->special->units);
   }
-  return room.Covers(queue.lease_class.resources) && books.Fits(units);
+  return room.Covers(queue.lease_class->resources) && books.Fits(units);
 }
 
 void Reclaimer::OnServed(LeaseQueue* queue) {

@@ -36,6 +36,8 @@ class Reclaimer {
   // ---- the reservation, at most one ----
   LeaseQueue* reserved_for() const { return reservation_ ? reservation_->queue : nullptr; }
   std::optional<std::uint32_t> reserved_node() const;
+  // It has nothing, and was not known to be overtaken.
+  static bool MayStarve(const LeaseQueue& queue) { return !queue.overtaken && queue.leases.empty(); }
   // `queue` stays without while others are served where it could run.
   void OnOvertaken(LeaseQueue* queue, Time now);
   // Reserves a node for the queue if it starves, no other reservation stands, and returned leases could make room
@@ -57,8 +59,7 @@ class Reclaimer {
   struct Round;  // one call of Ask
 
   void AskOnNode(std::uint32_t node, Round* round);
-  // `units_lack`: of the units that would be needed some are in use.
-  bool MayAsk(const Lease& lease, const NodeInfo& node, const Round& round, bool units_lack) const;
+  bool MayAsk(const Lease& lease, const Round& round) const;
   bool CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const;
 
   LeaseTable& leases_;

@@ -29,7 +29,7 @@ bool Scheduler::IsImpossible(const Candidates& shape) {
 Scheduler::Actions Scheduler::OnNodeJoined(const NodeInfo& node, Time now) {
   Actions actions;
   cluster_.Add(node);
-  policy_.OnJoinedOrLost(node.index);
+  policy_.OnChangedAnew(node.index);
   FailImpossible(&actions);
   TickSoon(now);
   GrantAll(now, &actions);
@@ -40,7 +40,7 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
   Actions actions;
   if (cluster_.Find(node) == nullptr) return actions;
   cluster_.Remove(node, reason);
-  policy_.OnJoinedOrLost(node);
+  policy_.OnChangedAnew(node);
   reclaimer_.OnNodeLost(node);
   for (const ProcessId client : leases_.ClientsOn(node)) DropClient(client, reason, &actions);
   LoseLeasesOn(node, &actions);
@@ -52,12 +52,11 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
 
 // Which of the grants had reached their clients these know, so they are asked.
 void Scheduler::LoseLeasesOn(std::uint32_t node, Actions* actions) {
-  LeasesOnNode& lost = leases_.LeasesOn(node);
   absl::btree_set<std::pair<ProcessId, std::uint32_t>> to_ask;
-  while (!lost.empty()) {
-    LeaseQueue* queue = lost.front().queue;
+  for (Lease* lease : std::vector<Lease*>(leases_.LeasesOn(node))) {
+    LeaseQueue* queue = lease->queue;
     queue->lost_grants = true;
-    leases_.EraseLease(&lost.front());
+    Forget(lease);
     if (queue->client == kHead) {
       actions->push_back(PlacementLost{queue->key});
     } else if (!queue->gone) {
@@ -101,7 +100,8 @@ std::uint32_t Scheduler::GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& de
 void Scheduler::SetClass(LeaseQueue* queue, const LeaseDemand& demand) {
   queue->name = demand.name;
   queue->locality = demand.locality;
-  queue->lease_class = demand.lease_class;
+  if (queue->lease_class != nullptr && *queue->lease_class == demand.lease_class) return;
+  queue->lease_class = std::make_shared<const LeaseClass>(demand.lease_class);
   const PlacementShape shape = ShapeOf(demand.lease_class);
   if (queue->candidates != nullptr && queue->candidates->shape() == shape) return;
   StopWaiting(queue);
@@ -117,17 +117,13 @@ void Scheduler::SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now) {
 
 void Scheduler::JoinLine(LeaseQueue* queue, Time now) {
   TickSoon(now);
-  Line& line = waiting_[queue->candidates];
-  if (line.queues.empty()) line.warn_at = now + kWarnAfter;
-  queue->turn = ++last_turn_;
-  queue->place = line.queues.insert(line.queues.end(), queue);
+  lines_.Join(queue);
+  if (&queue->line->queues.front() == queue) queue->line->warn_at = now + kWarnAfter;
   queue->near_until = now + kNearPatience;
 }
 
 void Scheduler::LeaveLine(LeaseQueue* queue) {
-  const auto line = waiting_.find(queue->candidates);
-  line->second.queues.erase(queue->place);
-  if (line->second.queues.empty()) waiting_.erase(line);
+  lines_.Leave(queue);
   reclaimer_.OnServed(queue);
 }
 
@@ -145,16 +141,15 @@ void Scheduler::ForgetIfIdle(LeaseQueue* queue) {
 void Scheduler::Fail(LeaseQueue* queue, const std::string& error, Actions* actions) {
   StopWaiting(queue);
   ++counts_.failures;
-  actions->push_back(Send{queue->client, LeaseFailed{queue->key, error, IsRemoved(queue->lease_class.group)}});
+  actions->push_back(Send{queue->client, LeaseFailed{queue->key, error, IsRemoved(queue->lease_class->group)}});
   ForgetIfIdle(queue);
 }
 
 void Scheduler::FailImpossible(Actions* actions) {
   std::vector<LeaseQueue*> impossible;
-  for (const auto& [turn, shape] : LinesByTurn()) {
-    if (!IsImpossible(*shape)) continue;
-    const Line& line = waiting_.at(shape);
-    impossible.insert(impossible.end(), line.queues.begin(), line.queues.end());
+  for (const auto& [turn, line] : lines_.by_turn()) {
+    if (!IsImpossible(*line->shape)) continue;
+    for (LeaseQueue& queue : line->queues) impossible.push_back(&queue);
   }
   for (LeaseQueue* queue : impossible) Fail(queue, ImpossibleText(*queue->candidates), actions);
 }
@@ -171,10 +166,10 @@ void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* 
     if (queue->gone) continue;
     queue->gone = true;
     StopWaiting(queue);
-    for (const Lease& lease : queue->leases) {
-      if (cluster_.Find(lease.node) == nullptr) continue;
+    for (const Lease* lease : queue->leases) {
+      if (cluster_.Find(lease->node) == nullptr) continue;
       const std::string reason = fmt::format("its client {} is gone: {}", ToString(client), cause);
-      actions->push_back(Send{ProcessId{lease.node, 0}, KillWorker{lease.id, reason}});
+      actions->push_back(Send{ProcessId{lease->node, 0}, KillWorker{lease->id, reason}});
     }
     ForgetIfIdle(queue);
   }
@@ -186,41 +181,29 @@ void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* 
 // Serves the lines in turn until nothing fits any more. Costs O(lines + grants * log nodes).
 void Scheduler::GrantAll(Time now, Actions* actions) {
   PlaceGroups(actions);
-  if (waiting_.empty()) return;
+  if (lines_.empty()) return;
   GrantReserved(now, actions);
-  std::vector<Turn> heap = LinesByTurn();  // sorted, so a heap already
-  std::vector<LeaseQueue*> stuck;
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    Candidates* shape = heap.back().second;
-    heap.pop_back();
-    if (!GrantFirst(shape, &stuck, now, actions)) continue;
-    const auto line = waiting_.find(shape);
-    if (line == waiting_.end()) continue;
-    heap.emplace_back(line->second.queues.front()->turn, shape);
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
+  stuck_.clear();
+  for (auto next = lines_.by_turn().begin(); next != lines_.by_turn().end();) {
+    const std::uint64_t turn = next->first;
+    next = GrantFirst(next->second, now, actions) ? lines_.by_turn().lower_bound(turn) : std::next(next);
   }
 }
 
-LeaseQueue* Scheduler::FirstToServe(Candidates* shape, Time now) {
-  const std::list<LeaseQueue*>& line = waiting_.at(shape).queues;
-  const auto takes_any = [now](const LeaseQueue* queue) { return !queue->WaitsForItsNode(now); };
-  const auto first = std::find_if(line.begin(), line.end(), takes_any);
-  return first == line.end() ? nullptr : *first;
-}
-
-// Grants a lease to the first queue of the line that takes any node, or adds that queue to the stuck ones.
-bool Scheduler::GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions) {
-  LeaseQueue* queue = FirstToServe(shape, now);
-  if (queue == nullptr) return false;
+// Grants a lease to the first queue of the line that takes any node. One that finds none is stuck.
+bool Scheduler::GrantFirst(Line* line, Time now, Actions* actions) {
+  const auto takes_any = [now](const LeaseQueue& queue) { return !queue.WaitsForItsNode(now); };
+  const auto first = std::find_if(line->queues.begin(), line->queues.end(), takes_any);
+  if (first == line->queues.end()) return false;
+  LeaseQueue* queue = &*first;
   const std::uint32_t home = queue->client == kHead ? queue->locality : queue->client.node;
-  const auto node = shape->Pick({queue->DataNode(), home, reclaimer_.reserved_node()});
+  const auto node = line->shape->Pick({queue->DataNode(), home, reclaimer_.reserved_node()});
   if (!node) {
-    stuck->push_back(queue);
+    if (Reclaimer::MayStarve(*queue)) stuck_.push_back(queue);
     return false;
   }
   Grant(queue, *node, now, actions);
-  for (LeaseQueue* passed : *stuck) {
+  for (LeaseQueue* passed : stuck_) {
     if (passed->candidates->IsFeasible(*node)) reclaimer_.OnOvertaken(passed, now);
   }
   return true;
@@ -235,30 +218,25 @@ void Scheduler::GrantReserved(Time now, Actions* actions) {
 
 void Scheduler::Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions) {
   Lease* lease = leases_.AddLease(queue, node);
-  lease->held = queue->lease_class.resources;
+  policy_.Share(lease->shape);
   lease->ask_after = now + Reclaimer::kSlice;
-  lease->units = *cluster_.books(node).Choose(queue->candidates->units());
-  cluster_.Take(node, lease->held);
-  cluster_.TakeUnits(node, lease->units);
+  cluster_.Take(node, lease->held());
+  AssignedUnits units;
+  if (!lease->shape->units().Empty()) {
+    lease->special = std::make_unique<Lease::Special>();
+    lease->special->units = *cluster_.books(node).Choose(lease->shape->units());
+    cluster_.TakeUnits(node, lease->special->units);
+    units = lease->special->units.Numbers();
+  }
   policy_.OnChanged(node);
   ++counts_.grants;
   ++queue->granted;
-  actions->push_back(Send{ProcessId{node, 0}, StartLease{lease->id, queue->client, queue->key, queue->lease_class,
-                                                         lease->units.Numbers()}});
+  actions->push_back(
+      Send{ProcessId{node, 0}, StartLease{lease->id, queue->client, queue->key, queue->lease_class, std::move(units)}});
   TickSoon(now);
   if (--queue->wanted == 0) return LeaveLine(queue);
   reclaimer_.OnServed(queue);
-  std::list<LeaseQueue*>& line = waiting_.at(queue->candidates).queues;
-  line.splice(line.end(), line, queue->place);
-  queue->turn = ++last_turn_;
-}
-
-std::vector<Scheduler::Turn> Scheduler::LinesByTurn() const {
-  std::vector<Turn> lines;
-  lines.reserve(waiting_.size());
-  for (const auto& [shape, line] : waiting_) lines.emplace_back(line.queues.front()->turn, shape);
-  std::sort(lines.begin(), lines.end());
-  return lines;
+  lines_.ToEnd(queue);
 }
 
 // ---- leases --------------------------------------------------------------------------------------------------------
@@ -283,8 +261,13 @@ Scheduler::Actions Scheduler::OnLeaseEnded(const LeaseEnded& ended, Time now) {
 void Scheduler::End(Lease* lease) {
   const std::uint32_t node = lease->node;
   cluster_.Give(node, lease->Taken());
-  cluster_.GiveUnits(node, lease->units);
+  if (lease->HasUnits()) cluster_.GiveUnits(node, lease->special->units);
   policy_.OnChanged(node);
+  Forget(lease);
+}
+
+void Scheduler::Forget(Lease* lease) {
+  policy_.Release(lease->shape);
   leases_.EraseLease(lease);
 }
 
@@ -292,9 +275,9 @@ void Scheduler::ChangeLease(Lease* lease, absl::FunctionRef<void()> change) {
   cluster_.Give(lease->node, lease->Taken());
   change();
   cluster_.Take(lease->node, lease->Taken());
-  if (!lease->units.Empty() && UnitAsk::Of(lease->held).Empty()) {
-    cluster_.GiveUnits(lease->node, lease->units);
-    lease->units = Units();
+  if (lease->HasUnits() && UnitAsk::Of(lease->held()).Empty()) {
+    cluster_.GiveUnits(lease->node, lease->special->units);
+    lease->special->units = Units();
   }
   policy_.OnChanged(lease->node);
 }
@@ -314,11 +297,19 @@ Scheduler::Actions Scheduler::OnUnblocked(LeaseId id, Time) {
   return {};
 }
 
+void Scheduler::SetHeld(Lease* lease, const ResourceSet& held) {
+  if (lease->held() == held) return;
+  ChangeLease(lease, [&] {
+    if (lease->special == nullptr) lease->special = std::make_unique<Lease::Special>();
+    lease->special->held = held;
+  });
+}
+
 Scheduler::Actions Scheduler::SetHeld(LeaseId id, const ResourceSet& held, Time now) {
   Actions actions;
   Lease* lease = leases_.FindLease(id);
   if (lease == nullptr) return actions;
-  ChangeLease(lease, [&] { lease->held = held; });
+  SetHeld(lease, held);
   GrantAll(now, &actions);
   return actions;
 }
@@ -343,12 +334,13 @@ Scheduler::Actions Scheduler::OnTick(Time now) {
 // The first queues of each line come first when something is given back, so it is asked back for them.
 void Scheduler::ServeWaiting(Time now, Actions* actions) {
   constexpr int kQueuesPerLine = 16;
-  for (const auto& [turn, shape] : LinesByTurn()) {
-    if (shape->feasible() == 0) continue;
-    const std::list<LeaseQueue*>& queues = waiting_.at(shape).queues;
-    reclaimer_.Consider(queues.front(), now);
+  for (const auto& [turn, line] : lines_.by_turn()) {
+    if (line->shape->feasible() == 0) continue;
+    reclaimer_.Consider(&line->queues.front(), now);
     int left = kQueuesPerLine;
-    for (auto it = queues.begin(); it != queues.end() && left > 0; ++it, --left) Reclaim(*it, now, actions);
+    for (auto queue = line->queues.begin(); queue != line->queues.end() && left > 0; ++queue, --left) {
+      Reclaim(&*queue, now, actions);
+    }
   }
 }
 
@@ -360,7 +352,7 @@ void Scheduler::Reclaim(LeaseQueue* queue, Time now, Actions* actions) {
 }
 
 void Scheduler::TickSoon(Time now) {
-  if (!waiting_.empty() && next_tick_ <= now + Reclaimer::kSlice) return;
+  if (!lines_.empty() && next_tick_ <= now + Reclaimer::kSlice) return;
   tick_gap_ = Reclaimer::kSlice;
   next_tick_ = now + tick_gap_;
 }
@@ -368,15 +360,16 @@ void Scheduler::TickSoon(Time now) {
 // Ticks grow rarer while they bring nothing, but not while somebody waits for its node, which is for a few of them;
 // they wait for the next warning while nothing could.
 void Scheduler::PlanTick(bool busy, Time now) {
-  const bool near = std::any_of(waiting_.begin(), waiting_.end(),
-                                [now](const auto& item) { return item.second.queues.front()->WaitsForItsNode(now); });
+  const auto& lines = lines_.by_turn();
+  const bool near = std::any_of(lines.begin(), lines.end(),
+                                [now](const auto& item) { return item.second->queues.front().WaitsForItsNode(now); });
   tick_gap_ = busy || near ? Reclaimer::kSlice : std::clamp(2 * tick_gap_, Reclaimer::kSlice, kMaxTickGap);
   next_tick_ = Time::max();
-  for (const auto& [shape, line] : waiting_) {
-    next_tick_ = std::min(next_tick_, shape->feasible() > 0 ? now + tick_gap_ : line.warn_at);
+  for (const auto& [turn, line] : lines) {
+    next_tick_ = std::min(next_tick_, line->shape->feasible() > 0 ? now + tick_gap_ : line->warn_at);
   }
 }
 
-std::optional<Time> Scheduler::NextTick() const { return waiting_.empty() ? std::nullopt : std::optional(next_tick_); }
+std::optional<Time> Scheduler::NextTick() const { return lines_.empty() ? std::nullopt : std::optional(next_tick_); }
 
 }  // namespace ray_engine

@@ -18,14 +18,11 @@
 #pragma once
 
 #include <cstdint>
-#include <list>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "engine/base/ids.h"
 #include "engine/wire/messages.h"
@@ -35,6 +32,7 @@
 #include "scheduler/lease_table.h"
 #include "scheduler/placement_policy.h"
 #include "scheduler/reclaimer.h"
+#include "scheduler/waiting_lines.h"
 
 namespace ray_engine {
 
@@ -105,17 +103,11 @@ class Scheduler {
   std::string CheckInvariants() const;
 
  private:
-  // The queues that wait for leases of one shape, by turn.
-  struct Line {
-    std::list<LeaseQueue*> queues;
-    Time warn_at{};
-  };
   static constexpr Time kNearPatience = 4 * Reclaimer::kSlice;
   static constexpr Time kWarnAfter = std::chrono::seconds(1);
   static constexpr Time kWarnAgainAfter = std::chrono::seconds(60);
   static constexpr char kGroupRemovedText[] = "the placement group it was to run in has been removed";
   static constexpr Time kMaxTickGap = std::chrono::milliseconds(100);
-  using Turn = std::pair<std::uint64_t, Candidates*>;  // of the first queue of a line
 
   // Demands.
   static std::uint32_t GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand);
@@ -133,12 +125,12 @@ class Scheduler {
   // Grants.
   void GrantAll(Time now, Actions* actions);
   void GrantReserved(Time now, Actions* actions);
-  LeaseQueue* FirstToServe(Candidates* shape, Time now);
-  bool GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions);
+  bool GrantFirst(Line* line, Time now, Actions* actions);
   void Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions);
   void End(Lease* lease);
+  void Forget(Lease* lease);
+  void SetHeld(Lease* lease, const ResourceSet& held);
   void ChangeLease(Lease* lease, absl::FunctionRef<void()> change);
-  std::vector<Turn> LinesByTurn() const;
 
   // Placement groups.
   void BeginWaiting(Group* group);
@@ -162,7 +154,7 @@ class Scheduler {
   void ServeWaiting(Time now, Actions* actions);
   void WarnOfInfeasible(Time now, Actions* actions);
   void WarnOfGroup(const Group& group, Actions* actions) const;
-  void WarnOfLine(const Candidates& shape, const Line& line, Actions* actions) const;
+  void WarnOfLine(const Line& line, Actions* actions) const;
   void TickSoon(Time now);
   void PlanTick(bool busy, Time now);
 
@@ -179,8 +171,8 @@ class Scheduler {
   LeaseTable leases_;
   Reclaimer reclaimer_;
   GroupTable groups_;
-  absl::flat_hash_map<Candidates*, Line> waiting_;
-  std::uint64_t last_turn_ = 0;
+  WaitingLines lines_;
+  std::vector<LeaseQueue*> stuck_;  // of one GrantAll: those without a node so far, and without a lease
   Time next_tick_{};
   Time tick_gap_{};
   Statistics counts_;  // the three running counts

@@ -9,7 +9,7 @@ namespace {
 
 // The entry of that name, or the place for it. Few names are compared one by one: most differ in length already.
 template <class Entries>
-auto Find(Entries& entries, const std::string& name) {
+auto Find(Entries& entries, std::string_view name) {
   constexpr std::size_t kFew = 8;
   if (entries.size() <= kFew) {
     for (auto it = entries.begin(); it != entries.end(); ++it) {
@@ -17,59 +17,99 @@ auto Find(Entries& entries, const std::string& name) {
     }
   }
   return std::lower_bound(entries.begin(), entries.end(), name,
-                          [](const ResourceSet::Entry& entry, const std::string& key) { return entry.first < key; });
+                          [](const ResourceSet::Entry& entry, std::string_view key) { return entry.first < key; });
 }
 
 }  // namespace
 
-ResourceSet::Amount ResourceSet::Get(const std::string& name) const {
-  const auto it = Find(entries_, name);
-  return it != entries_.end() && it->first == name ? it->second : 0;
+std::size_t ResourceSet::PlaceOf(std::string_view name) {
+  return static_cast<std::size_t>(std::find(kNames.begin(), kNames.end(), name) - kNames.begin());
 }
 
-void ResourceSet::Set(const std::string& name, Amount amount) {
-  const auto it = Find(entries_, name);
-  const bool present = it != entries_.end() && it->first == name;
+ResourceSet::Amount ResourceSet::Get(std::string_view name) const {
+  const std::size_t place = PlaceOf(name);
+  if (place < kCommonCount) return common_[place];
+  const auto it = Find(others_, name);
+  return it != others_.end() && it->first == name ? it->second : 0;
+}
+
+void ResourceSet::Set(std::string_view name, Amount amount) {
+  const std::size_t place = PlaceOf(name);
+  if (place < kCommonCount) {
+    common_[place] = amount;
+    return;
+  }
+  const auto it = Find(others_, name);
+  const bool present = it != others_.end() && it->first == name;
   if (amount == 0) {
-    if (present) entries_.erase(it);
+    if (present) others_.erase(it);
   } else if (present) {
     it->second = amount;
   } else {
-    entries_.insert(it, {name, amount});
+    others_.insert(it, {std::string(name), amount});
   }
 }
 
 void ResourceSet::Change(const std::string& name, Amount by) {
-  const auto it = Find(entries_, name);
-  if (it == entries_.end() || it->first != name) {
-    if (by != 0) entries_.insert(it, {name, by});
+  const auto it = Find(others_, name);
+  if (it == others_.end() || it->first != name) {
+    others_.insert(it, {name, by});
   } else if ((it->second += by) == 0) {
-    entries_.erase(it);
+    others_.erase(it);
   }
 }
 
 void ResourceSet::Add(const ResourceSet& other) {
-  for (const auto& [name, amount] : other.entries_) Change(name, amount);
+  for (std::size_t i = 0; i < kCommonCount; ++i) common_[i] += other.common_[i];
+  for (const auto& [name, amount] : other.others_) Change(name, amount);
 }
 
 void ResourceSet::Subtract(const ResourceSet& other) {
-  for (const auto& [name, amount] : other.entries_) Change(name, -amount);
+  for (std::size_t i = 0; i < kCommonCount; ++i) common_[i] -= other.common_[i];
+  for (const auto& [name, amount] : other.others_) Change(name, -amount);
 }
 
-bool ResourceSet::Covers(const ResourceSet& asked) const {
-  return std::all_of(asked.entries_.begin(), asked.entries_.end(),
+bool ResourceSet::CoversOthers(const ResourceSet& asked) const {
+  return std::all_of(asked.others_.begin(), asked.others_.end(),
                      [&](const Entry& entry) { return Get(entry.first) >= entry.second; });
+}
+
+ResourceSet ResourceSet::Lacking(const ResourceSet& asked) const {
+  ResourceSet lacking;
+  asked.ForEach([&](std::string_view name, Amount amount) {
+    if (Get(name) < amount) lacking.Set(name, amount - Get(name));
+  });
+  return lacking;
+}
+
+bool ResourceSet::Overlaps(const ResourceSet& other) const {
+  for (std::size_t i = 0; i < kCommonCount; ++i) {
+    if (common_[i] > 0 && other.common_[i] > 0) return true;
+  }
+  return std::any_of(others_.begin(), others_.end(),
+                     [&](const Entry& entry) { return entry.second > 0 && other.Get(entry.first) > 0; });
+}
+
+std::size_t ResourceSet::size() const {
+  const auto present = [](Amount amount) { return amount != 0; };
+  return others_.size() + static_cast<std::size_t>(std::count_if(common_.begin(), common_.end(), present));
+}
+
+std::vector<ResourceSet::Entry> ResourceSet::entries() const {
+  std::vector<Entry> all;
+  ForEach([&all](std::string_view name, Amount amount) { all.emplace_back(name, amount); });
+  return all;
 }
 
 std::string ResourceSet::ToString() const {
   std::string text = "{";
-  for (const auto& [name, amount] : entries_) {
+  ForEach([&text](std::string_view name, Amount amount) {
     text += fmt::format("{}{}: {}", text.size() > 1 ? ", " : "", name, AmountText(name, amount));
-  }
+  });
   return text + "}";
 }
 
-std::string AmountText(const std::string& resource, ResourceSet::Amount amount) {
+std::string AmountText(std::string_view resource, ResourceSet::Amount amount) {
   const double number = ResourceSet::ToDouble(amount);
   return resource == "memory" || resource == "object_store_memory" ? BytesText(number) : fmt::format("{}", number);
 }

@@ -193,8 +193,7 @@ CallOptions* Runtime::Intern(const CallOptions& options) {
   auto& interned = options_[KeyOf(options)];
   if (interned == nullptr) {
     interned = std::make_unique<CallOptions>(options);
-    interned->tail =
-        options.kind == TaskKind::kNormal ? Encode(options.lease_class.resources.entries()) : options.title;
+    interned->tail = options.kind == TaskKind::kNormal ? Encode(options.lease_class.resources) : options.title;
   }
   return interned.get();
 }

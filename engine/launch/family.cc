@@ -13,17 +13,26 @@ bool InForegroundOfTerminal() { return isatty(STDIN_FILENO) != 0 && tcgetpgrp(ST
 
 }  // namespace
 
-absl::Status Family::StartForkserver() {
-  if (forkserver_ > 0) return absl::OkStatus();
+absl::Status Family::OpenForkserverSocket() {
   auto pair = ControlSocket::Pair();
   if (!pair.ok()) return pair.status();
-  ChildEnds ends;
-  ends.forkserver = pair->second.fd();
   forkserver_socket_ = std::move(pair->first);
+  forkserver_end_ = std::move(pair->second);
+  return absl::OkStatus();
+}
+
+absl::Status Family::StartForkserver() {
+  if (forkserver_ > 0) return absl::OkStatus();
+  if (!forkserver_end_.valid()) {
+    if (absl::Status status = OpenForkserverSocket(); !status.ok()) return status;
+  }
+  ChildEnds ends;
+  ends.forkserver = forkserver_end_.fd();
   const absl::StatusOr<pid_t> child =
       Spawn(ForkserverRequest(launch_.installation, launch_.plan, ends, launch_.environment));
   if (!child.ok()) return child.status();
   forkserver_ = *child;
+  forkserver_end_ = ControlSocket();
   return absl::OkStatus();
 }
 

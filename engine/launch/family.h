@@ -26,9 +26,14 @@ class Family {
   // `launch` must outlive this.
   explicit Family(const Launch* launch) : launch_(*launch) {}
 
+  // The engine can send to it from now on: what it sends waits until the forkserver is started.
+  absl::Status OpenForkserverSocket();
   // Does nothing if it is started.
   absl::Status StartForkserver();
-  // The engine gets the forkserver's socket. REQUIRES: the forkserver is started.
+  // Where the engine's packets wait for a forkserver that is to be started late; -1: there is none.
+  int forkserver_call() const { return forkserver_end_.valid() ? forkserver_end_.fd() : -1; }
+  void DropForkserver() { forkserver_end_ = ControlSocket(); }
+  // The engine gets the forkserver's socket. REQUIRES: it is open.
   absl::Status StartEngine();
   // REQUIRES: the engine is started.
   absl::Status StartDriver();
@@ -51,6 +56,7 @@ class Family {
   pid_t engine_ = 0, forkserver_ = 0, driver_ = 0;  // 0: not started, or ended
   bool driver_shares_terminal_ = false;
   ControlSocket control_, forkserver_socket_;
+  ControlSocket forkserver_end_;  // until the forkserver is started
   UniqueFd driver_end_;
 };
 

@@ -28,6 +28,10 @@ struct Launch {
   bool HasDriver() const { return command.form == Command::kRun && rank.rank == 0; }
   // Whether this rank starts a node engine, where the launcher tells enough to know.
   bool StartsEngine() const { return rank.rank == 0 || plan.virtual_nodes || rank.local_rank == 0; }
+  // Virtual nodes share the CPUs of a machine, and what the first task needs comes first: the driver, the head, and a
+  // worker of rank 0 or, where that one keeps its only CPU for the driver, of rank 1. Most of what another rank costs
+  // until it is there is its forkserver, which is started when its engine wants a worker.
+  bool StartsForkserverLate() const { return plan.virtual_nodes && rank.rank > 1; }
   Lifecycle::Role Role() const;
   std::string Name() const;  // "rank 3", "this session"
 };

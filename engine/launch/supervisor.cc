@@ -85,7 +85,8 @@ void Supervisor::WatchWhoStartedUs() {
 
 absl::Status Supervisor::Start() {
   if (launch_.one_shared_node && !launch_.StartsEngine()) return absl::OkStatus();
-  if (absl::Status status = family_.StartForkserver(); !status.ok()) return status;
+  absl::Status status = launch_.StartsForkserverLate() ? family_.OpenForkserverSocket() : family_.StartForkserver();
+  if (!status.ok()) return status;
   if (!launch_.StartsEngine()) return absl::OkStatus();
   if (absl::Status status = family_.StartEngine(); !status.ok()) return status;
   if (launch_.one_shared_node) {
@@ -140,7 +141,8 @@ void Supervisor::Loop() {
     pollfd polled[] = {{signals_.fd(), POLLIN, 0},
                        {guest_.valid() ? guest_.fd() : -1, POLLIN, 0},
                        {lifeline_.valid() ? lifeline_.get() : -1, 0, 0},
-                       {launcher_.valid() ? launcher_.get() : -1, POLLIN, 0}};
+                       {launcher_.valid() ? launcher_.get() : -1, POLLIN, 0},
+                       {family_.forkserver_call(), POLLIN, 0}};
     poll(polled, std::size(polled), PollTimeout());
     if (IsReady(polled[0])) HandleSignals();
     if (IsReady(polled[1])) HandleGuest();
@@ -153,7 +155,17 @@ void Supervisor::Loop() {
       launcher_.Reset();
       Do(launch_.rank.Launched() ? lifecycle_.OnLauncherGone() : lifecycle_.OnLifelineClosed(Clock::now()));
     }
+    if (IsReady(polled[4])) AnswerForForkserver((polled[4].revents & POLLHUP) != 0);
     Do(lifecycle_.OnTime(Clock::now()));
+  }
+}
+
+// The engine has sent the first packet to a forkserver that does not run yet, or has ended.
+void Supervisor::AnswerForForkserver(bool engine_has_ended) {
+  if (engine_has_ended) return family_.DropForkserver();
+  if (absl::Status status = family_.StartForkserver(); !status.ok()) {
+    SayFailure(status, launch_.rank);
+    code_ = kCannotStart;
   }
 }
 

@@ -36,6 +36,7 @@ class Supervisor {
   absl::Status ReportReady();
 
   void Loop();
+  void AnswerForForkserver(bool engine_has_ended);
   int PollTimeout() const;
   void HandleSignals();
   void Reap();

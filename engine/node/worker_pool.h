@@ -152,7 +152,7 @@ class WorkerPool {
   void StartFailed(const WorkerKey& key, const std::string& cause, bool killed, Actions* actions);
   bool DropWaiting(LeaseId lease, Actions* actions);
   static WorkerKey KeyOf(const StartLease& lease) {
-    return {lease.lease_class.job, lease.lease_class.environment, lease.units};
+    return {lease.lease_class->job, lease.lease_class->environment, lease.units};
   }
 
   Limits limits_;

@@ -88,6 +88,7 @@ void WorkerService::SendFork(const WorkerPool::Fork& fork, const JobInfo& job) {
   packet.units = fork.key.units;
   packet.job_config = job.config;
   const int worker_end = pair->second.fd();
+  used_.insert(fork.forkserver);
   forkserver->second->Send(packet, absl::MakeConstSpan(&worker_end, 1));
   sockets_[fork.serial] = std::move(pair->first);
 }
@@ -152,6 +153,7 @@ void WorkerService::HandleForkserverGone(std::uint32_t forkserver) {
   if (!ending_) spdlog::error("a forkserver of this node has ended");
   const std::shared_ptr<ControlChannel> channel = std::move(forkservers_.at(forkserver));
   forkservers_.erase(forkserver);
+  used_.erase(forkserver);
   loop_->After({}, [channel] {});  // which is what calls this
   Perform(pool_.OnForkserverGone(forkserver));
   flushed_.OnGone(forkserver);
@@ -170,10 +172,8 @@ void WorkerService::HandleEnded(const Process& process, const std::string& cause
 }
 
 void WorkerService::FlushOutput(std::function<void()> done) {
-  absl::btree_set<std::uint32_t> asked;
-  for (const auto& [id, forkserver] : forkservers_) asked.insert(id);
-  const std::uint64_t round = flushed_.Begin(asked, [done = std::move(done)](const std::vector<Flushed>&) { done(); });
-  for (const std::uint32_t id : asked) forkservers_.at(id)->Send(Flush{round});
+  const std::uint64_t round = flushed_.Begin(used_, [done = std::move(done)](const std::vector<Flushed>&) { done(); });
+  for (const std::uint32_t id : used_) forkservers_.at(id)->Send(Flush{round});
 }
 
 void WorkerService::EndAll(const std::string& reason) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
 
 #include <cstdint>
 #include <functional>
@@ -69,6 +70,7 @@ class WorkerService {
   WorkerPool pool_;
   absl::btree_map<std::uint32_t, std::unique_ptr<ControlChannel>> forkservers_;
   std::uint32_t next_forkserver_ = 1;
+  absl::btree_set<std::uint32_t> used_;  // forkservers that have been asked for a worker; others may not run yet
   absl::btree_map<std::uint32_t, ControlSocket> sockets_;  // the engine's ends, by serial of the worker
   std::function<void(const Output&)> on_output_ = [](const Output&) {};
   Gather<Flushed, std::uint32_t> flushed_;  // by forkserver

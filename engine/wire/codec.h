@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -49,11 +50,19 @@ class Writer {
       const_cast<T&>(field).Fields(*this);  // Fields() serves both directions, so it cannot be const
     }
   }
-  void Put(const std::string& text) {
+  void Put(std::string_view text) {
     Put(static_cast<std::uint32_t>(text.size()));
     Raw(text.data(), text.size());
   }
-  void Put(const ResourceSet& set) { Put(set.entries()); }
+  void Put(const std::string& text) { Put(std::string_view(text)); }
+  void Put(const ResourceSet& set) {
+    Put(static_cast<std::uint32_t>(set.size()));
+    set.ForEach([this](std::string_view name, ResourceSet::Amount amount) { (*this)(name, amount); });
+  }
+  template <class T>
+  void Put(const std::shared_ptr<const T>& shared) {
+    shared == nullptr ? Put(T()) : Put(*shared);
+  }
   template <class A, class B>
   void Put(const std::pair<A, B>& pair) {
     (*this)(pair.first, pair.second);
@@ -108,7 +117,22 @@ class Reader {
     Get(size);
     text.assign(Take(size));
   }
-  void Get(ResourceSet& set) { Get(set.mutable_entries()); }
+  void Get(ResourceSet& set) {
+    std::uint32_t count = 0;
+    Get(count);
+    set = ResourceSet();
+    ResourceSet::Entry entry;
+    for (std::uint32_t i = 0; i < count && ok_; ++i) {
+      Get(entry);
+      set.Set(entry.first, entry.second);
+    }
+  }
+  template <class T>
+  void Get(std::shared_ptr<const T>& shared) {
+    const auto read = std::make_shared<T>();
+    Get(*read);
+    shared = read;
+  }
   template <class A, class B>
   void Get(std::pair<A, B>& pair) {
     (*this)(pair.first, pair.second);

@@ -13,7 +13,9 @@
 
 #include <cstdint>
 #include <iterator>
+#include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "engine/base/ids.h"
@@ -254,6 +256,8 @@ struct LeaseClass {
   std::vector<std::pair<std::string, std::string>> selector, soft_selector;  // labels the node must have, or had better
   std::vector<std::vector<std::pair<std::string, std::string>>> fallbacks;   // instead of `selector`, in turn, if no such node has room
   PlacementGroupId group;     // whose resources these are; nil: none
+  auto Tie() const { return std::tie(job, resources, strategy, affinity, soft, environment, selector, soft_selector, fallbacks, group); }
+  friend bool operator==(const LeaseClass& a, const LeaseClass& b) { return a.Tie() == b.Tie(); }
   template <class A>
   void Fields(A& a) { a(job, resources, strategy, affinity, soft, environment, selector, soft_selector, fallbacks, group); }
 };
@@ -272,7 +276,7 @@ struct StartLease {  // head -> node engine: find or fork a worker
   LeaseId lease{};
   ProcessId client;
   std::uint32_t key = 0;
-  LeaseClass lease_class;
+  std::shared_ptr<const LeaseClass> lease_class;
   AssignedUnits units;
   RAY_ENGINE_MESSAGE(StartLease, lease, client, key, lease_class, units)
 };
@@ -446,8 +450,8 @@ struct NodeInfo {
   NodeId id;
   std::uint32_t index = 0;
   bool alive = true;
-  std::string hostname, address, name, death_reason;
   ResourceSet total, available;
+  std::string hostname, address, name, death_reason;
   std::vector<std::pair<std::string, std::string>> labels;
   std::uint64_t store_bytes = 0;
   template <class A>

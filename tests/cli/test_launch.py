@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 
+import psutil
 import pytest
 
 WHERE = """
@@ -17,7 +18,9 @@ def where():
     time.sleep(0.02)
     return ray.get_runtime_context().get_node_id(), os.getpid()
 
-places = ray.get([where.remote() for _ in range(60)])
+places = []
+while len({n for n, _ in places}) < len(ray.nodes()) or not places:
+    places += ray.get([where.remote() for _ in range(60)])
 print("RESULT", json.dumps({
     "nodes": len(ray.nodes()), "cpus": ray.cluster_resources()["CPU"], "used nodes": len({n for n, _ in places}),
     "pids": len({p for _, p in places}), "own": os.getpid() in {p for _, p in places}, "argv": sys.argv[1:],
@@ -52,6 +55,43 @@ def test_one_driver_and_workers(run, script, launch):
 def test_virtual_nodes(run, script, ranks):
     found = result(run("--virtual-nodes", "--num-cpus", 1, script(WHERE), ranks=ranks))
     assert found["nodes"] == found["used nodes"] == ranks and found["cpus"] == ranks
+
+
+def test_virtual_nodes_have_a_forkserver_once_they_need_one(begin, script, tmp_path):
+    program = script("""
+import os, sys, time
+import ray_engine as ray
+
+ray.init()
+
+@ray.remote(num_cpus=0, scheduling_strategy="SPREAD")
+class Node:
+    def name(self):
+        return ray.get_runtime_context().get_node_id()
+
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+print("HERE", flush=True)
+wait_for(sys.argv[1])
+actors = [Node.remote() for _ in range(4)]
+print("NODES", len(set(ray.get([actor.name.remote() for actor in actors]))), flush=True)
+wait_for(sys.argv[2])
+""")
+    job = begin("--virtual-nodes", "--num-cpus=1", program, tmp_path / "more", tmp_path / "end", ranks=4)
+
+    def supervisors():  # those that have started a forkserver
+        family = job.processes("ray_engine._forkserver")
+        return {psutil.Process(pid).ppid() for pid in family} - set(family)
+
+    job.wait_for_output("HERE")
+    assert len(supervisors()) == 2
+    (tmp_path / "more").touch()
+    assert "NODES 4" in job.wait_for_output("NODES")
+    assert len(supervisors()) == 4
+    (tmp_path / "end").touch()
+    assert job.wait() == 0, job.output
 
 
 def test_without_options(run, script):

@@ -10,12 +10,16 @@ using std::chrono::milliseconds;
 
 JobId Job(char number) { return JobId::FromBinary(std::string{number, 0, 0, 0}); }
 
-StartLease Lease(std::uint64_t id, const JobId& job = Job(1)) {
+StartLease Lease(std::uint64_t id, const JobId& job = Job(1),
+                 const std::vector<std::pair<std::string, std::string>>& environment = {}) {
   StartLease lease;
   lease.lease = LeaseId{id};
   lease.client = {0, 99};
   lease.key = 7;
-  lease.lease_class.job = job;
+  LeaseClass lease_class;
+  lease_class.job = job;
+  lease_class.environment = environment;
+  lease.lease_class = std::make_shared<const LeaseClass>(lease_class);
   return lease;
 }
 
@@ -151,9 +155,9 @@ TEST_F(WorkerPoolTest, WorkersAreNotSharedBetweenJobsOrEnvironments) {
   Leased(1);
   pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(1));
   The<WorkerPool::Fork>(pool_.OnStartLease(Lease(2, Job(2))));
-  StartLease other = Lease(3);
-  other.lease_class.environment = {{"OMP_NUM_THREADS", "4"}};
-  EXPECT_EQ(The<WorkerPool::Fork>(pool_.OnStartLease(other)).key.environment, other.lease_class.environment);
+  const std::vector<std::pair<std::string, std::string>> environment = {{"OMP_NUM_THREADS", "4"}};
+  const StartLease other = Lease(3, Job(1), environment);
+  EXPECT_EQ(The<WorkerPool::Fork>(pool_.OnStartLease(other)).key.environment, environment);
 }
 
 TEST_F(WorkerPoolTest, NothingIsPrestartedOnANodeWithoutCpus) {

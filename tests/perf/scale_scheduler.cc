@@ -92,10 +92,9 @@ class Leases {
   // A lease ends: one that is asked back, or else a random one. What waits is kept at its number.
   void EndOne() {
     const Held ended = TakeOne();
-    Do(world_.scheduler.OnLeaseEnded({ended.lease, "", true}, World::Now()));
-    if (const auto tick = world_.scheduler.NextTick(); tick && *tick <= World::Now()) {
-      Do(world_.scheduler.OnTick(World::Now()));
-    }
+    const Time now = World::Now();
+    Do(world_.scheduler.OnLeaseEnded({ended.lease, "", true}, now));
+    if (const auto tick = world_.scheduler.NextTick(); tick && *tick <= now) Do(world_.scheduler.OnTick(now));
     const std::uint32_t chunk = std::max(1u, pending_ / 100);
     if (waiting_ + chunk <= pending_) Demand(ended.queue, chunk);
   }

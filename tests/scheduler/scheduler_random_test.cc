@@ -229,7 +229,7 @@ class World {
     ASSERT_TRUE(free_.count(node)) << "a lease on a node that is not there";
     ASSERT_GT(wanted_[key], 0u) << "a lease nobody wants";
     const ResourceSet resources = ResourcesOf(start.key);
-    ASSERT_EQ(start.lease_class.resources, resources);
+    ASSERT_EQ(start.lease_class->resources, resources);
     ASSERT_TRUE(free_[node].Covers(resources)) << "a lease beyond what the node has";
     --wanted_[key];
     ++received_[key];
