@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "python/bindings/call_sites.h"
+#include "python/bindings/generators.h"
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
 
@@ -122,8 +123,8 @@ void AppendEncoded(EncodedValue encoded, CallArgs* args) {
 
 void AppendArg(nb::handle value, nb::handle name, CallArgs* args) {
   ++args->count;
-  if (nb::isinstance<ObjectRef>(value)) {
-    ObjectEntry* entry = nb::cast<const ObjectRef&>(value).Entry();
+  if (const ObjectRef* ref = AsRef(value)) {
+    ObjectEntry* entry = ref->Entry();
     TheRuntime().Hold(entry);
     return AppendRef(entry, args);
   }
@@ -189,12 +190,12 @@ struct Arity {
 nb::object RefsFor(const Submitted& submitted) {
   const std::vector<ObjectEntry*>& returns = submitted.returns;
   if (submitted.stream != nullptr) {
-    return nb::cast(ObjectRefGenerator(current_session, submitted.stream, ObjectRef(current_session, returns[0])));
+    return nb::cast(ObjectRefGenerator(submitted.stream, ObjectRef(returns[0])));
   }
-  if (returns.size() == 1) return nb::cast(ObjectRef(current_session, returns[0]));
+  if (returns.size() == 1) return NewRef(returns[0]);
   if (returns.empty()) return nb::none();
   nb::list list;
-  for (ObjectEntry* entry : returns) list.append(nb::cast(ObjectRef(current_session, entry)));
+  for (ObjectEntry* entry : returns) list.append(NewRef(entry));
   return list;
 }
 
@@ -223,13 +224,13 @@ class TaskCaller {
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
     call.lease_class = LeaseClassOf(options, "resources");
-    session_ = current_session;
+    session_ = session_number;
     options_ = TheRuntime().Intern(call);
   }
 
   nb::object Call(nb::handle args, nb::handle kwargs) const {
     Runtime& runtime = TheRuntime();
-    if (session_ != current_session)
+    if (session_ != session_number)
       RaiseSystemError("RaySystemError", "the function was prepared in a session that has ended");
     arity_.Check(args, kwargs);
     CallArgs call_args;  // encoding may run Python code that calls again, so the scratch is taken, not shared
@@ -245,7 +246,7 @@ class TaskCaller {
  private:
   Arity arity_;
   nb::object name_;
-  Session* session_;
+  std::uint32_t session_;
   CallOptions* options_;
 };
 
@@ -280,13 +281,13 @@ class MethodCaller {
     call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
-    session_ = current_session;
+    session_ = session_number;
     options_ = TheRuntime().Intern(call);
   }
 
   nb::object Call(nb::handle args, nb::handle kwargs) const {
     Runtime& runtime = TheRuntime();
-    if (session_ != current_session) {
+    if (session_ != session_number) {
       RaiseSystemError("ActorHandleNotFoundError", "the actor handle belongs to a session that has ended",
                        actor_.actor().Binary());
     }
@@ -315,7 +316,7 @@ class MethodCaller {
   Arity arity_;
   nb::object name_;
   std::string method_;
-  Session* session_;
+  std::uint32_t session_;
   CallOptions* options_;
 };
 
@@ -374,7 +375,7 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
     handle = runtime.CreateActor(interned, &call_args, std::move(spec));
   }
   if (!handle.ok()) throw nb::value_error(std::string(handle.status().message()).c_str());
-  return {actor, ObjectRef(current_session, *handle)};
+  return {actor, ObjectRef(*handle)};
 }
 
 nb::object GetActor(const std::string& name, const std::string& name_space) {
@@ -406,9 +407,7 @@ void BindCalls(nb::module_& module) {
   nb::class_<ActorRef>(module, "ActorRef")
       .def(
           "__init__",
-          [](ActorRef* self, nb::bytes actor, nb::object ref) {
-            std::optional<ObjectRef> handle;
-            if (!ref.is_none()) handle.emplace(nb::cast<const ObjectRef&>(ref));
+          [](ActorRef* self, nb::bytes actor, std::optional<ObjectRef> handle) {
             new (self) ActorRef(ActorId::FromBinary({actor.c_str(), ActorId::kSize}), std::move(handle));
           },
           nb::arg("actor_id"), nb::arg("ref").none() = nb::none())

@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "python/bindings/object_ref.h"
 #include "python/bindings/this_process.h"
 #include "python/bindings/values.h"
 #include "python/bindings/waiting.h"
@@ -178,7 +179,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       if (arg.kind == ArgHeader::kStored) {
         if (!(*ref)->is_error) stored.push_back(*ref);
         runtime_.Hold(*ref);
-        refs.append(ObjectRef(current_session, *ref));
+        refs.append(NewRef(*ref));
       }
       ref += static_cast<std::ptrdiff_t>(arg.refs.size());
     }

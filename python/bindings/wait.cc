@@ -9,6 +9,7 @@
 #include <deque>
 #include <optional>
 
+#include "python/bindings/generators.h"
 #include "python/bindings/module.h"
 #include "python/bindings/waiting.h"
 
@@ -26,7 +27,7 @@ namespace {
 class Waitables {
  public:
   explicit Waitables(nb::handle refs) {
-    if (nb::isinstance<ObjectRef>(refs)) RefuseWait("a single ray.", refs);
+    if (AsRef(refs) != nullptr) RefuseWait("a single ray.", refs);
     if (!nb::isinstance<nb::list>(refs)) RefuseWait("", refs);
     count_ = PyList_GET_SIZE(refs.ptr());
     entries_.reserve(count_);
