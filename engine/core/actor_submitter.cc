@@ -19,7 +19,7 @@ bool Remove(const TaskRecord* record, std::deque<TaskRecord*>* calls) {
 }
 
 // What is made again has had its turn, and those that wait for their arguments may wait for it.
-bool MayOvertake(const TaskRecord& record) { return record.options->out_of_order || record.lineage != nullptr; }
+bool MayOvertake(const TaskRecord& record) { return record.options->out_of_order || record.GetLineage() != nullptr; }
 
 }  // namespace
 
@@ -79,7 +79,6 @@ void ActorSubmitter::OnKillSent(const ActorId& actor) {
 void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   ActorLine* line = Line(actor);
   record->actor = line;
-  record->actor_id = actor;
   if (line->last.state == ActorState::kDead) {
     tasks_->FinishWithError(record, DeathError(*line));
     return;
@@ -88,7 +87,7 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   if (MayGo(*line, *record)) return Push(line, record);  // the fast path
   line->waiting.push_back(record);
   Watch(line);
-  record->unresolved.empty() ? SendReady(line) : AwaitArgs(line, record);
+  record->IsResolved() ? SendReady(line) : AwaitArgs(line, record);
 }
 
 void ActorSubmitter::AwaitArgs(ActorLine* line, TaskRecord* record) {
@@ -117,7 +116,7 @@ void ActorSubmitter::WarnOfMany(ActorLine* line) {
 
 // Now, not waiting for others.
 bool ActorSubmitter::MayGo(const ActorLine& line, const TaskRecord& record) {
-  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || MayOvertake(record));
+  return record.IsResolved() && line.channel != nullptr && (line.waiting.empty() || MayOvertake(record));
 }
 
 void ActorSubmitter::Push(ActorLine* line, TaskRecord* record) {
@@ -130,7 +129,7 @@ void ActorSubmitter::SendReady(ActorLine* line) {
   auto next = line->waiting.begin();
   while (line->channel != nullptr && next != line->waiting.end()) {
     TaskRecord* record = *next;
-    if (record->unresolved.empty()) {
+    if (record->IsResolved()) {
       next = line->waiting.erase(next);
       Push(line, record);
     } else if (MayOvertake(*record)) {
@@ -158,7 +157,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
     line->waiting.push_front(record);
     return AwaitArgs(line, record);
   }
-  tasks_->Finish(record, std::move(values));
+  tasks_->Finish(record, std::move(values), done.ran);
 }
 
 void ActorSubmitter::On(const ActorUpdate& message) {

@@ -470,7 +470,7 @@ void Runtime::CancelRecord(TaskRecord* record, bool force, bool recursive) {
 
 void Runtime::CancelChildren(const TaskId& parent, bool force) {
   tasks_->ForEach([&](TaskRecord* record) {
-    if (record->parent == parent) CancelRecord(record, force, true);
+    if (record->Parent() == parent) CancelRecord(record, force, true);
   });
 }
 
@@ -494,7 +494,7 @@ void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(obj
 
 std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
   const auto submit = [this](TaskRecord* record) {
-    record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->actor_id)
+    record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->rare->lineage->actor)
                                                     : submitter_->Submit(record, Nanoseconds(0));
   };
   std::optional<WireValue> error = tasks_->OnObjectLost(entry, reason, submit);

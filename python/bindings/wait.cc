@@ -52,10 +52,10 @@ class Waitables {
   }
   // Marks each entry, and so sees those that have been marked already.
   bool AreDistinct() const {
-    static std::uint64_t last = 0;
-    const std::uint64_t mark = ++last;
-    return std::none_of(entries_.begin(), entries_.end(),
-                        [mark](ObjectEntry* entry) { return std::exchange(entry->waited_by, mark) == mark; });
+    bool distinct = true;
+    for (ObjectEntry* entry : entries_) distinct &= !std::exchange(entry->marked, true);
+    for (ObjectEntry* entry : entries_) entry->marked = false;
+    return distinct;
   }
 
  private:
