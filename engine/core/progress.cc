@@ -486,7 +486,9 @@ void Runtime::CompleteReply(std::string_view payload) {
   if (waiters_ > 0) waiters_cv_.notify_all();
 }
 
-void Runtime::OnObjectReady(ObjectEntry*) {
+void Runtime::OnObjectReady(ObjectEntry* entry) {
+  ++readied_;
+  if (entry->is_error) ++failed_;
   if (waiters_ > 0) waiters_cv_.notify_all();
 }
 

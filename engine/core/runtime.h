@@ -386,6 +386,8 @@ class Runtime : private Ownership::Listener {
   std::uint32_t put_count_ = 0;
   std::uint32_t submitted_ = 0;
   std::size_t callbacks_ = 0;  // OnReady callbacks that wait
+  std::uint64_t readied_ = 0;  // objects that have become ready, ever
+  std::uint64_t failed_ = 0;   // of these, errors
   std::uint64_t task_count_ = 0;
   std::uint64_t random_base_ = 0;
   std::uint32_t actor_count_ = 0;

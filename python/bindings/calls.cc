@@ -257,7 +257,8 @@ class MethodCaller {
 // An instance in Python. Its type is of CPython's own making, as those of nanobind know no vectorcall.
 template <class Caller>
 struct CallerObject {
-  PyObject_HEAD vectorcallfunc call;
+  PyObject head;
+  vectorcallfunc call;
   Caller* caller;
 };
 

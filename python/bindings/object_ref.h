@@ -52,7 +52,8 @@ class ObjectRef {
 
 // An instance in Python.
 struct ObjectRefObject {
-  PyObject_HEAD PyObject* weakrefs;
+  PyObject head;
+  PyObject* weakrefs;
   ObjectRef ref;
 };
 static_assert(sizeof(ObjectRefObject) == 64);
