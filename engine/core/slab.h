@@ -8,7 +8,12 @@
 #pragma once
 
 #include <absl/container/flat_hash_set.h>
-#include <sanitizer/asan_interface.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>  // which not every compiler has
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) static_cast<void>(address)
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) static_cast<void>(address)
+#endif
 
 #include <cstddef>
 #include <memory>
