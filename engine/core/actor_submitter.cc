@@ -19,7 +19,7 @@ bool Remove(const TaskRecord* record, std::deque<TaskRecord*>* calls) {
 }
 
 // What is made again has had its turn, and those that wait for their arguments may wait for it.
-bool MayOvertake(const TaskRecord& record) { return record.options->out_of_order || record.lineage != nullptr; }
+bool MayOvertake(const TaskRecord& record) { return record.options->out_of_order || record.GetLineage() != nullptr; }
 
 }  // namespace
 
@@ -44,7 +44,7 @@ void ActorSubmitter::Create(TaskRecord* record, ActorSpec spec, std::uint64_t to
           FailCreation(line, spec.class_name, failed);
         } else {
           spec.creation_task = ready->payload;
-          line->constructor = Constructor{ready->id, ready->options, spec.class_name, std::move(ready->remade),
+          line->constructor = Constructor{ready->id, ready->options, spec.class_name, std::move(ready->Extra().remade),
                                           std::exchange(ready->holds, {})};
           sender_->SendToHead(ActorCreate{token, std::move(spec)});
           Watch(line);
@@ -62,7 +62,7 @@ void ActorSubmitter::On(const ActorArgsLost& message) {
   TaskRecord* record = tasks_->New(constructor.task, constructor.options);
   record->actor = line;
   record->payload = constructor.args.payload;
-  record->unresolved = constructor.args.unresolved;
+  record->Extra().unresolved = constructor.args.unresolved;
   for (ObjectEntry* entry : constructor.holds) ownership_->Hold(entry);
   record->holds = constructor.holds;
   tasks_->ResolveArgs(record, [this, line, name = constructor.class_name](TaskRecord* ready, ObjectEntry* failed) {
@@ -103,7 +103,6 @@ void ActorSubmitter::OnKillSent(const ActorId& actor) {
 void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   ActorLine* line = Line(actor);
   record->actor = line;
-  record->actor_id = actor;
   if (line->last.state == ActorState::kDead) {
     tasks_->FinishWithError(record, DeathError(*line));
     return;
@@ -112,7 +111,7 @@ void ActorSubmitter::Submit(TaskRecord* record, const ActorId& actor) {
   if (MayGo(*line, *record)) return Push(line, record);  // the fast path
   line->waiting.push_back(record);
   Watch(line);
-  record->unresolved.empty() ? SendReady(line) : AwaitArgs(line, record);
+  record->IsResolved() ? SendReady(line) : AwaitArgs(line, record);
 }
 
 void ActorSubmitter::AwaitArgs(ActorLine* line, TaskRecord* record) {
@@ -141,7 +140,7 @@ void ActorSubmitter::WarnOfMany(ActorLine* line) {
 
 // Now, not waiting for others.
 bool ActorSubmitter::MayGo(const ActorLine& line, const TaskRecord& record) {
-  return record.unresolved.empty() && line.channel != nullptr && (line.waiting.empty() || MayOvertake(record));
+  return record.IsResolved() && line.channel != nullptr && (line.waiting.empty() || MayOvertake(record));
 }
 
 void ActorSubmitter::Push(ActorLine* line, TaskRecord* record) {
@@ -155,7 +154,7 @@ void ActorSubmitter::SendReady(ActorLine* line) {
   auto next = line->waiting.begin();
   while (line->channel != nullptr && next != line->waiting.end()) {
     TaskRecord* record = *next;
-    if (record->unresolved.empty()) {
+    if (record->IsResolved()) {
       next = line->waiting.erase(next);
       Push(line, record);
     } else if (MayOvertake(*record)) {
@@ -183,7 +182,7 @@ void ActorSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vec
     line->waiting.push_front(record);
     return AwaitArgs(line, record);
   }
-  tasks_->Finish(record, std::move(values));
+  tasks_->Finish(record, std::move(values), done.ran);
 }
 
 void ActorSubmitter::On(const ActorUpdate& message) {
@@ -243,7 +242,7 @@ void ActorSubmitter::ResendOrFail(ActorLine* line) {
 // Calls without retries do not wait for an actor that restarts.
 void ActorSubmitter::FailUnretried(ActorLine* line) {
   const auto first = std::stable_partition(line->waiting.begin(), line->waiting.end(), [](const TaskRecord* record) {
-    return !record->unresolved.empty() || record->options->max_retries != 0;
+    return !record->IsResolved() || record->options->max_retries != 0;
   });
   const std::vector<TaskRecord*> failed(first, line->waiting.end());
   line->waiting.erase(first, line->waiting.end());
@@ -251,7 +250,7 @@ void ActorSubmitter::FailUnretried(ActorLine* line) {
 }
 
 void ActorSubmitter::FailUnavailable(TaskRecord* record, const std::string& cause) {
-  tasks_->FinishWithError(record, SystemError("ActorUnavailableError", cause, record->actor_id.Binary()));
+  tasks_->FinishWithError(record, SystemError("ActorUnavailableError", cause, record->actor->actor.Binary()));
 }
 
 void ActorSubmitter::FailAll(ActorLine* line) {

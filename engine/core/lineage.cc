@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/core/actor_submitter.h"
 #include "engine/core/task_table.h"
 
 namespace ray_engine {
@@ -32,10 +33,10 @@ bool IsParent(const ObjectEntry& entry) {
 std::shared_ptr<Lineage> LineageOf(const TaskRecord& record) {
   auto lineage = std::make_shared<Lineage>();
   lineage->id = record.id;
-  lineage->parent = record.parent;
-  lineage->actor = record.actor_id;
+  lineage->parent = record.Parent();
+  if (record.actor != nullptr) lineage->actor = record.actor->actor;
   lineage->options = record.options;
-  lineage->stream = record.stream;
+  lineage->stream = record.GetStream();
   return lineage;
 }
 
@@ -70,16 +71,16 @@ ObjectEntry::Origin LineageKeeper::OriginOf(const CallOptions& options) const {
 }
 
 void LineageKeeper::Keep(TaskRecord* record, const std::vector<WireValue>& values) {
-  if (record->lineage == nullptr) {
+  if (record->GetLineage() == nullptr) {
     const auto is_stored = [](const WireValue& value) { return value.kind == WireValue::kStored; };
     if (std::none_of(values.begin(), values.end(), is_stored)) return;
     const ObjectEntry::Origin origin = OriginOf(*record->options);
     for (ObjectEntry* entry : record->returns) entry->origin = origin;
     if (origin != ObjectEntry::kTask) return;
-    record->lineage = LineageOf(*record);
-    for (ObjectEntry* entry : record->returns) SetResult(record->lineage, entry);
+    record->Extra().lineage = LineageOf(*record);
+    for (ObjectEntry* entry : record->returns) SetResult(record->rare->lineage, entry);
   }
-  Lineage* lineage = record->lineage.get();
+  Lineage* lineage = record->rare->lineage.get();
   if (lineage->bytes != 0 || lineage->alive == 0) return;
   if (const auto origin = OriginOf(*record->options); origin != ObjectEntry::kTask)
     return void(Disown(lineage, origin));
@@ -98,16 +99,16 @@ void LineageKeeper::KeepItem(TaskRecord* record, ObjectEntry* item) {
     item->origin = OriginOf(*record->options);
     return;
   }
-  if (record->lineage == nullptr) {
-    record->lineage = LineageOf(*record);
-    record->lineage->record = record;
+  if (record->GetLineage() == nullptr) {
+    record->Extra().lineage = LineageOf(*record);
+    record->rare->lineage->record = record;
   }
-  SetResult(record->lineage, item);
+  SetResult(record->rare->lineage, item);
 }
 
 void LineageKeeper::TakeSpec(TaskRecord* record, Lineage* lineage) {
   lineage->retries_left = record->retries_left;
-  lineage->spec = std::move(record->remade);
+  lineage->spec = std::move(record->rare->remade);
   if (lineage->spec.payload.empty()) lineage->spec.payload = std::move(record->payload);
   std::vector<ObjectEntry*> rest;
   for (ObjectEntry* entry : record->holds) {

@@ -55,11 +55,11 @@ struct ObjectEntry {
   bool requested = false;          // borrowed: the owner has been asked for the value
   std::atomic<bool> freed{false};  // the program gave the value up; what is below stays for who is reading it
   std::atomic<bool> seen{false};   // an error: somebody has been told of it
+  bool marked = false;             // by a wait() that looks for objects it was given twice (bindings, under the GIL)
   WireValue::Kind kind = WireValue::kInline;
   Origin origin = kNoLineage;
-  std::uint32_t node = 0;       // kStored
-  std::uint64_t size = 0;       // kStored
-  std::uint64_t waited_by = 0;  // the last wait() that it was given to (bindings, under the GIL)
+  std::uint32_t node = 0;  // kStored
+  std::uint64_t size = 0;  // kStored
   std::string bytes;
   std::vector<ObjectEntry*> contained;  // references inside the value, held by it
 
@@ -79,13 +79,13 @@ struct ObjectEntry {
     const std::string* call_site = nullptr;  // the program's line that made it, where that is recorded
   };
   std::unique_ptr<Rare> rare;
-  ObjectEntry *previous = nullptr, *next = nullptr;  // in the list of all
 
   Rare& Extra() {
     if (rare == nullptr) rare = std::make_unique<Rare>();
     return *rare;
   }
 };
+static_assert(sizeof(ObjectEntry) == 128);  // two cache lines; a program may have millions
 
 // An error that the engine itself raises: the Python class to use, a text, and optional bytes (a pickled cause).
 WireValue SystemError(std::string_view kind, std::string_view text, std::string_view detail = {});

@@ -10,21 +10,14 @@ constexpr std::size_t kRemovalBatch = 64;
 
 }  // namespace
 
-Ownership::~Ownership() {
-  while (all_ != nullptr) delete std::exchange(all_, all_->next);
-}
-
 // ---- local ---------------------------------------------------------------------------------------------------------
 
 ObjectEntry* Ownership::Create(const ObjectId& id, ProcessId owner) {
-  auto* entry = new ObjectEntry;
+  ObjectEntry* entry = entries_.New();
   entry->id = id;
   entry->owner = owner;
   entry->holds = 1;
-  entry->next = all_;
-  if (all_ != nullptr) all_->previous = entry;
-  all_ = entry;
-  ++entries_;
+  ++count_;
   return entry;
 }
 
@@ -87,10 +80,8 @@ void Ownership::ReleaseBorrowed(ObjectEntry* entry) {
 
 void Ownership::Delete(ObjectEntry* entry) {
   if (entry->in_table) table_.erase(entry->id);
-  (entry->previous != nullptr ? entry->previous->next : all_) = entry->next;
-  if (entry->next != nullptr) entry->next->previous = entry->previous;
-  --entries_;
-  delete entry;
+  --count_;
+  entries_.Delete(entry);
 }
 
 void Ownership::DropContained(ObjectEntry* entry) {

@@ -38,6 +38,7 @@
 
 #include "engine/core/object_entry.h"
 #include "engine/core/sender.h"
+#include "engine/core/slab.h"
 #include "engine/wire/task_spec.h"
 
 namespace ray_engine {
@@ -64,7 +65,6 @@ class Ownership {
   };
 
   Ownership(Sender* sender, Listener* listener) : sender_(sender), listener_(listener) {}
-  ~Ownership();
   Ownership(const Ownership&) = delete;
 
   // ---- local -------------------------------------------------------------------------------------------------------
@@ -142,12 +142,12 @@ class Ownership {
   struct Counts {
     std::size_t table = 0, entries = 0, unacknowledged = 0, guarded = 0;
   };
-  Counts Stats() const { return {table_.size(), entries_, unacknowledged_.size(), guarded_count_}; }
+  Counts Stats() const { return {table_.size(), count_, unacknowledged_.size(), guarded_count_}; }
 
   // Of this process.
   template <class F>
   void ForEach(F&& f) const {
-    for (ObjectEntry* entry = all_; entry != nullptr; entry = entry->next) f(entry);
+    entries_.ForEach(f);
   }
 
  private:
@@ -184,10 +184,10 @@ class Ownership {
 
   Sender* sender_;
   Listener* listener_;
-  absl::flat_hash_map<ObjectId, ObjectEntry*> table_;
-  ObjectEntry* all_ = nullptr;  // a list; the table knows only those whose reference has left or arrived
-  std::size_t entries_ = 0;
-  std::vector<ObjectEntry*> to_release_;  // work list: releasing may release more
+  Slab<ObjectEntry> entries_;
+  std::size_t count_ = 0;
+  absl::flat_hash_map<ObjectId, ObjectEntry*> table_;  // those whose reference has left or arrived
+  std::vector<ObjectEntry*> to_release_;               // work list: releasing may release more
   bool releasing_ = false;
   std::vector<ObjectEntry*> to_revive_;  // likewise
   bool reviving_ = false;

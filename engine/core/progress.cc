@@ -474,7 +474,7 @@ void Runtime::CancelRecord(TaskRecord* record, bool force, bool recursive) {
 
 void Runtime::CancelChildren(const TaskId& parent, bool force) {
   tasks_->ForEach([&](TaskRecord* record) {
-    if (record->parent == parent) CancelRecord(record, force, true);
+    if (record->Parent() == parent) CancelRecord(record, force, true);
   });
 }
 
@@ -490,7 +490,9 @@ void Runtime::CompleteReply(std::string_view payload) {
   if (waiters_ > 0) waiters_cv_.notify_all();
 }
 
-void Runtime::OnObjectReady(ObjectEntry*) {
+void Runtime::OnObjectReady(ObjectEntry* entry) {
+  ++readied_;
+  if (entry->is_error) ++failed_;
   if (waiters_ > 0) waiters_cv_.notify_all();
 }
 
@@ -499,7 +501,7 @@ void Runtime::OnObjectFreed(const ObjectId& object) { actors_->OnHandleFreed(obj
 std::optional<WireValue> Runtime::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
   if (actors_->Recall(entry)) return std::nullopt;
   const auto submit = [this](TaskRecord* record) {
-    record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->actor_id)
+    record->options->kind == TaskKind::kActorMethod ? actors_->Submit(record, record->rare->lineage->actor)
                                                     : submitter_->Submit(record);
   };
   std::optional<WireValue> error = tasks_->OnObjectLost(entry, reason, submit);

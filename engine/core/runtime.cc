@@ -68,9 +68,10 @@ void ValuePieces::CopyTo(char* out) const {
   }
 }
 
-void CallArgs::Begin(std::string_view name) {
-  payload.assign(sizeof(TaskHeader), '\0');
+void CallArgs::Begin(std::string_view name, std::size_t tail) {
   name = name.substr(0, SizeOfCut(name, 255));
+  payload.reserve(sizeof(TaskHeader) + 1 + name.size() + tail);
+  payload.assign(sizeof(TaskHeader), '\0');
   payload.push_back(static_cast<char>(name.size()));
   payload.append(name);
 }
@@ -209,8 +210,8 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
   record->payload.swap(args->payload);
   record->payload += options->tail;
   record->holds.swap(args->holds);
-  record->unresolved.swap(args->unresolved);
-  record->parent = Context().id;
+  if (!args->unresolved.empty()) record->Extra().unresolved.swap(args->unresolved);
+  if (!Context().id.IsNil()) record->Extra().parent = Context().id;
   TaskHeader header;
   header.task = id;
   header.function = options->function;
@@ -231,9 +232,9 @@ TaskRecord* Runtime::NewRecord(CallOptions* options, CallArgs* args, const TaskI
   }
   if (options->yields != Yields::kNo) {
     const bool reads = options->yields == Yields::kStreaming;
-    record->stream = std::make_shared<Stream>(ownership_.get(), peers_.get(), id, options->stream_limit,
-                                              reads ? Stream::kReads : Stream::kCollects);
-    if (reads) submitted->stream = record->stream;
+    record->Extra().stream = std::make_shared<Stream>(ownership_.get(), peers_.get(), id, options->stream_limit,
+                                                      reads ? Stream::kReads : Stream::kCollects);
+    if (reads) submitted->stream = record->rare->stream;
   }
   args->Clear();
   return record;

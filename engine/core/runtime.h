@@ -66,13 +66,14 @@ struct CallArgs {
   std::uint16_t count = 0, keywords = 0;
   std::vector<ObjectEntry*> holds;
   std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;
-  void Begin(std::string_view name);
+  // `tail`: bytes that will follow the arguments.
+  void Begin(std::string_view name, std::size_t tail = 0);
   void Clear() { holds.clear(), unresolved.clear(), count = keywords = 0; }
 };
 
 // What a call returns: its objects, each held once for the caller, and the stream of one that yields.
 struct Submitted {
-  std::vector<ObjectEntry*> returns;
+  ReturnedObjects returns;
   std::shared_ptr<Stream> stream;
 };
 
@@ -392,6 +393,8 @@ class Runtime : private Ownership::Listener {
   std::uint32_t put_count_ = 0;
   std::uint32_t submitted_ = 0;
   std::size_t callbacks_ = 0;  // OnReady callbacks that wait
+  std::uint64_t readied_ = 0;  // objects that have become ready, ever
+  std::uint64_t failed_ = 0;   // of these, errors
   std::uint64_t task_count_ = 0;
   std::uint64_t random_base_ = 0;
   std::uint32_t actor_count_ = 0;

@@ -165,6 +165,10 @@ WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::s
     if (!entry->ready) ownership_->RequestValue(entry);
   }
   std::size_t first = 0;  // entries before it are ready
+  // All are looked at only where one of them may have become what is waited for: there may be millions.
+  const bool all = count == entries.size();
+  const std::uint64_t& changes = all ? failed_ : readied_;
+  std::uint64_t changes_seen = changes - 1;
   return WaitFor(
       lock,
       [&] {
@@ -173,7 +177,7 @@ WaitResult Runtime::WaitObjects(const std::vector<ObjectEntry*>& entries, std::s
           ++first;
         }
         if (first >= count) return true;
-        if (count == entries.size() && !stop_at_error) return false;
+        if (std::exchange(changes_seen, changes) == changes || (all && !stop_at_error)) return false;
         std::size_t ready = first;
         for (std::size_t i = first; i < entries.size() && ready < count; ++i) {
           if (!entries[i]->ready) continue;

@@ -31,6 +31,10 @@ bool IsQuick(const LeasedWorker& worker) {
          (worker.pushed.empty() || Depth(*worker.pushed.back()->options) > 1);
 }
 
+bool StartsOver(const TaskRecord& record) {
+  return record.rare != nullptr && record.rare->starts_over && !record.cancelled;
+}
+
 // Its lease goes back. (Where tasks are to be spread, the next one is to run elsewhere.)
 bool IsDone(const LeasedWorker& worker) {
   const LeaseQueue& queue = *worker.queue;
@@ -42,7 +46,7 @@ bool IsDone(const LeasedWorker& worker) {
 
 void TaskSubmitter::Submit(TaskRecord* record) {
   LeaseQueue* queue = QueueFor(record->options);
-  if (record->unresolved.empty()) {
+  if (record->IsResolved()) {
     if (queue->ready.empty()) {  // the fast path: straight to a worker that has room
       if (LeasedWorker* worker = Choose(queue, *record->options)) {
         Push(worker, record);
@@ -85,9 +89,10 @@ LeaseQueue* TaskSubmitter::NewQueue(const CallOptions& options, std::uint32_t lo
 LeaseQueue* TaskSubmitter::QueueOf(const TaskRecord& record) {
   LeaseQueue* queue = QueueFor(record.options);
   const bool is_free = queue->lease_class.strategy == LeaseClass::kDefault;
-  if (record.locality == kNoNode || record.locality == sender_->self().node || !is_free) return queue;
-  LeaseQueue*& near = queue->near[record.locality];
-  if (near == nullptr) near = NewQueue(*record.options, record.locality);
+  const std::uint32_t locality = record.Locality();
+  if (locality == kNoNode || locality == sender_->self().node || !is_free) return queue;
+  LeaseQueue*& near = queue->near[locality];
+  if (near == nullptr) near = NewQueue(*record.options, locality);
   return near;
 }
 
@@ -289,12 +294,12 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
   } else if (done.outcome == DoneHeader::kArgsLost) {
     TaskTable::Reopen(record);
     record->cancelled ? tasks_->FinishWithError(record, SystemError("TaskCancelledError", "")) : Submit(record);
-  } else if (done.outcome == DoneHeader::kCancelled && record->starts_over && !record->cancelled) {
-    record->starts_over = false;
+  } else if (done.outcome == DoneHeader::kCancelled && StartsOver(*record)) {
+    record->rare->starts_over = false;
     TaskTable::TakeRetry(record);
     Enqueue(record, true);
   } else {
-    tasks_->Finish(record, std::move(values));
+    tasks_->Finish(record, std::move(values), done.ran);
   }
   if (queue->ready.empty() && queue->demanded == 0) return;
   returned ? Pump(queue) : PumpTo(worker);
@@ -303,7 +308,7 @@ void TaskSubmitter::OnDone(TaskRecord* record, const DoneHeader& done, std::vect
 
 // What made a task raise may pass, but hardly within the microseconds that an attempt takes.
 void TaskSubmitter::RetryLater(TaskRecord* record, Nanoseconds now) {
-  const std::uint32_t doublings = std::min(record->raised++, 16u);
+  const std::uint32_t doublings = std::min(record->Extra().raised++, 16u);
   delayed_.emplace(now + std::min(kFirstDelay * (1u << doublings), kLongestDelay), record);
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "engine/core/actor_submitter.h"
 #include "engine/core/locality.h"
 
 namespace ray_engine {
@@ -20,13 +21,15 @@ std::uint32_t Retries(const TaskRecord& record) {
   return static_cast<std::uint32_t>(std::max(0, record.options->max_retries - record.retries_left));
 }
 
+ActorId ActorOf(const TaskRecord& record) { return record.actor == nullptr ? ActorId() : record.actor->actor; }
+
 TaskInfo Describe(const TaskRecord& record) {
   TaskInfo info;
   info.task = record.id;
-  info.parent = record.parent;
-  info.actor = record.actor_id;
+  info.parent = record.Parent();
+  info.actor = ActorOf(record);
   info.name = record.options->name;
-  info.state = record.missing > 0 ? TaskInfo::kWaitsForArgs : TaskInfo::kWaitsForWorker;
+  info.state = record.Missing() > 0 ? TaskInfo::kWaitsForArgs : TaskInfo::kWaitsForWorker;
   if (!record.process.IsNil()) info.state = TaskInfo::kPushed;
   info.attempt = Retries(record);
   info.process = record.process;
@@ -44,19 +47,14 @@ TaskRecord* TaskTable::New(const TaskId& id, CallOptions* options) {
 }
 
 TaskRecord* TaskTable::NewRecord(const TaskId& id, CallOptions* options) {
-  if (free_records_.empty()) {
-    pool_.push_back(std::make_unique<TaskRecord>());
-    free_records_.push_back(pool_.back().get());
-  }
-  TaskRecord* record = free_records_.back();
-  free_records_.pop_back();
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<std::uint32_t>(records_.size()));
-    records_.push_back(nullptr);
+    records_.emplace_back();
   }
-  record->slot = free_slots_.back();
+  const std::uint32_t slot = free_slots_.back();
   free_slots_.pop_back();
-  records_[record->slot] = record;
+  TaskRecord* record = &records_[slot];
+  record->slot = slot;
   record->id = id;
   record->options = options;
   record->retries_left = options->max_retries;
@@ -64,9 +62,9 @@ TaskRecord* TaskTable::NewRecord(const TaskId& id, CallOptions* options) {
   return record;
 }
 
-TaskRecord* TaskTable::FindById(const TaskId& id) const {
-  for (TaskRecord* record : records_) {
-    if (record != nullptr && record->id == id) return record;
+TaskRecord* TaskTable::FindById(const TaskId& id) {
+  for (TaskRecord& record : records_) {
+    if (record.options != nullptr && record.id == id) return &record;
   }
   return nullptr;
 }
@@ -74,17 +72,17 @@ TaskRecord* TaskTable::FindById(const TaskId& id) const {
 void TaskTable::ResolveArgs(TaskRecord* record, std::function<void(TaskRecord*, ObjectEntry*)> then) {
   const std::uint32_t slot = record->slot;
   const TaskId id = record->id;
-  record->on_args_ready = std::move(then);
-  record->missing = 1;  // so that it does not start while we are still looking
+  record->Extra().on_args_ready = std::move(then);
+  record->rare->missing = 1;  // so that it does not start while we are still looking
   ++waiting_;
   WaitForArgs(record);
   OnArgReady(slot, id);
 }
 
 void TaskTable::WaitForArgs(TaskRecord* record) {
-  for (const auto& [offset, entry] : record->unresolved) {
+  for (const auto& [offset, entry] : record->rare->unresolved) {
     if (entry->ready) continue;
-    ++record->missing;
+    ++record->rare->missing;
     entry->Extra().on_ready.push_back(
         [this, slot = record->slot, id = record->id](ObjectEntry*) { OnArgReady(slot, id); });
     ownership_->RequestValue(entry);
@@ -93,31 +91,31 @@ void TaskTable::WaitForArgs(TaskRecord* record) {
 
 void TaskTable::OnArgReady(std::uint32_t slot, const TaskId& id) {
   TaskRecord* record = Get(slot);
-  if (record == nullptr || record->id != id || record->missing == 0) return;  // ended in the meantime
-  if (--record->missing > 0) return;
+  if (record == nullptr || record->id != id || record->Missing() == 0) return;  // ended in the meantime
+  if (--record->rare->missing > 0) return;
   WaitForArgs(record);  // for what was lost while others were waited for
-  if (record->missing > 0) return;
+  if (record->rare->missing > 0) return;
   --waiting_;
-  const auto then = std::move(record->on_args_ready);
-  record->on_args_ready = nullptr;
+  const auto then = std::exchange(record->rare->on_args_ready, nullptr);
   then(record, InsertArgs(record));
 }
 
 // Returns the first argument that is an error, or null.
 ObjectEntry* TaskTable::InsertArgs(TaskRecord* record) {
-  for (const auto& [offset, entry] : record->unresolved) {
+  auto& unresolved = record->rare->unresolved;
+  for (const auto& [offset, entry] : unresolved) {
     if (entry->is_error || entry->freed) return entry;
   }
-  if (record->unresolved.empty()) return nullptr;
-  record->locality = NodeWithMostBytes(record->unresolved);
+  if (unresolved.empty()) return nullptr;
+  record->rare->locality = NodeWithMostBytes(unresolved);
   const auto lasts = [this](const auto& arg) {
     const ObjectEntry& entry = *arg.second;
     const bool is_remade = entry.origin == ObjectEntry::kTask && !entry.contained.empty();  // with what it contains
     return (entry.kind != WireValue::kStored && !is_remade) || !ownership_->IsOwn(entry);
   };
-  if (!absl::c_all_of(record->unresolved, lasts)) record->remade = Insert(*record, lasts);
+  if (!absl::c_all_of(unresolved, lasts)) record->rare->remade = Insert(*record, lasts);
   record->payload = Insert(*record, [](const auto&) { return true; }).payload;
-  record->unresolved.clear();
+  unresolved.clear();
   return nullptr;
 }
 
@@ -128,7 +126,7 @@ UnresolvedSpec TaskTable::Insert(const TaskRecord& record, Predicate choose) {
   std::string& resolved = spec.payload;
   std::size_t copied = 0;
   Writer writer(&resolved);
-  for (const auto& arg : record.unresolved) {
+  for (const auto& arg : record.rare->unresolved) {
     const auto& [offset, entry] = arg;
     resolved.append(record.payload, copied, offset - copied);
     copied = offset;
@@ -163,7 +161,7 @@ UnresolvedSpec TaskTable::Insert(const TaskRecord& record, Predicate choose) {
 void TaskTable::BeginAttempt(TaskRecord* record, ProcessId process, LeaseId lease) {
   if (++next_attempt_ == 0) ++next_attempt_;
   record->attempt = next_attempt_;
-  if (record->stream != nullptr) record->stream->BeginAttempt();
+  if (const auto stream = record->GetStream()) stream->BeginAttempt();
   record->process = process;
   std::memcpy(record->payload.data() + offsetof(TaskHeader, attempt), &record->attempt, sizeof record->attempt);
   std::memcpy(record->payload.data() + offsetof(TaskHeader, lease), &lease, sizeof lease);
@@ -180,7 +178,6 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
   TaskRecord* record = Get(done->slot);
   if (record != nullptr && record->attempt == done->attempt) {
     record->outcome = done->outcome;
-    record->ran = done->ran;
     return record;
   }
   for (const WireValue& value : *values) ownership_->Refuse(value);
@@ -189,31 +186,33 @@ TaskRecord* TaskTable::ReadDone(std::string_view payload, DoneHeader* done, std:
 
 void TaskTable::On(ProcessId from, StreamItem item) {
   TaskRecord* record = Get(item.slot);
-  if (record == nullptr || record->attempt != item.attempt || record->stream == nullptr) {
+  if (record == nullptr || record->attempt != item.attempt || record->GetStream() == nullptr) {
     return ownership_->Refuse(item.value);
   }
   const bool stored = item.value.kind == WireValue::kStored;
-  ObjectEntry* known = record->lineage == nullptr ? nullptr : record->lineage->Item(item.index);
+  TaskRecord::Rare* rare = record->rare.get();
+  ObjectEntry* known = rare->lineage == nullptr ? nullptr : rare->lineage->Item(item.index);
   if (known != nullptr) ownership_->Hold(known);  // who waits for it may be the last to hold it
-  ObjectEntry* entry = record->stream->OnItem(from, item.index, std::move(item.value), known);
+  ObjectEntry* entry = rare->stream->OnItem(from, item.index, std::move(item.value), known);
   if (stored && entry != nullptr) lineage_.KeepItem(record, entry);
   if (known != nullptr) ownership_->Drop(known);
 }
 
 void TaskTable::Reopen(TaskRecord* record) {
-  record->payload = std::move(record->remade.payload);
-  record->unresolved = std::move(record->remade.unresolved);
-  record->remade = {};
+  record->payload = std::move(record->Extra().remade.payload);
+  record->rare->unresolved = std::move(record->rare->remade.unresolved);
+  record->rare->remade = {};
 }
 
 void TaskTable::TakeRetry(TaskRecord* record) {
   if (record->retries_left > 0) --record->retries_left;
-  if (record->stream != nullptr) record->stream->BeginAttempt();
+  if (const auto stream = record->GetStream()) stream->BeginAttempt();
 }
 
 // A function that yields its return values; what is stored of them may be lost before it has brought all.
 void TaskTable::TakeRetry(TaskRecord* record, std::vector<WireValue> values) {
-  for (std::size_t i = 0; i < values.size() && record->stream == nullptr; ++i) {
+  const bool is_stream = record->GetStream() != nullptr;
+  for (std::size_t i = 0; i < values.size() && !is_stream; ++i) {
     if (values[i].is_error || i >= record->returns.size()) break;
     const bool stored = values[i].kind == WireValue::kStored;
     ownership_->SetValue(record->returns[i], std::move(values[i]));
@@ -223,13 +222,14 @@ void TaskTable::TakeRetry(TaskRecord* record, std::vector<WireValue> values) {
 }
 
 // An error may come after values. Of a task that returns a generator it is the last item, too.
-void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
+void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values, const RunTime& ran) {
   const WireValue* error = !values.empty() && values.back().is_error ? &values.back() : nullptr;
+  const bool is_stream = record->GetStream() != nullptr;
   std::optional<WireValue> failed;
-  if (error != nullptr && record->stream != nullptr) failed = *error;
-  Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error);
+  if (error != nullptr && is_stream) failed = *error;
+  Remember(*record, record->outcome == DoneHeader::kCancelled ? nullptr : error, ran);
   std::vector<ObjectEntry*> items = EndStream(record, error, !values.empty() && !values[0].is_error);
-  if (record->outcome == DoneHeader::kOk || record->stream != nullptr) lineage_.Keep(record, values);
+  if (record->outcome == DoneHeader::kOk || is_stream) lineage_.Keep(record, values);
   for (std::size_t i = 0; i < record->returns.size(); ++i) {
     WireValue value =
         i < values.size() ? std::move(values[i]) : SystemError("RaySystemError", "a return value is missing");
@@ -242,7 +242,7 @@ void TaskTable::Finish(TaskRecord* record, std::vector<WireValue> values) {
 void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
   Remember(*record, &error);
   EndStream(record, &error, false);
-  if (record->stream != nullptr) lineage_.Keep(record, {});
+  if (record->GetStream() != nullptr) lineage_.Keep(record, {});
   for (ObjectEntry* entry : record->returns) ownership_->SetValue(entry, error);
   End(record, &error);
 }
@@ -250,12 +250,12 @@ void TaskTable::FinishWithError(TaskRecord* record, const WireValue& error) {
 // Returns what the generator that the task returns, if it does, is to contain, with the holds. All of it can be made
 // again, or none.
 std::vector<ObjectEntry*> TaskTable::EndStream(TaskRecord* record, const WireValue* error, bool has_generator) {
-  Stream* stream = record->stream.get();
+  const std::shared_ptr<Stream> stream = record->GetStream();
   if (stream == nullptr) return {};
   if (!stream->collects()) return stream->End(error), std::vector<ObjectEntry*>();
   if (!has_generator) return stream->Close(), std::vector<ObjectEntry*>();
   stream->Trim();
-  const Lineage* lineage = record->lineage.get();
+  const std::shared_ptr<Lineage> lineage = record->GetLineage();
   if (error != nullptr) stream->CollectError(*error, lineage == nullptr ? nullptr : lineage->Item(stream->passed()));
   if (lineage != nullptr) {
     lineage_.KeepItem(record, record->returns[0]);
@@ -281,8 +281,9 @@ std::optional<WireValue> TaskTable::OnObjectLost(ObjectEntry* lost, const std::s
   if (lineage->record == nullptr) {
     submit(MakeAgain(lineage, lost->rare->released));
   } else if (lineage->HasPassed(*lost)) {
-    lineage->record->starts_over = lineage->options->kind == TaskKind::kNormal;
-    lineage->stream->EndSoon(lineage->record->starts_over);
+    const bool starts_over = lineage->options->kind == TaskKind::kNormal;
+    lineage->record->Extra().starts_over = starts_over;
+    lineage->stream->EndSoon(starts_over);
   }
   return std::nullopt;
 }
@@ -293,15 +294,14 @@ TaskRecord* TaskTable::MakeAgain(const std::shared_ptr<Lineage>& lineage, bool i
   TaskRecord* record = NewRecord(lineage->id, lineage->options);
   lineage->record = record;
   if (lineage->stream != nullptr && lineage->stream->collects()) lineage->stream = CollectAgain(*lineage);
-  record->lineage = lineage;
-  record->parent = lineage->parent;
-  record->actor_id = lineage->actor;
-  record->stream = lineage->stream;
+  record->Extra().lineage = lineage;
+  record->rare->parent = lineage->parent;
+  record->rare->stream = lineage->stream;
   record->retries_left = lineage->retries_left;
   record->payload = lineage->spec.payload;
-  record->unresolved = lineage->spec.unresolved;
+  record->rare->unresolved = lineage->spec.unresolved;
   std::memcpy(record->payload.data() + offsetof(TaskHeader, slot), &record->slot, sizeof record->slot);
-  if (record->stream != nullptr) record->stream->BeginAttempt();
+  if (lineage->stream != nullptr) lineage->stream->BeginAttempt();
   for (std::uint32_t i = 1; i <= lineage->options->num_returns; ++i) {
     ObjectEntry* entry = i <= lineage->results.size() ? lineage->results[i - 1] : nullptr;
     entry == nullptr ? void(entry = ownership_->NewOwned(ReturnObjectId(lineage->id, i))) : ownership_->Hold(entry);
@@ -331,17 +331,17 @@ void TaskTable::CancelLineage(const ObjectEntry& result) {
 
 // A task that was cancelled while it ran has done what it was asked: no error. What becomes of a constructor the head
 // knows.
-void TaskTable::Remember(const TaskRecord& record, const WireValue* error) {
+void TaskTable::Remember(const TaskRecord& record, const WireValue* error, const RunTime& ran) {
   if (record.options->kind == TaskKind::kActorCreation) return;
   EndedTask* ended = history_.Add();
   ended->id = record.id;
-  ended->parent = record.parent;
+  ended->parent = record.Parent();
   ended->options = record.options;
-  ended->actor = record.actor_id;
+  ended->actor = ActorOf(record);
   ended->process = record.process;
   ended->attempt = Retries(record);
   ended->failed = error != nullptr;
-  ended->ran = record.ran;
+  ended->ran = ran;
   if (error != nullptr && error->kind == WireValue::kSystemError) ended->error = error->bytes;
 }
 
@@ -363,17 +363,17 @@ std::vector<TaskInfo> TaskTable::Report() const {
     info.results_us = ended.ran.results_us;
   }
   const std::size_t limit = report.size() + kMostReported;
-  for (const TaskRecord* record : records_) {
-    if (record == nullptr || record->options->kind == TaskKind::kActorCreation) continue;
+  for (const TaskRecord& record : records_) {
+    if (record.options == nullptr || record.options->kind == TaskKind::kActorCreation) continue;
     if (report.size() == limit) break;
-    report.push_back(Describe(*record));
+    report.push_back(Describe(record));
   }
   return report;
 }
 
 void TaskTable::End(TaskRecord* record, const WireValue* error) {
-  const std::shared_ptr<Lineage> lineage = record->lineage;
-  const bool yields = record->stream != nullptr;
+  const std::shared_ptr<Lineage> lineage = record->GetLineage();
+  const bool yields = record->GetStream() != nullptr;
   Free(record);
   if (lineage != nullptr && yields) SettleItems(lineage, error);
 }
@@ -398,21 +398,19 @@ void TaskTable::SettleItems(const std::shared_ptr<Lineage>& lineage, const WireV
 }
 
 void TaskTable::Free(TaskRecord* record) {
-  const bool is_item = record->stream != nullptr && !record->stream->collects();  // its error, of the stream
-  if (is_item) record->returns[0]->seen = true;
-  if (record->missing > 0) --waiting_;
-  if (record->lineage != nullptr) record->lineage->record = nullptr;
-  records_[record->slot] = nullptr;
+  const auto stream = record->GetStream();
+  if (stream != nullptr && !stream->collects()) record->returns[0]->seen = true;  // its error is an item of the stream
+  if (record->Missing() > 0) --waiting_;
+  if (const auto lineage = record->GetLineage()) lineage->record = nullptr;
   free_slots_.push_back(record->slot);
   --live_;
   // The record may not be reached through anything that dropping runs.
-  const std::vector<ObjectEntry*> returns = std::move(record->returns);
+  const ReturnedObjects returns = std::move(record->returns);
   const std::vector<ObjectEntry*> holds = std::move(record->holds);
   std::string payload = std::move(record->payload);
   payload.clear();
   *record = TaskRecord{};
   record->payload = std::move(payload);  // keeps its capacity
-  free_records_.push_back(record);
   for (ObjectEntry* entry : returns) ownership_->Drop(entry);
   for (ObjectEntry* entry : holds) ownership_->Drop(entry);
 }

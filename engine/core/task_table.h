@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include <absl/container/inlined_vector.h>
 #include <absl/functional/function_ref.h>
 
 #include <cstdint>
@@ -57,33 +58,50 @@ struct CallOptions {
   std::int64_t mean_ns = -1;    // measured duration, exponentially weighted; -1: never run
 };
 
+// Most calls return one object: it needs no allocation.
+using ReturnedObjects = absl::InlinedVector<ObjectEntry*, 2>;
+
 struct TaskRecord {
   TaskId id;
-  CallOptions* options = nullptr;
+  CallOptions* options = nullptr;  // null: the record is free
   std::uint32_t slot = 0;
   std::uint32_t attempt = 0;  // serial of the last push; 0: never pushed
   std::int32_t retries_left = 0;
-  std::uint32_t raised = 0;  // attempts that ended in an exception and were tried again
   bool cancelled = false;
   DoneHeader::Outcome outcome = DoneHeader::kOk;  // as its worker has reported
-  RunTime ran;                                    // likewise
   ProcessId process;                              // to which it was pushed last
-  TaskId parent;                                  // task that submitted it, for recursive cancel
   std::string payload;                            // TaskHeader, name, args, keywords
-  UnresolvedSpec remade;              // the same, without own arguments that may go; empty if there are none
-  std::vector<ObjectEntry*> returns;  // held
+  ReturnedObjects returns;            // held
   std::vector<ObjectEntry*> holds;    // everything the arguments mention, held
-  std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
-  std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
-  std::shared_ptr<Stream> stream;                                // of a task that yields
-  std::shared_ptr<Lineage> lineage;                              // of what it makes again, or of items that have come
-  bool starts_over = false;                                      // it has been cancelled only to be run again
   LeasedWorker* worker = nullptr;
-  ActorLine* actor = nullptr;
-  ActorId actor_id;                  // of a method
-  std::uint32_t locality = kNoNode;  // node that holds most bytes of its stored arguments, once they are ready
-  std::function<void(TaskRecord*, ObjectEntry* failed)> on_args_ready;
+  ActorLine* actor = nullptr;  // of a method, or of what creates it
+
+  struct Rare {
+    TaskId parent;          // task that submitted it, for recursive cancel
+    UnresolvedSpec remade;  // the payload, but for own arguments in a store; empty if there are none
+    std::vector<std::pair<std::size_t, ObjectEntry*>> unresolved;  // (offset of ArgHeader in payload, object)
+    std::uint32_t missing = 0;                                     // of `unresolved`, not ready yet
+    std::uint32_t locality = kNoNode;  // node that holds most bytes of its stored arguments, once they are ready
+    std::function<void(TaskRecord*, ObjectEntry* failed)> on_args_ready;
+    std::shared_ptr<Stream> stream;    // kStreaming
+    std::shared_ptr<Lineage> lineage;  // of what it makes again, or of items that have come
+    std::uint32_t raised = 0;          // attempts that ended in an exception and were tried again
+    bool starts_over = false;          // it has been cancelled only to be run again
+  };
+  std::unique_ptr<Rare> rare;
+
+  Rare& Extra() {
+    if (rare == nullptr) rare = std::make_unique<Rare>();
+    return *rare;
+  }
+  bool IsResolved() const { return rare == nullptr || rare->unresolved.empty(); }
+  std::uint32_t Missing() const { return rare == nullptr ? 0 : rare->missing; }
+  std::uint32_t Locality() const { return rare == nullptr ? kNoNode : rare->locality; }
+  TaskId Parent() const { return rare == nullptr ? TaskId() : rare->parent; }
+  std::shared_ptr<Stream> GetStream() const { return rare == nullptr ? nullptr : rare->stream; }
+  std::shared_ptr<Lineage> GetLineage() const { return rare == nullptr ? nullptr : rare->lineage; }
 };
+static_assert(sizeof(TaskRecord) == 160);  // a program may have queued millions
 
 class TaskTable {
  public:
@@ -91,9 +109,11 @@ class TaskTable {
 
   // A record with fresh return objects (held for the record; the caller adds its own holds).
   TaskRecord* New(const TaskId& id, CallOptions* options);
-  TaskRecord* Get(std::uint32_t slot) const { return slot < records_.size() ? records_[slot] : nullptr; }
+  TaskRecord* Get(std::uint32_t slot) {
+    return slot < records_.size() && records_[slot].options != nullptr ? &records_[slot] : nullptr;
+  }
   // The live task of that id, or nullptr. O(tasks): for cancel.
-  TaskRecord* FindById(const TaskId& id) const;
+  TaskRecord* FindById(const TaskId& id);
 
   // Calls `then` once all argument objects are there and written into the spec, at once if they are. If one of them is
   // an error, `failed` names it (else it is null) and the spec is as it was.
@@ -104,7 +124,7 @@ class TaskTable {
   // Reads a TaskDone: the task it ends and the values it brings. Null if it is of an attempt that was given up.
   TaskRecord* ReadDone(std::string_view payload, DoneHeader* done, std::vector<WireValue>* values);
   // The end: the return values, or one error for all. Frees the record.
-  void Finish(TaskRecord* record, std::vector<WireValue> values);
+  void Finish(TaskRecord* record, std::vector<WireValue> values, const RunTime& ran = {});
   void FinishWithError(TaskRecord* record, const WireValue& error);
   void FinishWithErrorOf(TaskRecord* record, ObjectEntry* failed);
 
@@ -134,14 +154,15 @@ class TaskTable {
   static constexpr std::size_t kMostReported = 10000;
   std::vector<TaskInfo> Report() const;
   template <class F>
-  void ForEach(F&& f) const {
-    for (TaskRecord* record : std::vector<TaskRecord*>(records_)) {
-      if (record != nullptr) f(record);
+  void ForEach(F&& f) {
+    const auto count = static_cast<std::uint32_t>(records_.size());
+    for (std::uint32_t slot = 0; slot < count; ++slot) {
+      if (TaskRecord* record = Get(slot)) f(record);
     }
   }
 
  private:
-  void Remember(const TaskRecord& record, const WireValue* error);
+  void Remember(const TaskRecord& record, const WireValue* error, const RunTime& ran = {});
   TaskRecord* MakeAgain(const std::shared_ptr<Lineage>& lineage, bool is_free);
   static std::shared_ptr<Stream> CollectAgain(const Lineage& lineage);
   std::vector<ObjectEntry*> EndStream(TaskRecord* record, const WireValue* error, bool has_generator);
@@ -156,10 +177,8 @@ class TaskTable {
   void Free(TaskRecord* record);
 
   Ownership* ownership_;
-  std::vector<TaskRecord*> records_;  // by slot
+  std::deque<TaskRecord> records_;  // by slot
   std::vector<std::uint32_t> free_slots_;
-  std::vector<std::unique_ptr<TaskRecord>> pool_;
-  std::vector<TaskRecord*> free_records_;
   TaskHistory history_;
   LineageKeeper lineage_;
   std::uint32_t next_attempt_ = 0;

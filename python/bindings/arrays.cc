@@ -19,7 +19,7 @@ absl::flat_hash_map<const void*, Room*> rooms;  // by where their arrays begin
 class Room {
  public:
   Room(std::shared_ptr<Pin> pin, std::string head, std::size_t bytes)
-      : pin_(std::move(pin)), head_(std::move(head)), bytes_(bytes), session_(current_session) {
+      : pin_(std::move(pin)), head_(std::move(head)), bytes_(bytes), session_(session_number) {
     std::memcpy(const_cast<char*>(pin_->data), head_.data(), head_.size());
     std::memset(const_cast<char*>(pin_->data) + head_.size(), 0, ValuePieces::Align(head_.size()) - head_.size());
     rooms[data()] = this;
@@ -31,7 +31,7 @@ class Room {
   std::size_t bytes() const { return bytes_; }
   bool stored() const { return stored_; }
   bool IsWhole(const ValuePieces& pieces) const {
-    return session_ == current_session && pieces.buffers[0].second == bytes_ && pieces.head == head_;
+    return session_ == session_number && pieces.buffers[0].second == bytes_ && pieces.head == head_;
   }
   std::shared_ptr<Pin> Store() {
     stored_ = true;
@@ -42,7 +42,7 @@ class Room {
   std::shared_ptr<Pin> pin_;
   std::string head_;
   std::size_t bytes_;
-  Session* session_;
+  std::uint32_t session_;
   bool stored_ = false;
 };
 

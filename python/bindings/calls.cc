@@ -5,10 +5,16 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <structmember.h>
 
+#include <algorithm>
+#include <memory>
+
+#include "python/bindings/call_args.h"
 #include "python/bindings/call_sites.h"
+#include "python/bindings/generators.h"
 #include "python/bindings/module.h"
-#include "python/bindings/values.h"
+#include "python/bindings/slots.h"
 
 namespace ray_engine::python {
 namespace {
@@ -85,88 +91,6 @@ std::shared_ptr<std::function<bool(const std::string&)>> RetryIf(const nb::dict&
 
 FunctionId FunctionIdFrom(nb::bytes id) { return FunctionId::FromBinary({id.c_str(), FunctionId::kSize}); }
 
-// ---- arguments -----------------------------------------------------------------------------------------------------
-
-void AppendRef(ObjectEntry* entry, CallArgs* args) {  // takes over one hold
-  ArgHeader header;
-  header.kind = ArgHeader::kUnresolved;
-  args->unresolved.emplace_back(args->payload.size(), entry);
-  args->holds.push_back(entry);
-  AppendPlain(&args->payload, header);
-}
-
-void AppendEncoded(EncodedValue encoded, CallArgs* args) {
-  Runtime& runtime = TheRuntime();
-  ArgHeader header;
-  header.size = encoded.pieces.Size();
-  if (header.size > runtime.inline_limit()) {
-    absl::StatusOr<ObjectEntry*> entry = absl::UnknownError("");
-    {
-      const nb::gil_scoped_release release;
-      entry = runtime.Put(std::move(encoded.pieces));
-    }
-    if (!entry.ok()) RaiseSystemError(StoreErrorName(entry.status()), MessageOf(entry.status()));
-    return AppendRef(*entry, args);
-  }
-  header.ref_count = static_cast<std::uint32_t>(encoded.pieces.contained.size());
-  AppendPlain(&args->payload, header);
-  Writer writer(&args->payload);
-  for (ObjectEntry* entry : encoded.pieces.contained) {
-    writer(runtime.Export(entry));
-    args->holds.push_back(entry);
-  }
-  const std::size_t at = args->payload.size();
-  args->payload.resize(at + header.size);
-  encoded.pieces.CopyTo(args->payload.data() + at);
-}
-
-void AppendArg(nb::handle value, nb::handle name, CallArgs* args) {
-  ++args->count;
-  if (nb::isinstance<ObjectRef>(value)) {
-    ObjectEntry* entry = nb::cast<const ObjectRef&>(value).Entry();
-    TheRuntime().Hold(entry);
-    return AppendRef(entry, args);
-  }
-  const std::size_t at = args->payload.size();
-  ArgHeader header;
-  AppendPlain(&args->payload, header);
-  if (AppendNative(value, &args->payload)) {
-    header.size = args->payload.size() - at - sizeof header;
-    if (header.size <= TheRuntime().inline_limit()) {
-      std::memcpy(args->payload.data() + at, &header, sizeof header);
-      return;
-    }
-  }
-  args->payload.resize(at);
-  AppendEncoded(EncodedValue(value, name, false), args);
-}
-
-// What was held for a call that is not made after all.
-void DropArgs(CallArgs* args) {
-  for (ObjectEntry* entry : args->holds) TheRuntime().Drop(entry);
-  args->Clear();
-}
-
-void EncodeArgs(nb::handle args, nb::handle kwargs, std::string_view wire_name, nb::handle name, CallArgs* out) {
-  out->Begin(wire_name);
-  try {
-    for (nb::handle value : args) AppendArg(value, name, out);
-    if (!kwargs.is_valid() || nb::len(kwargs) == 0) return;
-    std::string keywords;
-    for (auto [key, value] : nb::borrow<nb::dict>(kwargs)) {
-      AppendArg(value, name, out);
-      const std::string text = nb::cast<std::string>(key);
-      keywords.push_back(static_cast<char>(std::min<std::size_t>(text.size(), 255)));
-      keywords.append(text, 0, 255);
-      ++out->keywords;
-    }
-    out->payload += keywords;
-  } catch (...) {
-    DropArgs(out);
-    throw;
-  }
-}
-
 // ---- callers -------------------------------------------------------------------------------------------------------
 
 // Is the number of arguments right? Everything else is left to the check hook.
@@ -178,23 +102,22 @@ struct Arity {
       : min(Option<std::int64_t>(options, "min_args", 0)), max(Option<std::int64_t>(options, "max_args", INT64_MAX)) {
     if (options.contains("check")) check = options["check"];
   }
-  void Check(nb::handle args, nb::handle kwargs) const {
-    const auto count = static_cast<std::int64_t>(PyTuple_GET_SIZE(args.ptr()));
-    const bool keywords = kwargs.is_valid() && PyDict_GET_SIZE(kwargs.ptr()) > 0;
-    if ((!keywords && count >= min && count <= max) || !check.is_valid() || check.is_none()) return;
-    check(args, keywords ? nb::borrow(kwargs) : nb::object(nb::dict()));
+  void Check(const PassedArgs& args) const {
+    const auto count = static_cast<std::int64_t>(args.positional);
+    if ((args.named() == 0 && count >= min && count <= max) || !check.is_valid() || check.is_none()) return;
+    check(args.Tuple(), args.Dict());
   }
 };
 
 nb::object RefsFor(const Submitted& submitted) {
-  const std::vector<ObjectEntry*>& returns = submitted.returns;
+  const ReturnedObjects& returns = submitted.returns;
   if (submitted.stream != nullptr) {
-    return nb::cast(ObjectRefGenerator(current_session, submitted.stream, ObjectRef(current_session, returns[0])));
+    return nb::cast(ObjectRefGenerator(submitted.stream, ObjectRef(returns[0])));
   }
-  if (returns.size() == 1) return nb::cast(ObjectRef(current_session, returns[0]));
+  if (returns.size() == 1) return NewRef(returns[0]);
   if (returns.empty()) return nb::none();
   nb::list list;
-  for (ObjectEntry* entry : returns) list.append(nb::cast(ObjectRef(current_session, entry)));
+  for (ObjectEntry* entry : returns) list.append(NewRef(entry));
   return list;
 }
 
@@ -208,8 +131,17 @@ void NoteCall(const Submitted& submitted, const char* how) {
   for (ObjectEntry* entry : submitted.returns) NoteCallSite(entry, how);
 }
 
+void CheckCount(const nb::tuple& args) {
+  if (args.size() != 3) Raise(PyExc_TypeError, "a caller is made of what it calls, a name and a dictionary of options");
+}
+
 class TaskCaller {
  public:
+  static std::unique_ptr<TaskCaller> From(const nb::tuple& args) {
+    CheckCount(args);
+    return std::make_unique<TaskCaller>(nb::cast<nb::bytes>(args[0]), nb::cast<std::string>(args[1]),
+                                        nb::cast<nb::dict>(args[2]));
+  }
   TaskCaller(nb::bytes function, const std::string& name, const nb::dict& options)
       : arity_(options), name_(DescribedAs(options, name)) {
     CallOptions call;
@@ -223,18 +155,18 @@ class TaskCaller {
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
     call.lease_class = LeaseClassOf(options, "resources");
-    session_ = current_session;
+    session_ = session_number;
     options_ = TheRuntime().Intern(call);
   }
 
-  nb::object Call(nb::handle args, nb::handle kwargs) const {
+  nb::object Call(const PassedArgs& args) const {
     Runtime& runtime = TheRuntime();
-    if (session_ != current_session)
+    if (session_ != session_number)
       RaiseSystemError("RaySystemError", "the function was prepared in a session that has ended");
-    arity_.Check(args, kwargs);
+    arity_.Check(args);
     CallArgs call_args;  // encoding may run Python code that calls again, so the scratch is taken, not shared
     std::swap(call_args, ScratchArgs());
-    EncodeArgs(args, kwargs, options_->name, name_, &call_args);
+    EncodeArgs(args, *options_, name_, &call_args);
     if (runs_coroutines) EnterCoroutine();
     const Submitted submitted = runtime.Submit(options_, &call_args);
     std::swap(call_args, ScratchArgs());
@@ -245,7 +177,7 @@ class TaskCaller {
  private:
   Arity arity_;
   nb::object name_;
-  Session* session_;
+  std::uint32_t session_;
   CallOptions* options_;
 };
 
@@ -264,11 +196,15 @@ class ActorRef {
 
 class MethodCaller {
  public:
+  static std::unique_ptr<MethodCaller> From(const nb::tuple& args) {
+    CheckCount(args);
+    return std::make_unique<MethodCaller>(nb::cast<const ActorRef&>(args[0]), nb::cast<std::string>(args[1]),
+                                          nb::cast<nb::dict>(args[2]));
+  }
   MethodCaller(const ActorRef& actor, const std::string& method, const nb::dict& options)
       : actor_(actor.actor(), actor.weak() ? std::nullopt : std::optional<ObjectRef>(actor.handle())),
         arity_(options),
-        name_(DescribedAs(options, method)),
-        method_(method) {
+        name_(DescribedAs(options, method)) {
     CallOptions call;
     call.kind = TaskKind::kActorMethod;
     call.name = method;
@@ -280,21 +216,21 @@ class MethodCaller {
     call.max_retries = Option<std::int32_t>(options, "max_task_retries", 0);
     call.retry_exceptions = Option<bool>(options, "retry_exceptions", false);
     call.retry_if = RetryIf(options);
-    session_ = current_session;
+    session_ = session_number;
     options_ = TheRuntime().Intern(call);
   }
 
-  nb::object Call(nb::handle args, nb::handle kwargs) const {
+  nb::object Call(const PassedArgs& args) const {
     Runtime& runtime = TheRuntime();
-    if (session_ != current_session) {
+    if (session_ != session_number) {
       RaiseSystemError("ActorHandleNotFoundError", "the actor handle belongs to a session that has ended",
                        actor_.actor().Binary());
     }
-    arity_.Check(args, kwargs);
+    arity_.Check(args);
     if (options_->max_pending > 0 && runtime.IsFull(actor_.actor(), options_->max_pending)) RefuseCall();
     CallArgs call_args;
     std::swap(call_args, ScratchArgs());
-    EncodeArgs(args, kwargs, method_, name_, &call_args);
+    EncodeArgs(args, *options_, name_, &call_args);
     if (runs_coroutines) EnterCoroutine();
     const Submitted submitted =
         runtime.SubmitMethod(options_, actor_.actor(), actor_.weak() ? nullptr : actor_.handle().Entry(), &call_args);
@@ -308,33 +244,70 @@ class MethodCaller {
     RaiseSystemError("PendingCallsLimitExceeded",
                      fmt::format("The call of {} was not submitted: {} calls to the actor are pending, as many as its "
                                  "option max_pending_calls allows. Wait for some of their results first.",
-                                 method_, options_->max_pending));
+                                 options_->name, options_->max_pending));
   }
 
   ActorRef actor_;
   Arity arity_;
   nb::object name_;
-  std::string method_;
-  Session* session_;
+  std::uint32_t session_;
   CallOptions* options_;
 };
 
+// An instance in Python. Its type is of CPython's own making, as those of nanobind know no vectorcall.
 template <class Caller>
-PyObject* CallSlot(PyObject* self, PyObject* args, PyObject* kwargs) {
-  try {
-    return nb::inst_ptr<Caller>(self)->Call(args, kwargs).release().ptr();
-  } catch (nb::python_error& error) {
-    error.restore();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  }
-  return nullptr;
+struct CallerObject {
+  PyObject head;
+  vectorcallfunc call;
+  Caller* caller;
+};
+
+template <class Caller>
+PyObject* CallCaller(PyObject* self, PyObject* const* values, std::size_t count, PyObject* names) {
+  const PassedArgs args{values, static_cast<std::size_t>(PyVectorcall_NARGS(count)), names};
+  const Caller* caller = reinterpret_cast<CallerObject<Caller>*>(self)->caller;
+  return Raising<PyObject*>(nullptr, [&] { return caller->Call(args).release().ptr(); });
 }
 
 template <class Caller>
-struct CallSlots {
-  static inline PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(CallSlot<Caller>)}, {0, nullptr}};
-};
+PyObject* NewCaller(PyTypeObject* type, PyObject* args, PyObject*) {
+  return Raising<PyObject*>(nullptr, [&] {
+    std::unique_ptr<Caller> caller = Caller::From(nb::borrow<nb::tuple>(args));
+    auto* made = reinterpret_cast<CallerObject<Caller>*>(type->tp_alloc(type, 0));
+    if (made == nullptr) throw nb::python_error();
+    made->call = CallCaller<Caller>;
+    made->caller = caller.release();
+    return reinterpret_cast<PyObject*>(made);
+  });
+}
+
+template <class Caller>
+void DeallocCaller(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  delete reinterpret_cast<CallerObject<Caller>*>(self)->caller;
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+template <class Caller>
+void BindCaller(nb::module_& module, const char* name) {
+  static PyMemberDef members[] = {
+      {"__vectorcalloffset__", T_PYSSIZET, offsetof(CallerObject<Caller>, call), READONLY, nullptr},
+      {nullptr, 0, 0, 0, nullptr}};
+  static PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(NewCaller<Caller>)},
+                                {Py_tp_dealloc, reinterpret_cast<void*>(DeallocCaller<Caller>)},
+                                {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                                {Py_tp_members, members},
+                                {0, nullptr}};
+  static const std::string full_name = std::string("ray_engine._core.") + name;
+  static PyType_Spec spec = {full_name.c_str(), sizeof(CallerObject<Caller>), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+  const nb::object type = nb::steal(PyType_FromSpec(&spec));
+  if (!type.is_valid()) throw nb::python_error();
+  module.attr(name) = type;
+}
+
+// ---- actors --------------------------------------------------------------------------------------------------------
 
 ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const nb::dict& options) {
   Runtime& runtime = TheRuntime();
@@ -366,7 +339,12 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
   const ActorId actor = spec.actor;
   call.name = spec.class_name + ".__init__";
   CallArgs call_args;
-  EncodeArgs(args, kwargs, call.name, DescribedAs(options, spec.class_name), &call_args);
+  std::vector<PyObject*> values(args.size());
+  std::transform(args.begin(), args.end(), values.begin(), [](nb::handle value) { return value.ptr(); });
+  for (auto [keyword, value] : kwargs) values.push_back(value.ptr());
+  const nb::object names = nb::steal(PySequence_Tuple(kwargs.ptr()));
+  if (!names.is_valid()) throw nb::python_error();
+  EncodeArgs({values.data(), args.size(), names.ptr()}, call, DescribedAs(options, spec.class_name), &call_args);
   CallOptions* interned = runtime.Intern(call);
   absl::StatusOr<ObjectEntry*> handle = absl::UnknownError("");
   {
@@ -374,7 +352,7 @@ ActorRef CreateActor(nb::bytes class_id, nb::tuple args, nb::dict kwargs, const 
     handle = runtime.CreateActor(interned, &call_args, std::move(spec));
   }
   if (!handle.ok()) throw nb::value_error(std::string(handle.status().message()).c_str());
-  return {actor, ObjectRef(current_session, *handle)};
+  return {actor, ObjectRef(*handle)};
 }
 
 nb::object GetActor(const std::string& name, const std::string& name_space) {
@@ -401,14 +379,11 @@ std::vector<std::pair<std::string, std::string>> ListNamedActors(const std::stri
 }  // namespace
 
 void BindCalls(nb::module_& module) {
-  nb::class_<TaskCaller>(module, "TaskCaller", nb::type_slots(CallSlots<TaskCaller>::slots))
-      .def(nb::init<nb::bytes, const std::string&, const nb::dict&>());
+  BindCaller<TaskCaller>(module, "TaskCaller");
   nb::class_<ActorRef>(module, "ActorRef")
       .def(
           "__init__",
-          [](ActorRef* self, nb::bytes actor, nb::object ref) {
-            std::optional<ObjectRef> handle;
-            if (!ref.is_none()) handle.emplace(nb::cast<const ObjectRef&>(ref));
+          [](ActorRef* self, nb::bytes actor, std::optional<ObjectRef> handle) {
             new (self) ActorRef(ActorId::FromBinary({actor.c_str(), ActorId::kSize}), std::move(handle));
           },
           nb::arg("actor_id"), nb::arg("ref").none() = nb::none())
@@ -419,8 +394,7 @@ void BindCalls(nb::module_& module) {
       .def_prop_ro("weak", &ActorRef::weak)
       .def_prop_ro("ref",
                    [](const ActorRef& self) { return self.weak() ? nb::none() : nb::cast(ObjectRef(self.handle())); });
-  nb::class_<MethodCaller>(module, "MethodCaller", nb::type_slots(CallSlots<MethodCaller>::slots))
-      .def(nb::init<const ActorRef&, const std::string&, const nb::dict&>());
+  BindCaller<MethodCaller>(module, "MethodCaller");
   module.def("create_actor", &CreateActor);
   module.def("get_actor", &GetActor);
   module.def("list_named_actors", &ListNamedActors);

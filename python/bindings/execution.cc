@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "python/bindings/object_ref.h"
 #include "python/bindings/this_process.h"
 #include "python/bindings/values.h"
 #include "python/bindings/waiting.h"
@@ -16,7 +17,7 @@ namespace ray_engine::python {
 namespace {
 
 absl::flat_hash_map<FunctionId, PyObject*> functions;  // loaded definitions, for the life of the process
-PyObject* current_call = nullptr;                      // context variable: the Execution that a coroutine belongs to
+PyObject* current_call = nullptr;                      // context variable: the AsyncCall that a coroutine belongs to
 PyObject* async_loop = nullptr;                        // an AsyncActor, for an actor with coroutines
 
 // The function or class of a definition; fetched from the head and loaded once.
@@ -37,6 +38,12 @@ nb::object Definition(const FunctionId& id, PyObject* load) {
   }
   return nb::borrow(known);
 }
+
+class Execution;
+// A call as the loop of an actor with coroutines has it (ray_engine/_private/async_actor.py).
+struct AsyncCall {
+  std::shared_ptr<Execution> execution;
+};
 
 // One task while it runs.
 class Execution : public std::enable_shared_from_this<Execution> {
@@ -74,6 +81,46 @@ class Execution : public std::enable_shared_from_this<Execution> {
   // Null once it has ended.
   ExecTask* task() const { return task_; }
 
+  // ---- in the loop of an actor with coroutines, by way of AsyncCall ------------------------------------------------
+
+  nb::object Call() const {
+    PyObject* result = PyObject_Call(target_.ptr(), arguments_.ptr(), keywords_.ptr());
+    if (result == nullptr) throw nb::python_error();
+    return nb::steal(result);
+  }
+
+  // Sends one item. False: the reader is too far behind.
+  bool Yield(const nb::object& item) {
+    EncodedValue encoded(item, Name(), true);
+    const nb::gil_scoped_release release;
+    return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
+  }
+
+  void AwaitReader() const {
+    while (true) {
+      WaitResult result;
+      {
+        const nb::gil_scoped_release release;
+        result = runtime_.WaitForReader(task_, yielded_ - 1);
+      }
+      CheckSignals();
+      if (result == WaitResult::kReady) return;
+      if (result == WaitResult::kDisconnected) RaiseSystemError("RaySystemError", "the session has ended");
+    }
+  }
+
+  void Complete(nb::handle result, nb::handle error) {
+    try {
+      if (error.is_none()) return Succeed(nb::borrow(result));
+      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
+      throw nb::python_error();
+    } catch (nb::python_error& exception) {
+      Fail(exception);
+    } catch (const std::exception& exception) {
+      Fail(exception);
+    }
+  }
+
  private:
   bool IsMethod() const { return task_->header.kind == TaskKind::kActorMethod; }
   bool IsStream() const { return task_->header.yields == Yields::kStreaming; }
@@ -99,12 +146,6 @@ class Execution : public std::enable_shared_from_this<Execution> {
   void ShowTitle() const {
     const bool is_given = IsMethod() && !view_.tail.empty();
     ShowCall(is_given ? view_.tail : view_.name, is_given, IsMethod());
-  }
-
-  nb::object Call() const {
-    PyObject* result = PyObject_Call(target_.ptr(), arguments_.ptr(), keywords_.ptr());
-    if (result == nullptr) throw nb::python_error();
-    return nb::steal(result);
   }
 
   nb::object Target() {
@@ -183,7 +224,7 @@ class Execution : public std::enable_shared_from_this<Execution> {
       if (arg.kind == ArgHeader::kStored) {
         if (!(*ref)->is_error) stored.push_back(*ref);
         runtime_.Hold(*ref);
-        refs.append(ObjectRef(current_session, *ref));
+        refs.append(NewRef(*ref));
       }
       ref += static_cast<std::ptrdiff_t>(arg.refs.size());
     }
@@ -203,13 +244,6 @@ class Execution : public std::enable_shared_from_this<Execution> {
       if (!Yield(nb::steal(item))) AwaitReader();
     }
     if (PyErr_Occurred() != nullptr) throw nb::python_error();
-  }
-
-  // Sends one item. False: the reader is too far behind.
-  bool Yield(const nb::object& item) {
-    EncodedValue encoded(item, Name(), true);
-    const nb::gil_scoped_release release;
-    return runtime_.YieldItem(task_, yielded_++, std::move(encoded.pieces));
   }
 
   // All items of a task that returns a generator of them. An exception is the last item, and may be retried.
@@ -259,19 +293,6 @@ class Execution : public std::enable_shared_from_this<Execution> {
   [[noreturn]] void RaiseWrongCount(std::size_t found) const {
     PyErr_Format(PyExc_ValueError, "Task returned %zu objects, but num_returns=%u.", found, task_->header.num_returns);
     throw nb::python_error();
-  }
-
-  void AwaitReader() const {
-    while (true) {
-      WaitResult result;
-      {
-        const nb::gil_scoped_release release;
-        result = runtime_.WaitForReader(task_, yielded_ - 1);
-      }
-      CheckSignals();
-      if (result == WaitResult::kReady) return;
-      if (result == WaitResult::kDisconnected) RaiseSystemError("RaySystemError", "the session has ended");
-    }
   }
 
   // ---- the end -----------------------------------------------------------------------------------------------------
@@ -386,45 +407,14 @@ class Execution : public std::enable_shared_from_this<Execution> {
 
   // ---- actors with coroutines or threads ---------------------------------------------------------------------------
 
-  // To be called in the loop's thread: Call() in a context that knows this execution.
-  nb::object ContextualCall() {
-    const auto self = shared_from_this();
-    return nb::cpp_function([self] {
-      auto* held = new std::shared_ptr<Execution>(self);
-      const nb::capsule value(held, [](void* p) noexcept { delete static_cast<std::shared_ptr<Execution>*>(p); });
-      Py_XDECREF(PyContextVar_Set(current_call, value.ptr()));
-      return self->Call();
-    });
-  }
-
-  nb::object CallInLoop() { return nb::borrow(async_loop).attr("construct")(ContextualCall()); }
+  // The constructor runs in the loop, too; this thread waits for it.
+  nb::object CallInLoop() { return nb::borrow(async_loop).attr("construct")(AsyncCall{shared_from_this()}); }
 
   void HandOver() {
     runtime_.Detach();
-    const auto self = shared_from_this();
-    const nb::object call = ContextualCall();
-    const nb::object done =
-        nb::cpp_function([self](nb::handle result, nb::handle error) { self->Complete(result, error); },
-                         nb::arg("result").none(), nb::arg("error").none());
-    nb::object emit = nb::none(), wait = nb::none();
-    if (IsStream()) {
-      emit = nb::cpp_function([self](const nb::object& item) { return self->Yield(item); }, nb::arg("item").none());
-      wait = nb::cpp_function([self] { self->AwaitReader(); });
-    }
     nb::borrow(async_loop)
-        .attr("submit")(IdBytes(task_->header.task.Binary()), call, done, task_->header.concurrency_group, emit, wait);
-  }
-
-  void Complete(nb::handle result, nb::handle error) {
-    try {
-      if (error.is_none()) return Succeed(nb::borrow(result));
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
-      throw nb::python_error();
-    } catch (nb::python_error& exception) {
-      Fail(exception);
-    } catch (const std::exception& exception) {
-      Fail(exception);
-    }
+        .attr("submit")(IdBytes(task_->header.task.Binary()), AsyncCall{shared_from_this()},
+                        task_->header.concurrency_group, IsStream());
   }
 
   void StartLoop() const {
@@ -530,7 +520,7 @@ const ExecTask* RunningTask() {
   if (current_call == nullptr || PyContextVar_Get(current_call, nullptr, &value) != 0 || value == nullptr)
     return nullptr;
   const nb::object held = nb::steal(value);
-  return (*static_cast<std::shared_ptr<Execution>*>(PyCapsule_GetPointer(value, nullptr)))->task();
+  return nb::inst_ptr<AsyncCall>(held)->execution->task();
 }
 
 void CancelMethod(const TaskId& task) {
@@ -544,6 +534,23 @@ void EnterCoroutine() {
   Runtime::Context().id = task == nullptr ? TaskId() : task->header.task;
 }
 
-void PrepareExecution() { current_call = PyContextVar_New("ray_engine_call", nullptr); }
+void BindExecution(nb::module_& module) {
+  current_call = PyContextVar_New("ray_engine_call", nullptr);
+  nb::class_<AsyncCall>(module, "AsyncCall")
+      // In a context that knows the call from then on.
+      .def("run",
+           [](nb::handle self) {
+             Py_XDECREF(PyContextVar_Set(current_call, self.ptr()));
+             return nb::cast<AsyncCall&>(self).execution->Call();
+           })
+      .def(
+          "done",
+          [](const AsyncCall& self, nb::handle result, nb::handle error) { self.execution->Complete(result, error); },
+          nb::arg("result").none(), nb::arg("error").none())
+      .def(
+          "emit", [](const AsyncCall& self, const nb::object& item) { return self.execution->Yield(item); },
+          nb::arg("item").none())
+      .def("await_reader", [](const AsyncCall& self) { self.execution->AwaitReader(); });
+}
 
 }  // namespace ray_engine::python

@@ -14,6 +14,6 @@ void RunTask(ExecTask* task);
 const ExecTask* RunningTask();
 // Cancels a call of this process's async actor. Called without the GIL.
 void CancelMethod(const TaskId& task);
-void PrepareExecution();
+void BindExecution(nb::module_& module);
 
 }  // namespace ray_engine::python

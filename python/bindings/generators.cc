@@ -1,31 +1,31 @@
-// ObjectRefGenerator. Iteration, awaiting and the rest are added in Python (ray_engine/_private/generators.py).
+#include "python/bindings/generators.h"
 
 #include <nanobind/stl/optional.h>
 
 #include "python/bindings/module.h"
-#include "python/bindings/session.h"
 
 namespace ray_engine::python {
 
 ObjectRefGenerator::~ObjectRefGenerator() {
-  if (stream_ != nullptr && session_->runtime != nullptr) session_->runtime->CloseStream(stream_.get());
+  if (stream_ != nullptr && session_ == session_number) TheRuntime().CloseStream(stream_.get());
 }
 
 Runtime& ObjectRefGenerator::TheRuntimeOfThis() const {
   completion_.Entry();
-  return *session_->runtime;
+  return TheRuntime();
 }
 
-ObjectRef ObjectRefGenerator::Peek() const { return {session_, TheRuntimeOfThis().PeekItem(stream_.get())}; }
+ObjectRef ObjectRefGenerator::Peek() const { return ObjectRef(TheRuntimeOfThis().PeekItem(stream_.get())); }
 
 std::optional<ObjectRef> ObjectRefGenerator::Take() const {
   ObjectEntry* entry = TheRuntimeOfThis().TakeItem(stream_.get());
   if (entry == nullptr) return std::nullopt;
-  return ObjectRef(session_, entry);
+  return ObjectRef(entry);
 }
 
 bool ObjectRefGenerator::HasEnded() const { return TheRuntimeOfThis().StreamHasEnded(stream_.get()); }
 
+// Iteration, awaiting and the rest are added in Python (ray_engine/_private/generators.py).
 void BindGenerators(nb::module_& module) {
   nb::class_<ObjectRefGenerator>(module, "ObjectRefGenerator", nb::dynamic_attr(), nb::is_weak_referenceable(),
                                  "What a call of a function that yields returns: an iterator, and an asynchronous one, "

@@ -10,6 +10,7 @@ NB_MODULE(_core, module) {
   BindValues(module);
   BindArrays(module);
   BindCallSites(module);
+  BindObjectRef(module);
   BindObjects(module);
   BindWait(module);
   BindGenerators(module);

@@ -13,6 +13,7 @@ void BindArrays(nb::module_& module);
 void BindCallSites(nb::module_& module);
 void BindSession(nb::module_& module);
 void BindValues(nb::module_& module);
+void BindObjectRef(nb::module_& module);
 void BindObjects(nb::module_& module);
 void BindGenerators(nb::module_& module);
 void BindCalls(nb::module_& module);

@@ -1,4 +1,4 @@
-// ObjectRef, get, put.
+// get, put.
 
 #include <fmt/format.h>
 #include <nanobind/stl/optional.h>
@@ -9,55 +9,14 @@
 #include <optional>
 
 #include "python/bindings/call_sites.h"
+#include "python/bindings/generators.h"
 #include "python/bindings/module.h"
 #include "python/bindings/values.h"
 #include "python/bindings/waiting.h"
 
 namespace ray_engine::python {
 
-ObjectRef::ObjectRef(const ObjectRef& other)
-    : session_(other.session_), entry_(other.entry_), id_(other.id_), owner_(other.owner_) {
-  if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Hold(entry_);
-}
-
-ObjectRef::ObjectRef(ObjectRef&& other) noexcept
-    : session_(other.session_), entry_(std::exchange(other.entry_, nullptr)), id_(other.id_), owner_(other.owner_) {}
-
-ObjectRef::~ObjectRef() {
-  if (entry_ != nullptr && session_->runtime != nullptr) session_->runtime->Drop(entry_);
-}
-
-bool ObjectRef::SessionHasEnded() const {
-  return entry_ != nullptr && (session_ != current_session || session_->runtime == nullptr);
-}
-
-ObjectEntry* ObjectRef::Entry() const {
-  if (SessionHasEnded()) {
-    const std::string text = fmt::format(
-        "Ray object whose owner is unknown: {} belongs to a session that has ended. Ray objects whose owner is unknown "
-        "can be neither read nor passed on.",
-        id_.Hex());
-    PyErr_SetString(PyExc_ValueError, text.c_str());
-    throw nb::python_error();
-  }
-  Runtime& runtime = TheRuntime();
-  if (entry_ == nullptr) {
-    entry_ = runtime.Adopt({id_, owner_});
-    session_ = current_session;
-  }
-  return entry_;
-}
-
-// Most are of the class itself, which is cheap to see.
-const ObjectRef* AsRef(nb::handle value) {
-  static const nb::handle plain = nb::type<ObjectRef>();
-  if (!value.type().is(plain) && !nb::isinstance<ObjectRef>(value)) return nullptr;
-  return nb::inst_ptr<ObjectRef>(value);
-}
-
 namespace {
-
-nb::bytes BytesOf(std::string_view binary) { return nb::bytes(binary.data(), binary.size()); }
 
 void RaiseIfFreed(const ObjectEntry* entry) {
   if (entry->freed) RaiseSystemError("ObjectFreedError", "", entry->id.Binary());
@@ -162,8 +121,8 @@ nb::object GetOne(const ObjectRef& ref, std::int64_t deadline) {
 
 nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
   const std::int64_t deadline = Deadline(timeout);
+  if (const ObjectRef* ref = AsRef(refs)) return GetOne(*ref, deadline);
   if (nb::isinstance<ObjectRefGenerator>(refs)) return nb::borrow(refs);
-  if (nb::isinstance<ObjectRef>(refs)) return GetOne(nb::cast<const ObjectRef&>(refs), deadline);
   if (!nb::isinstance<nb::list>(refs) && !nb::isinstance<nb::tuple>(refs)) {
     throw nb::value_error(
         fmt::format("Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef "
@@ -187,7 +146,7 @@ nb::object Get(nb::handle refs, nb::object timeout, nb::handle) {
 }
 
 ObjectRef Put(nb::handle value) {
-  if (nb::isinstance<ObjectRef>(value)) {
+  if (AsRef(value) != nullptr) {
     throw nb::type_error(
         "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the "
         "ray.ObjectRef in a list and call 'put' on it.");
@@ -203,7 +162,7 @@ ObjectRef Put(nb::handle value) {
   }
   if (!entry.ok()) RaiseSystemError(StoreErrorName(entry.status()), MessageOf(entry.status()));
   if (records_call_sites) NoteCallSite(*entry, "put object");
-  return {current_session, *entry};
+  return ObjectRef(*entry);
 }
 
 void OnReady(const ObjectRef& ref, nb::callable callback) {
@@ -228,28 +187,8 @@ nb::list Places(nb::handle refs) {
   return places;
 }
 
-ObjectId IdFrom(nb::bytes binary) {
-  if (binary.size() != ObjectId::kSize) {
-    throw nb::value_error(
-        fmt::format("ID string needs to have length {}, got {}", ObjectId::kSize, binary.size()).c_str());
-  }
-  return ObjectId::FromBinary({binary.c_str(), binary.size()});
-}
-
-// Whoever asks for the owner means to name the object somewhere else.
-std::string OwnerBytes(const ObjectRef& ref) {
-  const ProcessId owner = ref.owner();
-  if (!owner.IsNil()) TheRuntime().Export(ref.Entry());
-  std::string bytes;
-  AppendPlain(&bytes, owner);
-  return bytes;
-}
-
 // ---- help ----------------------------------------------------------------------------------------------------------
 
-constexpr char kObjectRefHelp[] =
-    "A reference to an object, and a future of its value: what calls and put() return. get() and await read it; as an\n"
-    "argument of a call it stands for the value. The object lives as long as there are references to it.";
 constexpr char kGetHelp[] =
     "The value of an object, or the list of the values of several; waits until they are there.\n\n"
     "- object_refs: a reference, or a list or tuple of them. A generator comes back as it is.\n"
@@ -269,42 +208,6 @@ constexpr char kPutHelp[] =
 }  // namespace
 
 void BindObjects(nb::module_& module) {
-  nb::class_<ObjectRef>(module, "ObjectRef", nb::is_weak_referenceable(), kObjectRefHelp)
-      .def(nb::init<const ObjectRef&>())
-      .def("__init__", [](ObjectRef* self, nb::bytes binary) { new (self) ObjectRef(IdFrom(binary), ProcessId{}); })
-      .def("__init__",
-           [](ObjectRef* self, nb::bytes binary, nb::bytes owner) {
-             ProcessId process;
-             if (owner.size() == sizeof process) std::memcpy(&process, owner.c_str(), sizeof process);
-             new (self) ObjectRef(IdFrom(binary), process);
-           })
-      // A copy counts at once; one that was pickled is looked up when it is first used.
-      .def("__copy__", [](const ObjectRef& self) { return ObjectRef(self); })
-      .def("__deepcopy__", [](const ObjectRef& self, nb::handle) { return ObjectRef(self); })
-      .def(
-          "binary", [](const ObjectRef& self) { return BytesOf(self.id().Binary()); }, "The id as bytes.")
-      .def(
-          "hex", [](const ObjectRef& self) { return self.id().Hex(); }, "The id in hexadecimal digits.")
-      .def(
-          "is_nil", [](const ObjectRef& self) { return self.id().IsNil(); }, "Whether it stands for no object.")
-      .def("task_id", [](const ObjectRef& self) { return BytesOf(TaskOf(self.id()).Binary()); })
-      .def("job_id", [](const ObjectRef& self) { return BytesOf(self.id().Binary().substr(20, JobId::kSize)); })
-      .def(
-          "owner",
-          [](const ObjectRef& self) {
-            const std::string owner = OwnerBytes(self);
-            return BytesOf(owner);
-          },
-          "The process that made the object, as bytes.")
-      .def("__hash__", [](const ObjectRef& self) { return std::hash<std::string_view>()(self.id().Binary()); })
-      .def(
-          "__eq__",
-          [](const ObjectRef& self, nb::handle other) {
-            return nb::isinstance<ObjectRef>(other) && self.id() == nb::cast<const ObjectRef&>(other).id();
-          },
-          nb::arg().none())
-      .def("__lt__", [](const ObjectRef& self, const ObjectRef& other) { return self.id() < other.id(); })
-      .def("__repr__", [](const ObjectRef& self) { return "ObjectRef(" + self.id().Hex() + ")"; });
   module.def("get", &Get, nb::arg("object_refs"), nb::arg("timeout") = nb::none(), nb::arg("_use_object_store") = false,
              kGetHelp);
   module.def(

@@ -13,7 +13,8 @@
 
 namespace ray_engine::python {
 
-Session* current_session = nullptr;
+Runtime* live_runtime = nullptr;
+std::uint32_t session_number = 1;
 Hooks hooks;
 void (*cancel_method)(const TaskId& task) = nullptr;
 void (*start_system_thread)() = nullptr;
@@ -22,13 +23,12 @@ namespace {
 PyObject* auto_init = nullptr;  // called when the API is used before init()
 }
 
-Runtime& TheRuntime() {
-  const auto connected = [] { return current_session != nullptr && current_session->runtime != nullptr; };
-  if (!connected() && auto_init != nullptr) nb::borrow(auto_init)();
-  if (!connected()) {
+Runtime& StartedRuntime() {
+  if (auto_init != nullptr) nb::borrow(auto_init)();
+  if (live_runtime == nullptr) {
     RaiseSystemError("RaySystemError", "Ray has not been started yet. You can start Ray with 'ray.init()'.");
   }
-  return *current_session->runtime;
+  return *live_runtime;
 }
 
 void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail) {
@@ -147,13 +147,15 @@ nb::dict Connect(int fd, const std::string& address, const std::string& role, co
                     std::string(runtime.status().message()).c_str());
     throw nb::python_error();
   }
-  current_session = new Session{*std::move(runtime)};
-  return Describe(current_session->runtime->welcome());
+  live_runtime = runtime->release();
+  ++session_number;
+  return Describe(live_runtime->welcome());
 }
 
 void Disconnect() {
-  if (current_session == nullptr || current_session->runtime == nullptr) return;
-  const std::unique_ptr<Runtime> runtime = std::move(current_session->runtime);
+  if (live_runtime == nullptr) return;
+  const std::unique_ptr<Runtime> runtime(std::exchange(live_runtime, nullptr));
+  ++session_number;
   const nb::gil_scoped_release release;
   runtime->Close();
 }
@@ -183,7 +185,7 @@ void BindSession(nb::module_& module) {
   module.def("report_error", &ReportError, nb::arg("kind"), nb::arg("text"));
   module.def("flush_output", &FlushOutput, nb::arg("seconds"));
   module.def("disconnect", &Disconnect);
-  module.def("is_connected", [] { return current_session != nullptr && current_session->runtime != nullptr; });
+  module.def("is_connected", [] { return live_runtime != nullptr; });
   module.def("stats", [] { return TheRuntime().StatsText(); });
   module.def("set_inline_limit", [](std::size_t bytes) { TheRuntime().set_inline_limit(bytes); });
   module.def("set_lineage_limit", [](std::size_t bytes) { TheRuntime().set_lineage_limit(bytes); });

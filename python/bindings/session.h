@@ -1,7 +1,7 @@
 // Session: the process's connection to the engine, as the Python module sees it.
 //
 // There is at most one live runtime. References and handles of an ended session stay valid Python objects that refuse
-// use. Every function here is called with the GIL; whatever may wait releases it.
+// use: they know its number. Every function here is called with the GIL; whatever may wait releases it.
 
 #pragma once
 
@@ -20,11 +20,6 @@ namespace ray_engine::python {
 
 namespace nb = nanobind;
 
-// One per connect(); never freed, so that late references may look at it.
-struct Session {
-  std::unique_ptr<Runtime> runtime;  // null once disconnected
-};
-
 // The hooks that Python gave to connect(). Borrowed for ever: they are module functions.
 struct Hooks {
   PyObject* dumps = nullptr;
@@ -38,7 +33,10 @@ struct Hooks {
   PyObject* unseen_error = nullptr;
 };
 
-extern Session* current_session;  // null before the first connect()
+extern Runtime* live_runtime;  // null outside of sessions
+// Another one after each connect() and each disconnect(); never kNoSession.
+extern std::uint32_t session_number;
+inline constexpr std::uint32_t kNoSession = 0;
 extern Hooks hooks;
 // Cancels a call of this process's async actor; set by the worker's part.
 extern void (*cancel_method)(const TaskId& task);
@@ -50,8 +48,9 @@ extern bool runs_coroutines;
 // Tells the runtime which of them the calling thread is in, so that what it submits is known as that one's child.
 void EnterCoroutine();
 
-// The live runtime; raises RaySystemError if there is none.
-Runtime& TheRuntime();
+// Starts a session if the program has not; raises RaySystemError if there is none then.
+Runtime& StartedRuntime();
+inline Runtime& TheRuntime() { return live_runtime != nullptr ? *live_runtime : StartedRuntime(); }
 // Raises what hooks.system_error makes of it.
 [[noreturn]] void RaiseSystemError(std::string_view kind, std::string_view text, std::string_view detail = {});
 inline std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
@@ -78,59 +77,5 @@ std::vector<std::pair<std::string, std::string>> TextsFrom(const nb::dict& texts
 
 // For kInterrupted: runs signal handlers, which may raise.
 void CheckSignals();
-
-// A Python ObjectRef: one hold of an entry, or (entry null) just an id.
-class ObjectRef {
- public:
-  ObjectRef() = default;
-  // Takes over one hold.
-  ObjectRef(Session* session, ObjectEntry* entry)
-      : session_(session), entry_(entry), id_(entry->id), owner_(entry->owner) {}
-  ObjectRef(const ObjectId& id, ProcessId owner) : id_(id), owner_(owner) {}
-  ObjectRef(const ObjectRef& other);
-  ObjectRef(ObjectRef&& other) noexcept;
-  ObjectRef& operator=(const ObjectRef&) = delete;
-  ~ObjectRef();
-
-  const ObjectId& id() const { return id_; }
-  ProcessId owner() const { return owner_; }
-  bool SessionHasEnded() const;
-  // The entry; an id alone is looked up with its owner. Raises if its session has ended.
-  ObjectEntry* Entry() const;
-
- private:
-  mutable Session* session_ = nullptr;
-  mutable ObjectEntry* entry_ = nullptr;
-  ObjectId id_;
-  ProcessId owner_;
-};
-
-// The reference that a Python object is; null: it is none.
-const ObjectRef* AsRef(nb::handle value);
-
-// A Python ObjectRefGenerator: what reads the items of a task that yields.
-class ObjectRefGenerator {
- public:
-  ObjectRefGenerator(Session* session, std::shared_ptr<Stream> stream, ObjectRef completion)
-      : session_(session), stream_(std::move(stream)), completion_(std::move(completion)) {}
-  ObjectRefGenerator(ObjectRefGenerator&& other) noexcept = default;
-  ObjectRefGenerator& operator=(const ObjectRefGenerator&) = delete;
-  ~ObjectRefGenerator();
-
-  // The object that ends with the task.
-  const ObjectRef& completion() const { return completion_; }
-  // The next item, or what becomes ready where there is none. Raises if its session has ended.
-  ObjectRef Peek() const;
-  // The next item; nothing if the stream has ended or the item is not there yet.
-  std::optional<ObjectRef> Take() const;
-  bool HasEnded() const;  // and all items have been taken
-
- private:
-  Runtime& TheRuntimeOfThis() const;
-
-  Session* session_;
-  std::shared_ptr<Stream> stream_;
-  ObjectRef completion_;
-};
 
 }  // namespace ray_engine::python

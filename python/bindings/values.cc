@@ -8,6 +8,7 @@
 
 #include "python/bindings/arrays.h"
 #include "python/bindings/module.h"
+#include "python/bindings/object_ref.h"
 
 namespace ray_engine::python {
 namespace {
@@ -52,8 +53,7 @@ nb::object RefList(const std::vector<ObjectEntry*>& refs) {
   TheRuntime().Hold(refs);
   const nb::object list = Steal(PyList_New(static_cast<Py_ssize_t>(refs.size())));
   for (std::size_t i = 0; i < refs.size(); ++i) {
-    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i),
-                    nb::cast(ObjectRef(current_session, refs[i])).release().ptr());
+    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), NewRef(refs[i]).release().ptr());
   }
   return list;
 }
@@ -174,7 +174,7 @@ EncodedValue::EncodedValue(nb::handle value, nb::handle name, bool is_result) {
   const nb::bytes pickle = nb::cast<nb::bytes>(parts[0]);
   const nb::list buffers = nb::cast<nb::list>(parts[1]);
   for (nb::handle ref : nb::cast<nb::list>(parts[2])) {
-    ObjectEntry* entry = nb::cast<const ObjectRef&>(ref).Entry();
+    ObjectEntry* entry = AsRef(ref)->Entry();
     TheRuntime().Hold(entry);
     pieces.contained.push_back(entry);
   }

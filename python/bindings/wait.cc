@@ -9,6 +9,7 @@
 #include <deque>
 #include <optional>
 
+#include "python/bindings/generators.h"
 #include "python/bindings/module.h"
 #include "python/bindings/waiting.h"
 
@@ -26,7 +27,7 @@ namespace {
 class Waitables {
  public:
   explicit Waitables(nb::handle refs) {
-    if (nb::isinstance<ObjectRef>(refs)) RefuseWait("a single ray.", refs);
+    if (AsRef(refs) != nullptr) RefuseWait("a single ray.", refs);
     if (!nb::isinstance<nb::list>(refs)) RefuseWait("", refs);
     count_ = PyList_GET_SIZE(refs.ptr());
     entries_.reserve(count_);
@@ -51,10 +52,10 @@ class Waitables {
   }
   // Marks each entry, and so sees those that have been marked already.
   bool AreDistinct() const {
-    static std::uint64_t last = 0;
-    const std::uint64_t mark = ++last;
-    return std::none_of(entries_.begin(), entries_.end(),
-                        [mark](ObjectEntry* entry) { return std::exchange(entry->waited_by, mark) == mark; });
+    bool distinct = true;
+    for (ObjectEntry* entry : entries_) distinct &= !std::exchange(entry->marked, true);
+    for (ObjectEntry* entry : entries_) entry->marked = false;
+    return distinct;
   }
 
  private:

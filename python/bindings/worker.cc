@@ -108,7 +108,7 @@ void BindWorker(nb::module_& module) {
   cancel_method = &CancelMethod;
   start_system_thread = &StartSystemThread;
   module.attr("SYSTEM_GROUP") = static_cast<int>(kSystemGroup);
-  PrepareExecution();
+  BindExecution(module);
   module.def("run_worker", &RunWorker, nb::arg("group") = Executor::kAnyGroup);
   module.def("ask_to_exit", &AskToExit, nb::arg("code"), nb::arg("intended"), nb::arg("cause"));
   module.def("set_exit_grace",

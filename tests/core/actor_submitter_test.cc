@@ -138,7 +138,7 @@ TEST_F(ActorSubmitterTest, WhatIsMadeAgainOvertakesTheCallsThatWaitForIt) {
   argument->ready = false;  // the actor has told us so
   Done(first, DoneHeader::kArgsLost);
   TaskRecord* again = Build(2, &method_);
-  again->lineage = std::make_shared<Lineage>();
+  again->Extra().lineage = std::make_shared<Lineage>();
   actors_.Submit(again, actor_);
   const TaskHeader second = TakePush();
   EXPECT_EQ(second.task, Task(2));

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "engine/core/actor_submitter.h"
 #include "tests/core/core_fixture.h"
 
 namespace ray_engine {
@@ -31,14 +32,15 @@ class LineageTest : public CoreFixture {
   TaskRecord* BuildStream(std::uint64_t number, std::uint32_t limit = 0) {
     options_.yields = Yields::kStreaming;
     TaskRecord* record = Build(number, &options_);
-    record->stream = stream_ = std::make_shared<Stream>(&ownership_, &sender_, record->id, limit);
+    record->Extra().stream = stream_ = std::make_shared<Stream>(&ownership_, &sender_, record->id, limit);
     tasks_.BeginAttempt(record, kWorker);
     return record;
   }
   TaskRecord* BuildDynamic(std::uint64_t number) {
     options_.yields = Yields::kDynamic;
     TaskRecord* record = Build(number, &options_);
-    record->stream = std::make_shared<Stream>(&ownership_, &sender_, record->id, 0, Stream::kCollects);
+    record->Extra().stream =
+        std::make_shared<Stream>(&ownership_, &sender_, record->id, 0, Stream::kCollects);
     tasks_.BeginAttempt(record, kWorker);
     return record;
   }
@@ -343,14 +345,15 @@ TEST_F(LineageTest, MakingAgainWhatWasReleasedCostsNoRetry) {
 }
 
 TEST_F(LineageTest, AMethodIsCalledAgainOnItsActor) {
-  const ActorId actor = NumberedId<ActorId>(7);
+  ActorLine line;
+  line.actor = NumberedId<ActorId>(7);
   options_.kind = TaskKind::kActorMethod;
   TaskRecord* record = Build(1, &options_);
-  record->actor_id = actor;
+  record->actor = &line;
   Run(record, {StoredAt(2)});
   ownership_.Lose(Result(1), 2, "gone");
   ASSERT_NE(again_, nullptr);
-  EXPECT_EQ(again_->actor_id, actor);
+  EXPECT_EQ(again_->rare->lineage->actor, line.actor);
   RunAgain({StoredAt(4)});
   EXPECT_EQ(Result(1)->node, 4u);
 }
@@ -520,7 +523,7 @@ TEST_F(LineageTest, ATaskWhoseItemIsLostWhileItRunsStartsOver) {
   sender_.Take<StreamConsumed>(kWorker);
   ownership_.Lose(Result(1, 2), 2, "gone");
   EXPECT_EQ(sender_.Take<CancelTask>(kWorker).task, Task(1));
-  EXPECT_TRUE(record->starts_over);
+  EXPECT_TRUE(record->rare->starts_over);
   TaskTable::TakeRetry(record);
   tasks_.BeginAttempt(record, kWorker);
   Yield(record, 0, StoredAt(5));

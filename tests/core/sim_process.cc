@@ -145,7 +145,7 @@ void SimProcess::OnObjectReady(ObjectEntry* entry) {
 
 std::optional<WireValue> SimProcess::OnObjectLost(ObjectEntry* entry, const std::string& reason) {
   return tasks_.OnObjectLost(entry, reason, [this](TaskRecord* record) {
-    record->options->kind == TaskKind::kActorMethod ? actors_.Submit(record, record->actor_id)
+    record->options->kind == TaskKind::kActorMethod ? actors_.Submit(record, record->rare->lineage->actor)
                                                     : submitter_.Submit(record);
   });
 }

@@ -216,8 +216,9 @@ void SimProcess::CallActor(Program* program) {
 
 // The object that ends with the task is for nobody: who waits for it before it has read the items may wait for ever.
 void SimProcess::BeginStream(Program* program, TaskRecord* record) {
-  record->stream = std::make_shared<Stream>(&ownership_, &sender_, record->id, record->options->stream_limit);
-  program->streams.push_back(record->stream);
+  const auto stream = std::make_shared<Stream>(&ownership_, &sender_, record->id, record->options->stream_limit);
+  record->Extra().stream = stream;
+  program->streams.push_back(stream);
   ownership_.Drop(program->refs.back().entry);
   program->refs.pop_back();
 }

@@ -224,7 +224,7 @@ TEST_F(TaskTableTest, ReportsWhenATaskHasRun) {
   done.ran = {1'000, 6'000'000'000, 7, 8};
   std::vector<WireValue> values;
   ASSERT_EQ(tasks_.ReadDone(DonePayload(done, {InlineValue("")}), &read, &values), record);
-  tasks_.Finish(record, std::move(values));
+  tasks_.Finish(record, std::move(values), read.ran);
   const std::vector<TaskInfo> report = tasks_.Report();
   ASSERT_EQ(report.size(), 1u);
   EXPECT_EQ(report[0].started_ns, 1'000);

@@ -223,6 +223,27 @@ def test_a_queued_actor_call_never_runs(cluster, gate):
     assert ray.get(actor.seen.remote()) == ["second"]
 
 
+def test_a_coroutine_that_has_not_begun_never_runs(cluster, gate, tmp_path):
+    @ray.remote
+    class Actor:
+        async def hold(self, gate):
+            gate.pass_through()  # nothing else of the loop runs meanwhile
+
+        async def run(self, folder):
+            Gate(folder, "ran").arrive()
+
+    actor = Actor.remote()
+    running = actor.hold.remote(gate)
+    gate.wait_for_arrival()
+    queued = actor.run.remote(tmp_path)
+    ray.cancel(queued)
+    gate.open()
+    with pytest.raises(CANCELLED):
+        ray.get(queued, timeout=60)
+    ray.get(running, timeout=60)
+    assert not Gate(tmp_path, "ran").arrived()
+
+
 def test_actor_calls_cannot_be_forced(cluster, gate):
     @ray.remote
     class Actor:

@@ -2,10 +2,12 @@
 
 import asyncio
 import collections
+import copy
 import datetime
 import gc
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -254,6 +256,32 @@ def test_references_are_values(cluster):
     assert len(first.binary()) == 28 and first.hex() == first.binary().hex()
     assert not first.is_nil() and ray.ObjectRef.nil().is_nil()
     assert first.hex() in repr(first)
+
+
+def test_references_can_be_copied_watched_and_subclassed(cluster):
+    class Named(ray.ObjectRef):
+        def __init__(self, ref, name):
+            super().__init__(ref)
+            self.name = name
+
+    ref = ray.put("value")
+    watched = weakref.ref(ref)
+    copies = [copy.copy(ref), *copy.deepcopy([ref]), ray.ObjectRef(ref), Named(ref, "mine")]
+    assert watched() is ref and copies == [ref] * 4 and copies[-1].name == "mine"
+    del ref
+    assert watched() is None
+    assert ray.get(copies) == ["value"] * 4 and ray.get(copies[-1]) == "value"
+    assert not gc.is_tracked(copies[0])  # so that many of them cost the garbage collector nothing
+
+
+@pytest.mark.parametrize("arguments", [(), (None,), ("text",), (b"x" * 28, 1), (b"x" * 28, b"y" * 8, b"z")])
+def test_what_is_no_reference_is_refused(arguments):
+    with pytest.raises(TypeError, match="takes another ObjectRef, or the bytes"):
+        ray.ObjectRef(*arguments)
+    with pytest.raises(TypeError, match="takes another ObjectRef, or the bytes"):
+        ray.ObjectRef(binary=b"x" * 28)
+    with pytest.raises(TypeError, match="not supported between"):
+        assert ray.ObjectRef.nil() < 1
 
 
 def test_references_travel_in_values(cluster):

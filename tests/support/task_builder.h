@@ -67,7 +67,7 @@ class TaskBuilder {
     std::memcpy(payload_.data(), &header_, sizeof header_);
     record->payload = std::move(payload_);
     record->holds = std::move(holds_);
-    record->unresolved = std::move(unresolved_);
+    if (!unresolved_.empty()) record->Extra().unresolved = std::move(unresolved_);
     for (ObjectEntry* entry : record->returns) {
       if (returns == nullptr) continue;
       ownership_->Hold(entry);

@@ -7,6 +7,8 @@ wait in that order.
 """
 
 import asyncio
+import collections
+import functools
 import inspect
 import threading
 
@@ -36,17 +38,17 @@ class AsyncActor:
 
     def construct(self, call):
         """Makes the actor's instance in the loop of the default group; waits for it."""
-        return self._loops[0].run(call)
+        return self._loops[0].run(call.run)
 
-    def submit(self, key: bytes, call, done, group=0, emit=None, wait=None):
-        """Runs `call()`, awaits what it returns if that is a coroutine, then calls done(result, exception).
+    def submit(self, key: bytes, call, group=0, is_stream=False):
+        """Runs `call.run()`, awaits what it returns if that is a coroutine, then calls call.done(result, exception).
 
-        With `emit`, what it returns is a generator of either kind, and each item goes to emit(item). Where that returns
-        False the reader is behind, and wait() blocks until it has caught up.
+        Of a stream it returns a generator of either kind, and each item goes to call.emit(item). Where that returns
+        False the reader is behind, and call.await_reader() blocks until it has caught up.
         """
         if group == _core.SYSTEM_GROUP and group not in self._loops:
             self._loops = {**self._loops, group: _GroupLoop(1)}  # other threads may be walking the former
-        self._loops[group].start(key, call, done, emit, wait)
+        self._loops[group].start(key, call, is_stream)
 
     def cancel(self, key: bytes):
         """Cancels the call of that key if it has not ended. From any thread."""
@@ -73,6 +75,8 @@ class _GroupLoop:
         self._tasks: dict[bytes, asyncio.Task] = {}
         self._closed = False
         self._unanswered: set[bytes] = set()  # keys of calls that have ended the process
+        self._handed_over: collections.deque = collections.deque()  # calls that the loop has not seen yet
+        self._is_woken = False  # it is about to look
         self._thread = threading.Thread(target=self._serve, name="async actor", daemon=True)
         self._thread.start()
 
@@ -92,8 +96,11 @@ class _GroupLoop:
             raise error
         return result
 
-    def start(self, key, call, done, emit, wait):
-        self._loop.call_soon_threadsafe(self._start, key, call, done, emit, wait)
+    def start(self, *call):
+        self._handed_over.append(call)
+        if not self._is_woken:  # which is a system call: one does for all that come before it has woken up
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._start_all)
 
     def cancel(self, key):
         self._loop.call_soon_threadsafe(self._cancel, key)
@@ -109,39 +116,49 @@ class _GroupLoop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def _start(self, key, call, done, emit, wait):
+    def _start_all(self):
+        self._is_woken = False  # before looking, so that nothing is missed
+        while self._handed_over:
+            self._start(*self._handed_over.popleft())
+
+    def _start(self, key, call, is_stream):
         if self._closed:
             return
-        task = self._loop.create_task(self._run(key, call, done, emit, wait))
+        task = self._loop.create_task(self._run(key, call, is_stream))
         self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        task.add_done_callback(functools.partial(self._forget, key, call))
+
+    def _forget(self, key, call, task):
+        self._tasks.pop(key, None)
+        if task.cancelled() and key not in self._unanswered:  # before _run() has begun
+            call.done(None, asyncio.CancelledError())
 
     def _cancel(self, key):
         task = self._tasks.get(key)
         if task is not None:
             task.cancel()
 
-    async def _run(self, key, call, done, emit, wait):
+    async def _run(self, key, call, is_stream):
         result, failure = None, None
         try:
             async with self._free:
                 if self._closed:
                     return
-                result = call()
+                result = call.run()
                 if inspect.iscoroutine(result):  # other results, references too, are what the method returns
                     result = await result
-                if emit is not None:
-                    result = await self._emit_all(result, emit, wait)
+                if is_stream:
+                    result = await self._emit_all(result, call)
         except BaseException as error:  # the caller gets it
             result, failure = None, error
         if key not in self._unanswered:
-            done(result, failure)
+            call.done(result, failure)
         failure = None  # whose traceback holds this frame
 
-    async def _emit_all(self, items, emit, wait):
+    async def _emit_all(self, items, call):
         async for item in items if inspect.isasyncgen(items) else _as_async(items):
-            if not emit(item):
-                await self._loop.run_in_executor(None, wait)
+            if not call.emit(item):
+                await self._loop.run_in_executor(None, call.await_reader)
 
 
 def end_process(leaving: SystemExit):
