@@ -7,6 +7,7 @@
 #pragma once
 
 #include "engine/node/gather.h"
+#include "engine/node/node_config.h"
 #include "engine/node/processes.h"
 #include "engine/node/router.h"
 #include "engine/node/store_service.h"

@@ -14,11 +14,6 @@ namespace {
 constexpr auto kSealsAreLate = std::chrono::milliseconds(2);
 constexpr std::uint64_t kReclaimMs = 500;  // what has not come back then is in the hands of somebody who is stopped
 
-std::uint64_t NowMilliseconds() {
-  const auto now = EventLoop::Clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
-
 }  // namespace
 
 // ---- room ----------------------------------------------------------------------------------------------------------
