@@ -1,6 +1,6 @@
 // LeaseTable: who holds which lease, and who waits for how many.
 //
-// A LeaseQueue is one (client, class) pair: the number of leases it still waits for and those it holds. A Lease is the
+// A DemandQueue is one (client, class) pair: the number of leases it still waits for and those it holds. A Lease is the
 // right to use one worker on one node; it lives from the decision of the scheduler until the node engine reports its
 // end. A queue without leases and wishes is forgotten. Plain bookkeeping: it decides nothing and knows nothing of
 // resources of nodes.
@@ -29,13 +29,13 @@ namespace ray_engine {
 
 using Time = std::chrono::nanoseconds;  // since an arbitrary start; always passed in
 
-struct LeaseQueue;
+struct DemandQueue;
 
 struct Lease {
   using Hook = boost::intrusive::list_member_hook<>;
   LeaseId id{};
   std::uint32_t node = 0;
-  LeaseQueue* queue = nullptr;
+  DemandQueue* queue = nullptr;
   ResourceSet held;
   Units units;  // of those resources
   bool blocked = false;
@@ -52,7 +52,7 @@ using LeaseList = boost::intrusive::list<Lease, boost::intrusive::member_hook<Le
 using LeasesOnNode = LeaseList<&Lease::on_node>;
 using LeasesOfQueue = LeaseList<&Lease::of_queue>;
 
-struct LeaseQueue {
+struct DemandQueue {
   ProcessId client;
   std::uint32_t key = 0;
   std::string name;  // for people
@@ -65,7 +65,7 @@ struct LeaseQueue {
   bool lost_grants = false;   // with a node, seen or not
   std::uint32_t wanted = 0;   // leases still to be granted; the queue is in a waiting line if and only if > 0
   std::uint64_t turn = 0;     // place in the line of its shape: lower comes first
-  std::list<LeaseQueue*>::iterator place;
+  std::list<DemandQueue*>::iterator place;
   LeasesOfQueue leases;      // held
   std::uint32_t active = 0;  // those not blocked
   bool gone = false;         // the client is: only its leases have still to end
@@ -84,18 +84,18 @@ struct LeaseQueue {
 
 class LeaseTable {
  public:
-  LeaseQueue* FindQueue(ProcessId client, std::uint32_t key);
-  const LeaseQueue* FindQueue(ProcessId client, std::uint32_t key) const;
-  LeaseQueue* AddQueue(ProcessId client, std::uint32_t key);
+  DemandQueue* FindQueue(ProcessId client, std::uint32_t key);
+  const DemandQueue* FindQueue(ProcessId client, std::uint32_t key) const;
+  DemandQueue* AddQueue(ProcessId client, std::uint32_t key);
   // REQUIRES: it holds no lease and wants none.
-  void EraseQueue(LeaseQueue* queue);
-  std::vector<LeaseQueue*> QueuesOf(ProcessId client);
+  void EraseQueue(DemandQueue* queue);
+  std::vector<DemandQueue*> QueuesOf(ProcessId client);
   std::vector<ProcessId> ClientsOn(std::uint32_t node) const;
 
   Lease* FindLease(LeaseId id);
   const Lease* FindLease(LeaseId id) const;
   // It holds nothing yet.
-  Lease* AddLease(LeaseQueue* queue, std::uint32_t node);
+  Lease* AddLease(DemandQueue* queue, std::uint32_t node);
   void EraseLease(Lease* lease);
   void SetBlocked(Lease* lease, bool blocked);
   LeasesOnNode& LeasesOn(std::uint32_t node);
@@ -103,7 +103,7 @@ class LeaseTable {
 
   std::size_t leases() const { return slots_.size() - free_.size(); }
   std::size_t blocked() const { return blocked_; }
-  using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<LeaseQueue>>;
+  using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<DemandQueue>>;
   const QueueMap& queues() const { return queues_; }
 
  private:

@@ -31,25 +31,25 @@ class Reclaimer {
   Reclaimer(LeaseTable* leases, const ClusterView* cluster) : leases_(*leases), cluster_(*cluster) {}
 
   // Leases to be asked back now for the sake of `queue`: one round per slice, none in between. Marks them as asked.
-  std::vector<Lease*> Ask(LeaseQueue* queue, Time now);
+  std::vector<Lease*> Ask(DemandQueue* queue, Time now);
 
   // ---- the reservation, at most one ----
-  LeaseQueue* reserved_for() const { return reservation_ ? reservation_->queue : nullptr; }
+  DemandQueue* reserved_for() const { return reservation_ ? reservation_->queue : nullptr; }
   std::optional<std::uint32_t> reserved_node() const;
   // `queue` stays without while others are served where it could run.
-  void OnOvertaken(LeaseQueue* queue, Time now);
+  void OnOvertaken(DemandQueue* queue, Time now);
   // Reserves a node for the queue if it starves, no other reservation stands, and returned leases could make room
   // there.
-  void Consider(LeaseQueue* queue, Time now);
+  void Consider(DemandQueue* queue, Time now);
   // The queue was served, or waits no longer.
-  void OnServed(LeaseQueue* queue);
+  void OnServed(DemandQueue* queue);
   void OnNodeLost(std::uint32_t node);
   // Ends a reservation whose patience is over; true if it did.
   bool Expire(Time now);
 
  private:
   struct Reservation {
-    LeaseQueue* queue = nullptr;
+    DemandQueue* queue = nullptr;
     std::uint32_t node = 0;
     Time until{};
   };
@@ -59,7 +59,7 @@ class Reclaimer {
   void AskOnNode(std::uint32_t node, Round* round);
   // `units_lack`: of the units that would be needed some are in use.
   bool MayAsk(const Lease& lease, const NodeInfo& node, const Round& round, bool units_lack) const;
-  bool CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const;
+  bool CouldMakeRoom(const DemandQueue& queue, std::uint32_t node) const;
 
   LeaseTable& leases_;
   const ClusterView& cluster_;

@@ -52,7 +52,7 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
 void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
   LeasesOnNode& lost = leases_.LeasesOn(node);
   while (!lost.empty()) {
-    LeaseQueue* queue = lost.front().queue;
+    DemandQueue* queue = lost.front().queue;
     queue->lost_grants = true;
     leases_.EraseLease(&lost.front());
     if (queue->client == kHead) {
@@ -68,7 +68,7 @@ void Scheduler::LoseLeasesOn(std::uint32_t node, Time now, Actions* actions) {
 
 Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& demand, Time now) {
   Actions actions;
-  LeaseQueue* queue = leases_.FindQueue(client, demand.key);
+  DemandQueue* queue = leases_.FindQueue(client, demand.key);
   if (queue == nullptr) {
     if (demand.count == 0) return actions;
     queue = leases_.AddQueue(client, demand.key);
@@ -88,13 +88,13 @@ Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& dema
 
 // Which grants of a lost node the client has seen is not known: then those under way may be given twice, and the client
 // returns what it does not need.
-std::uint32_t Scheduler::GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand) {
+std::uint32_t Scheduler::GrantsUnderWay(DemandQueue* queue, const LeaseDemand& demand) {
   if (queue->client == kHead) return 0;
   if (std::exchange(queue->lost_grants, false) || demand.received > queue->granted) queue->granted = demand.received;
   return queue->granted - demand.received;
 }
 
-void Scheduler::SetClass(LeaseQueue* queue, const LeaseDemand& demand) {
+void Scheduler::SetClass(DemandQueue* queue, const LeaseDemand& demand) {
   queue->name = demand.name;
   queue->locality = demand.locality;
   queue->lease_class = demand.lease_class;
@@ -105,13 +105,13 @@ void Scheduler::SetClass(LeaseQueue* queue, const LeaseDemand& demand) {
   queue->candidates = policy_.Acquire(shape);
 }
 
-void Scheduler::SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now) {
+void Scheduler::SetWanted(DemandQueue* queue, std::uint32_t wanted, Time now) {
   if (queue->wanted == 0 && wanted > 0) JoinLine(queue, now);
   if (wanted == 0) StopWaiting(queue);
   queue->wanted = wanted;
 }
 
-void Scheduler::JoinLine(LeaseQueue* queue, Time now) {
+void Scheduler::JoinLine(DemandQueue* queue, Time now) {
   TickSoon(now);
   Line& line = waiting_[queue->candidates];
   if (line.queues.empty()) line.warn_at = now + kWarnAfter;
@@ -120,25 +120,25 @@ void Scheduler::JoinLine(LeaseQueue* queue, Time now) {
   queue->near_until = now + kNearPatience;
 }
 
-void Scheduler::LeaveLine(LeaseQueue* queue) {
+void Scheduler::LeaveLine(DemandQueue* queue) {
   const auto line = waiting_.find(queue->candidates);
   line->second.queues.erase(queue->place);
   if (line->second.queues.empty()) waiting_.erase(line);
   reclaimer_.OnServed(queue);
 }
 
-void Scheduler::StopWaiting(LeaseQueue* queue) {
+void Scheduler::StopWaiting(DemandQueue* queue) {
   if (queue->wanted > 0) LeaveLine(queue);
   queue->wanted = 0;
 }
 
-void Scheduler::ForgetIfIdle(LeaseQueue* queue) {
+void Scheduler::ForgetIfIdle(DemandQueue* queue) {
   if (queue->wanted > 0 || !queue->leases.empty()) return;
   policy_.Release(queue->candidates);
   leases_.EraseQueue(queue);
 }
 
-void Scheduler::Fail(LeaseQueue* queue, const std::string& error, Actions* actions) {
+void Scheduler::Fail(DemandQueue* queue, const std::string& error, Actions* actions) {
   StopWaiting(queue);
   ++counts_.failures;
   actions->push_back(Send{queue->client, LeaseFailed{queue->key, error, IsRemoved(queue->lease_class.group)}});
@@ -146,13 +146,13 @@ void Scheduler::Fail(LeaseQueue* queue, const std::string& error, Actions* actio
 }
 
 void Scheduler::FailImpossible(Actions* actions) {
-  std::vector<LeaseQueue*> impossible;
+  std::vector<DemandQueue*> impossible;
   for (const auto& [turn, shape] : LinesByTurn()) {
     if (!IsImpossible(*shape)) continue;
     const Line& line = waiting_.at(shape);
     impossible.insert(impossible.end(), line.queues.begin(), line.queues.end());
   }
-  for (LeaseQueue* queue : impossible) Fail(queue, ImpossibleText(*queue->candidates), actions);
+  for (DemandQueue* queue : impossible) Fail(queue, ImpossibleText(*queue->candidates), actions);
 }
 
 Scheduler::Actions Scheduler::OnClientGone(ProcessId client, const std::string& cause, Time now) {
@@ -163,7 +163,7 @@ Scheduler::Actions Scheduler::OnClientGone(ProcessId client, const std::string& 
 }
 
 void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* actions) {
-  for (LeaseQueue* queue : leases_.QueuesOf(client)) {
+  for (DemandQueue* queue : leases_.QueuesOf(client)) {
     if (queue->gone) continue;
     queue->gone = true;
     StopWaiting(queue);
@@ -185,7 +185,7 @@ void Scheduler::GrantAll(Time now, Actions* actions) {
   if (waiting_.empty()) return;
   GrantReserved(now, actions);
   std::vector<Turn> heap = LinesByTurn();  // sorted, so a heap already
-  std::vector<LeaseQueue*> stuck;
+  std::vector<DemandQueue*> stuck;
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), std::greater<>());
     Candidates* shape = heap.back().second;
@@ -198,16 +198,16 @@ void Scheduler::GrantAll(Time now, Actions* actions) {
   }
 }
 
-LeaseQueue* Scheduler::FirstToServe(Candidates* shape, Time now) {
-  const std::list<LeaseQueue*>& line = waiting_.at(shape).queues;
-  const auto takes_any = [now](const LeaseQueue* queue) { return !queue->WaitsForItsNode(now); };
+DemandQueue* Scheduler::FirstToServe(Candidates* shape, Time now) {
+  const std::list<DemandQueue*>& line = waiting_.at(shape).queues;
+  const auto takes_any = [now](const DemandQueue* queue) { return !queue->WaitsForItsNode(now); };
   const auto first = std::find_if(line.begin(), line.end(), takes_any);
   return first == line.end() ? nullptr : *first;
 }
 
 // Grants a lease to the first queue of the line that takes any node, or adds that queue to the stuck ones.
-bool Scheduler::GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions) {
-  LeaseQueue* queue = FirstToServe(shape, now);
+bool Scheduler::GrantFirst(Candidates* shape, std::vector<DemandQueue*>* stuck, Time now, Actions* actions) {
+  DemandQueue* queue = FirstToServe(shape, now);
   if (queue == nullptr) return false;
   const std::uint32_t home = queue->client == kHead ? queue->locality : queue->client.node;
   const auto node = shape->Pick({queue->DataNode(), home, reclaimer_.reserved_node()});
@@ -216,20 +216,20 @@ bool Scheduler::GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, T
     return false;
   }
   Grant(queue, *node, now, actions);
-  for (LeaseQueue* passed : *stuck) {
+  for (DemandQueue* passed : *stuck) {
     if (passed->candidates->IsFeasible(*node)) reclaimer_.OnOvertaken(passed, now);
   }
   return true;
 }
 
 void Scheduler::GrantReserved(Time now, Actions* actions) {
-  LeaseQueue* queue = reclaimer_.reserved_for();
+  DemandQueue* queue = reclaimer_.reserved_for();
   if (queue == nullptr) return;
   const std::uint32_t node = *reclaimer_.reserved_node();
   if (queue->candidates->IsReady(node)) Grant(queue, node, now, actions);
 }
 
-void Scheduler::Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions) {
+void Scheduler::Grant(DemandQueue* queue, std::uint32_t node, Time now, Actions* actions) {
   Lease* lease = leases_.AddLease(queue, node);
   lease->held = queue->lease_class.resources;
   lease->ask_after = now + Reclaimer::kSlice;
@@ -244,7 +244,7 @@ void Scheduler::Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* 
   TickSoon(now);
   if (--queue->wanted == 0) return LeaveLine(queue);
   reclaimer_.OnServed(queue);
-  std::list<LeaseQueue*>& line = waiting_.at(queue->candidates).queues;
+  std::list<DemandQueue*>& line = waiting_.at(queue->candidates).queues;
   line.splice(line.end(), line, queue->place);
   queue->turn = ++last_turn_;
 }
@@ -263,7 +263,7 @@ Scheduler::Actions Scheduler::OnLeaseEnded(const LeaseEnded& ended, Time now) {
   Actions actions;
   Lease* lease = leases_.FindLease(ended.lease);
   if (lease == nullptr) return actions;
-  LeaseQueue* queue = lease->queue;
+  DemandQueue* queue = lease->queue;
   if (!ended.granted && queue->granted > 0) --queue->granted;
   End(lease);
   if (queue->client == kHead && ended.error.empty()) actions.push_back(PlacementLost{queue->key});
@@ -341,14 +341,14 @@ void Scheduler::ServeWaiting(Time now, Actions* actions) {
   constexpr int kQueuesPerLine = 16;
   for (const auto& [turn, shape] : LinesByTurn()) {
     if (shape->feasible() == 0) continue;
-    const std::list<LeaseQueue*>& queues = waiting_.at(shape).queues;
+    const std::list<DemandQueue*>& queues = waiting_.at(shape).queues;
     reclaimer_.Consider(queues.front(), now);
     int left = kQueuesPerLine;
     for (auto it = queues.begin(); it != queues.end() && left > 0; ++it, --left) Reclaim(*it, now, actions);
   }
 }
 
-void Scheduler::Reclaim(LeaseQueue* queue, Time now, Actions* actions) {
+void Scheduler::Reclaim(DemandQueue* queue, Time now, Actions* actions) {
   for (const Lease* lease : reclaimer_.Ask(queue, now)) {
     ++counts_.reclaims;
     actions->push_back(Send{lease->queue->client, LeaseReclaim{lease->id}});

@@ -107,7 +107,7 @@ class Scheduler {
  private:
   // The queues that wait for leases of one shape, by turn.
   struct Line {
-    std::list<LeaseQueue*> queues;
+    std::list<DemandQueue*> queues;
     Time warn_at{};
   };
   static constexpr Time kNearPatience = 4 * Reclaimer::kSlice;
@@ -118,14 +118,14 @@ class Scheduler {
   using Turn = std::pair<std::uint64_t, Candidates*>;  // of the first queue of a line
 
   // Demands.
-  static std::uint32_t GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand);
-  void SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now);
-  void JoinLine(LeaseQueue* queue, Time now);
-  void LeaveLine(LeaseQueue* queue);
-  void StopWaiting(LeaseQueue* queue);
-  void SetClass(LeaseQueue* queue, const LeaseDemand& demand);
-  void ForgetIfIdle(LeaseQueue* queue);
-  void Fail(LeaseQueue* queue, const std::string& error, Actions* actions);
+  static std::uint32_t GrantsUnderWay(DemandQueue* queue, const LeaseDemand& demand);
+  void SetWanted(DemandQueue* queue, std::uint32_t wanted, Time now);
+  void JoinLine(DemandQueue* queue, Time now);
+  void LeaveLine(DemandQueue* queue);
+  void StopWaiting(DemandQueue* queue);
+  void SetClass(DemandQueue* queue, const LeaseDemand& demand);
+  void ForgetIfIdle(DemandQueue* queue);
+  void Fail(DemandQueue* queue, const std::string& error, Actions* actions);
   void FailImpossible(Actions* actions);
   void DropClient(ProcessId client, const std::string& cause, Actions* actions);
   void LoseLeasesOn(std::uint32_t node, Time now, Actions* actions);
@@ -133,9 +133,9 @@ class Scheduler {
   // Grants.
   void GrantAll(Time now, Actions* actions);
   void GrantReserved(Time now, Actions* actions);
-  LeaseQueue* FirstToServe(Candidates* shape, Time now);
-  bool GrantFirst(Candidates* shape, std::vector<LeaseQueue*>* stuck, Time now, Actions* actions);
-  void Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions);
+  DemandQueue* FirstToServe(Candidates* shape, Time now);
+  bool GrantFirst(Candidates* shape, std::vector<DemandQueue*>* stuck, Time now, Actions* actions);
+  void Grant(DemandQueue* queue, std::uint32_t node, Time now, Actions* actions);
   void End(Lease* lease);
   void ChangeLease(Lease* lease, absl::FunctionRef<void()> change);
   std::vector<Turn> LinesByTurn() const;
@@ -158,7 +158,7 @@ class Scheduler {
   GroupInfo Describe(const Group& group) const;
 
   // Fairness and warnings.
-  void Reclaim(LeaseQueue* queue, Time now, Actions* actions);
+  void Reclaim(DemandQueue* queue, Time now, Actions* actions);
   void ServeWaiting(Time now, Actions* actions);
   void WarnOfInfeasible(Time now, Actions* actions);
   void WarnOfGroup(const Group& group, Actions* actions) const;
