@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -155,6 +156,7 @@ void StoreService::ServeSettled() {
   for (const auto& [object, early] : early_) {
     if (early.wait == Early::kForWriter && !store_.BeingWritten(object)) settled.push_back(object);
   }
+  std::sort(settled.begin(), settled.end());  // repeatable
   for (const ObjectId& object : settled) ServeEarly(object);
 }
 
