@@ -286,6 +286,8 @@ PullActions PullManager::OnNodeLost(std::uint32_t node, const std::string& reaso
     if (pull.state == State::kQueued && pull.holder == node) queued.push_back(object);
     if (pull.state == State::kActive && pull.source == node) active.push_back(object);
   }
+  std::sort(queued.begin(), queued.end());  // both: repeatable
+  std::sort(active.begin(), active.end());
   for (const ObjectId& object : queued) Fail(object, error, &actions);
   for (const ObjectId& object : active) SourceFailed(pulls_.find(object), error, &actions);
   Admit(&actions);
@@ -300,6 +302,7 @@ PullActions PullManager::DropWaiters(Predicate gone) {
     pull.waiters.erase(std::remove_if(pull.waiters.begin(), pull.waiters.end(), gone), pull.waiters.end());
     if (pull.waiters.empty() && pull.state != State::kDraining) unwanted.push_back(object);
   }
+  std::sort(unwanted.begin(), unwanted.end());  // repeatable
   for (const ObjectId& object : unwanted) GiveUp(object, &actions);
   Admit(&actions);
   return actions;

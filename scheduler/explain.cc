@@ -31,7 +31,7 @@ const char* StrategyName(GroupSpec::Strategy strategy) {
 }  // namespace
 
 std::string Scheduler::Explain(ProcessId client, std::uint32_t key) const {
-  const LeaseQueue* queue = leases_.FindQueue(client, key);
+  const DemandQueue* queue = leases_.FindQueue(client, key);
   if (queue == nullptr) return "nothing is asked for or held";
   if (queue->wanted == 0) {
     return fmt::format("{} waits for nothing and holds {} leases", queue->name, queue->leases.size());
@@ -54,7 +54,7 @@ std::vector<DemandInfo> Scheduler::Demands() const {
     demand.resources = line->shape->shape().resources;
     demand.need = Need(*line->shape);
     demand.refusals = line->shape->Refusals(cluster_);
-    for (const LeaseQueue& queue : line->queues) demand.count += queue.wanted;
+    for (const DemandQueue& queue : line->queues) demand.count += queue.wanted;
   }
   return demands;
 }
@@ -73,7 +73,7 @@ void Scheduler::WarnOfInfeasible(Time now, Actions* actions) {
 
 void Scheduler::WarnOfLine(const Line& line, Actions* actions) const {
   std::map<JobId, std::pair<std::string, std::uint64_t>> jobs;  // first name and number of leases
-  for (const LeaseQueue& queue : line.queues) {
+  for (const DemandQueue& queue : line.queues) {
     auto& [name, wanted] = jobs.try_emplace(queue.lease_class->job, queue.name, 0).first->second;
     wanted += queue.wanted;
   }
@@ -183,7 +183,7 @@ std::string Scheduler::CheckLines() const {
     if (turn != line->queues.front().turn) return "a line is at the wrong turn";
     if (IsImpossible(*line->shape)) return "a request that cannot be served waits";
     std::uint64_t last = 0;
-    for (const LeaseQueue& queue : line->queues) {
+    for (const DemandQueue& queue : line->queues) {
       if (queue.wanted == 0 || queue.candidates != line->shape || queue.turn <= last) return "a line is out of order";
       last = queue.turn;
     }
@@ -191,7 +191,7 @@ std::string Scheduler::CheckLines() const {
     const auto reserved = reclaimer_.reserved_node();
     const std::size_t kept = reserved && line->shape->IsReady(*reserved) ? 1 : 0;
     // Some may be waiting for the node with their arguments, which is over at the next tick but one.
-    const auto takes_any = [](const LeaseQueue& queue) { return !queue.WaitsForItsNode(Time{}); };
+    const auto takes_any = [](const DemandQueue& queue) { return !queue.WaitsForItsNode(Time{}); };
     if (line->shape->ready() > kept && std::any_of(line->queues.begin(), line->queues.end(), takes_any))
       return "a request waits though a node has room";
   }

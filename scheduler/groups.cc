@@ -133,13 +133,13 @@ void Scheduler::EndLeasesOf(const Group& group, Actions* actions) {
 }
 
 void Scheduler::FailQueuesOf(const PlacementGroupId& id, Actions* actions) {
-  std::vector<LeaseQueue*> waiting;
+  std::vector<DemandQueue*> waiting;
   for (const auto& [turn, line] : lines_.by_turn()) {
-    for (LeaseQueue& queue : line->queues) {
+    for (DemandQueue& queue : line->queues) {
       if (queue.lease_class->group == id) waiting.push_back(&queue);
     }
   }
-  for (LeaseQueue* queue : waiting) Fail(queue, kGroupRemovedText, actions);
+  for (DemandQueue* queue : waiting) Fail(queue, kGroupRemovedText, actions);
 }
 
 bool Scheduler::IsRemoved(const PlacementGroupId& id) {

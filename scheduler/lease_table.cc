@@ -16,27 +16,27 @@ ResourceSet Lease::Taken() const {
   return taken;
 }
 
-LeaseQueue* LeaseTable::FindQueue(ProcessId client, std::uint32_t key) {
+DemandQueue* LeaseTable::FindQueue(ProcessId client, std::uint32_t key) {
   const auto it = queues_.find({client, key});
   return it == queues_.end() ? nullptr : it->second.get();
 }
 
-const LeaseQueue* LeaseTable::FindQueue(ProcessId client, std::uint32_t key) const {
+const DemandQueue* LeaseTable::FindQueue(ProcessId client, std::uint32_t key) const {
   return const_cast<LeaseTable*>(this)->FindQueue(client, key);
 }
 
-LeaseQueue* LeaseTable::AddQueue(ProcessId client, std::uint32_t key) {
-  std::unique_ptr<LeaseQueue>& queue = queues_[{client, key}];
-  queue = std::make_unique<LeaseQueue>();
+DemandQueue* LeaseTable::AddQueue(ProcessId client, std::uint32_t key) {
+  std::unique_ptr<DemandQueue>& queue = queues_[{client, key}];
+  queue = std::make_unique<DemandQueue>();
   queue->client = client;
   queue->key = key;
   return queue.get();
 }
 
-void LeaseTable::EraseQueue(LeaseQueue* queue) { queues_.erase({queue->client, queue->key}); }
+void LeaseTable::EraseQueue(DemandQueue* queue) { queues_.erase({queue->client, queue->key}); }
 
-std::vector<LeaseQueue*> LeaseTable::QueuesOf(ProcessId client) {
-  std::vector<LeaseQueue*> found;
+std::vector<DemandQueue*> LeaseTable::QueuesOf(ProcessId client) {
+  std::vector<DemandQueue*> found;
   for (auto it = queues_.lower_bound({client, 0}); it != queues_.end() && it->first.first == client; ++it) {
     found.push_back(it->second.get());
   }
@@ -62,7 +62,7 @@ Lease* LeaseTable::FindLease(LeaseId id) {
 
 const Lease* LeaseTable::FindLease(LeaseId id) const { return const_cast<LeaseTable*>(this)->FindLease(id); }
 
-Lease* LeaseTable::AddLease(LeaseQueue* queue, std::uint32_t node) {
+Lease* LeaseTable::AddLease(DemandQueue* queue, std::uint32_t node) {
   if (free_.empty()) {
     if (slots_ % kChunk == 0) chunks_.push_back(std::make_unique<Lease[]>(kChunk));
     free_.push_back(slots_++);

@@ -1,6 +1,6 @@
 // LeaseTable: who holds which lease, and who waits for how many.
 //
-// A LeaseQueue is one (client, class) pair: the number of leases it still waits for and those it holds. A Lease is the
+// A DemandQueue is one (client, class) pair: the number of leases it still waits for and those it holds. A Lease is the
 // right to use one worker on one node; it lives from the decision of the scheduler until the node engine reports its
 // end. A queue without leases and wishes is forgotten. Plain bookkeeping: it decides nothing and knows nothing of
 // resources of nodes.
@@ -29,7 +29,7 @@ namespace ray_engine {
 
 using Time = std::chrono::nanoseconds;  // since an arbitrary start; always passed in
 
-struct LeaseQueue;
+struct DemandQueue;
 struct Line;
 
 struct alignas(64) Lease {
@@ -42,7 +42,7 @@ struct alignas(64) Lease {
   LeaseId id{};
   std::uint32_t node = 0;
   std::uint32_t place = 0;  // among those of its queue
-  LeaseQueue* queue = nullptr;
+  DemandQueue* queue = nullptr;
   Candidates* shape = nullptr;  // what was granted
   std::unique_ptr<Special> special;
   Time ask_after{};  // not to be asked back before
@@ -56,7 +56,7 @@ struct alignas(64) Lease {
 };
 static_assert(sizeof(Lease) == 64);
 
-struct LeaseQueue {
+struct DemandQueue {
   using Hook = boost::intrusive::list_member_hook<>;
   ProcessId client;
   std::uint32_t key = 0;
@@ -91,18 +91,18 @@ struct LeaseQueue {
 
 class LeaseTable {
  public:
-  LeaseQueue* FindQueue(ProcessId client, std::uint32_t key);
-  const LeaseQueue* FindQueue(ProcessId client, std::uint32_t key) const;
-  LeaseQueue* AddQueue(ProcessId client, std::uint32_t key);
+  DemandQueue* FindQueue(ProcessId client, std::uint32_t key);
+  const DemandQueue* FindQueue(ProcessId client, std::uint32_t key) const;
+  DemandQueue* AddQueue(ProcessId client, std::uint32_t key);
   // REQUIRES: it holds no lease and wants none.
-  void EraseQueue(LeaseQueue* queue);
-  std::vector<LeaseQueue*> QueuesOf(ProcessId client);
+  void EraseQueue(DemandQueue* queue);
+  std::vector<DemandQueue*> QueuesOf(ProcessId client);
   std::vector<ProcessId> ClientsOn(std::uint32_t node) const;
 
   Lease* FindLease(LeaseId id);
   const Lease* FindLease(LeaseId id) const;
   // Of the queue's shape.
-  Lease* AddLease(LeaseQueue* queue, std::uint32_t node);
+  Lease* AddLease(DemandQueue* queue, std::uint32_t node);
   void EraseLease(Lease* lease);
   void SetBlocked(Lease* lease, bool blocked);
   // Oldest first.
@@ -110,7 +110,7 @@ class LeaseTable {
 
   std::size_t leases() const { return slots_ - free_.size(); }
   std::size_t blocked() const { return blocked_; }
-  using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<LeaseQueue>>;
+  using QueueMap = absl::btree_map<std::pair<ProcessId, std::uint32_t>, std::unique_ptr<DemandQueue>>;
   const QueueMap& queues() const { return queues_; }
 
  private:

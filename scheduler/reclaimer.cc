@@ -14,18 +14,18 @@ constexpr int kNodesPerSearch = 64;
 }  // namespace
 
 struct Reclaimer::Round {
-  LeaseQueue* queue = nullptr;
+  DemandQueue* queue = nullptr;
   Time now{};
   bool reserved = false;
   std::uint32_t needed = 0;
   int looks = 0;            // left
   ResourceSet lacking;      // what the node lacks for the queue
   bool units_lack = false;  // of the units that it needs there some are in use
-  absl::flat_hash_map<const LeaseQueue*, std::uint32_t> asked_of;
+  absl::flat_hash_map<const DemandQueue*, std::uint32_t> asked_of;
   std::vector<Lease*> asked;
 };
 
-std::vector<Lease*> Reclaimer::Ask(LeaseQueue* queue, Time now) {
+std::vector<Lease*> Reclaimer::Ask(DemandQueue* queue, Time now) {
   if (queue->asked_at && now - *queue->asked_at < kSlice) return {};
   if (now >= slice_end_) {
     slice_end_ = now + kSlice;
@@ -75,7 +75,7 @@ void Reclaimer::AskOnNode(std::uint32_t node, Round* round) {
 }
 
 bool Reclaimer::MayAsk(const Lease& lease, const Round& round) const {
-  const LeaseQueue& holder = *lease.queue;
+  const DemandQueue& holder = *lease.queue;
   if (&holder == round.queue || holder.client == kHead || holder.gone || lease.blocked) return false;
   if (lease.ask_after > round.now) return false;
   if (!round.reserved) {
@@ -93,11 +93,11 @@ std::optional<std::uint32_t> Reclaimer::reserved_node() const {
   return reservation_ ? std::optional(reservation_->node) : std::nullopt;
 }
 
-void Reclaimer::OnOvertaken(LeaseQueue* queue, Time now) {
+void Reclaimer::OnOvertaken(DemandQueue* queue, Time now) {
   if (MayStarve(*queue)) queue->overtaken = now;
 }
 
-void Reclaimer::Consider(LeaseQueue* queue, Time now) {
+void Reclaimer::Consider(DemandQueue* queue, Time now) {
   if (reservation_ || !queue->overtaken || now - *queue->overtaken < kOvertakenFor || !queue->leases.empty()) return;
   const std::size_t nodes = std::min<std::size_t>(queue->candidates->feasible(), kNodesPerSearch);
   for (std::size_t i = 0; i < nodes; ++i) {
@@ -111,7 +111,7 @@ void Reclaimer::Consider(LeaseQueue* queue, Time now) {
   }
 }
 
-bool Reclaimer::CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const {
+bool Reclaimer::CouldMakeRoom(const DemandQueue& queue, std::uint32_t node) const {
   const UnitAsk& units = queue.candidates->units();
   ResourceSet room = cluster_.Find(node)->available;
   UnitBooks books = units.Empty() ? UnitBooks() : cluster_.books(node);
@@ -123,7 +123,7 @@ bool Reclaimer::CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const
   return room.Covers(queue.lease_class->resources) && books.Fits(units);
 }
 
-void Reclaimer::OnServed(LeaseQueue* queue) {
+void Reclaimer::OnServed(DemandQueue* queue) {
   queue->overtaken.reset();
   queue->patience = Time{};
   if (reserved_for() == queue) reservation_.reset();
@@ -135,7 +135,7 @@ void Reclaimer::OnNodeLost(std::uint32_t node) {
 
 bool Reclaimer::Expire(Time now) {
   if (!reservation_ || now < reservation_->until) return false;
-  LeaseQueue* queue = reservation_->queue;
+  DemandQueue* queue = reservation_->queue;
   queue->overtaken = now + queue->patience - kOvertakenFor;  // others have their turn for as long
   reservation_.reset();
   return true;

@@ -31,27 +31,27 @@ class Reclaimer {
   Reclaimer(LeaseTable* leases, const ClusterView* cluster) : leases_(*leases), cluster_(*cluster) {}
 
   // Leases to be asked back now for the sake of `queue`: one round per slice, none in between. Marks them as asked.
-  std::vector<Lease*> Ask(LeaseQueue* queue, Time now);
+  std::vector<Lease*> Ask(DemandQueue* queue, Time now);
 
   // ---- the reservation, at most one ----
-  LeaseQueue* reserved_for() const { return reservation_ ? reservation_->queue : nullptr; }
+  DemandQueue* reserved_for() const { return reservation_ ? reservation_->queue : nullptr; }
   std::optional<std::uint32_t> reserved_node() const;
   // It has nothing, and was not known to be overtaken.
-  static bool MayStarve(const LeaseQueue& queue) { return !queue.overtaken && queue.leases.empty(); }
+  static bool MayStarve(const DemandQueue& queue) { return !queue.overtaken && queue.leases.empty(); }
   // `queue` stays without while others are served where it could run.
-  void OnOvertaken(LeaseQueue* queue, Time now);
+  void OnOvertaken(DemandQueue* queue, Time now);
   // Reserves a node for the queue if it starves, no other reservation stands, and returned leases could make room
   // there.
-  void Consider(LeaseQueue* queue, Time now);
+  void Consider(DemandQueue* queue, Time now);
   // The queue was served, or waits no longer.
-  void OnServed(LeaseQueue* queue);
+  void OnServed(DemandQueue* queue);
   void OnNodeLost(std::uint32_t node);
   // Ends a reservation whose patience is over; true if it did.
   bool Expire(Time now);
 
  private:
   struct Reservation {
-    LeaseQueue* queue = nullptr;
+    DemandQueue* queue = nullptr;
     std::uint32_t node = 0;
     Time until{};
   };
@@ -60,7 +60,7 @@ class Reclaimer {
 
   void AskOnNode(std::uint32_t node, Round* round);
   bool MayAsk(const Lease& lease, const Round& round) const;
-  bool CouldMakeRoom(const LeaseQueue& queue, std::uint32_t node) const;
+  bool CouldMakeRoom(const DemandQueue& queue, std::uint32_t node) const;
 
   LeaseTable& leases_;
   const ClusterView& cluster_;

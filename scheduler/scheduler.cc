@@ -54,7 +54,7 @@ Scheduler::Actions Scheduler::OnNodeLost(std::uint32_t node, const std::string& 
 void Scheduler::LoseLeasesOn(std::uint32_t node, Actions* actions) {
   absl::btree_set<std::pair<ProcessId, std::uint32_t>> to_ask;
   for (Lease* lease : std::vector<Lease*>(leases_.LeasesOn(node))) {
-    LeaseQueue* queue = lease->queue;
+    DemandQueue* queue = lease->queue;
     queue->lost_grants = true;
     Forget(lease);
     if (queue->client == kHead) {
@@ -71,7 +71,7 @@ void Scheduler::LoseLeasesOn(std::uint32_t node, Actions* actions) {
 
 Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& demand, Time now) {
   Actions actions;
-  LeaseQueue* queue = leases_.FindQueue(client, demand.key);
+  DemandQueue* queue = leases_.FindQueue(client, demand.key);
   if (queue == nullptr) {
     if (demand.count == 0) return actions;
     queue = leases_.AddQueue(client, demand.key);
@@ -91,13 +91,13 @@ Scheduler::Actions Scheduler::OnDemand(ProcessId client, const LeaseDemand& dema
 
 // Which grants of a lost node the client has seen is not known: then those under way may be given twice, and the client
 // returns what it does not need.
-std::uint32_t Scheduler::GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand) {
+std::uint32_t Scheduler::GrantsUnderWay(DemandQueue* queue, const LeaseDemand& demand) {
   if (queue->client == kHead) return 0;
   if (std::exchange(queue->lost_grants, false) || demand.received > queue->granted) queue->granted = demand.received;
   return queue->granted - demand.received;
 }
 
-void Scheduler::SetClass(LeaseQueue* queue, const LeaseDemand& demand) {
+void Scheduler::SetClass(DemandQueue* queue, const LeaseDemand& demand) {
   queue->name = demand.name;
   queue->locality = demand.locality;
   if (queue->lease_class != nullptr && *queue->lease_class == demand.lease_class) return;
@@ -109,36 +109,36 @@ void Scheduler::SetClass(LeaseQueue* queue, const LeaseDemand& demand) {
   queue->candidates = policy_.Acquire(shape);
 }
 
-void Scheduler::SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now) {
+void Scheduler::SetWanted(DemandQueue* queue, std::uint32_t wanted, Time now) {
   if (queue->wanted == 0 && wanted > 0) JoinLine(queue, now);
   if (wanted == 0) StopWaiting(queue);
   queue->wanted = wanted;
 }
 
-void Scheduler::JoinLine(LeaseQueue* queue, Time now) {
+void Scheduler::JoinLine(DemandQueue* queue, Time now) {
   TickSoon(now);
   lines_.Join(queue);
   if (&queue->line->queues.front() == queue) queue->line->warn_at = now + kWarnAfter;
   queue->near_until = now + kNearPatience;
 }
 
-void Scheduler::LeaveLine(LeaseQueue* queue) {
+void Scheduler::LeaveLine(DemandQueue* queue) {
   lines_.Leave(queue);
   reclaimer_.OnServed(queue);
 }
 
-void Scheduler::StopWaiting(LeaseQueue* queue) {
+void Scheduler::StopWaiting(DemandQueue* queue) {
   if (queue->wanted > 0) LeaveLine(queue);
   queue->wanted = 0;
 }
 
-void Scheduler::ForgetIfIdle(LeaseQueue* queue) {
+void Scheduler::ForgetIfIdle(DemandQueue* queue) {
   if (queue->wanted > 0 || !queue->leases.empty()) return;
   policy_.Release(queue->candidates);
   leases_.EraseQueue(queue);
 }
 
-void Scheduler::Fail(LeaseQueue* queue, const std::string& error, Actions* actions) {
+void Scheduler::Fail(DemandQueue* queue, const std::string& error, Actions* actions) {
   StopWaiting(queue);
   ++counts_.failures;
   actions->push_back(Send{queue->client, LeaseFailed{queue->key, error, IsRemoved(queue->lease_class->group)}});
@@ -146,12 +146,12 @@ void Scheduler::Fail(LeaseQueue* queue, const std::string& error, Actions* actio
 }
 
 void Scheduler::FailImpossible(Actions* actions) {
-  std::vector<LeaseQueue*> impossible;
+  std::vector<DemandQueue*> impossible;
   for (const auto& [turn, line] : lines_.by_turn()) {
     if (!IsImpossible(*line->shape)) continue;
-    for (LeaseQueue& queue : line->queues) impossible.push_back(&queue);
+    for (DemandQueue& queue : line->queues) impossible.push_back(&queue);
   }
-  for (LeaseQueue* queue : impossible) Fail(queue, ImpossibleText(*queue->candidates), actions);
+  for (DemandQueue* queue : impossible) Fail(queue, ImpossibleText(*queue->candidates), actions);
 }
 
 Scheduler::Actions Scheduler::OnClientGone(ProcessId client, const std::string& cause, Time now) {
@@ -162,7 +162,7 @@ Scheduler::Actions Scheduler::OnClientGone(ProcessId client, const std::string& 
 }
 
 void Scheduler::DropClient(ProcessId client, const std::string& cause, Actions* actions) {
-  for (LeaseQueue* queue : leases_.QueuesOf(client)) {
+  for (DemandQueue* queue : leases_.QueuesOf(client)) {
     if (queue->gone) continue;
     queue->gone = true;
     StopWaiting(queue);
@@ -192,10 +192,10 @@ void Scheduler::GrantAll(Time now, Actions* actions) {
 
 // Grants a lease to the first queue of the line that takes any node. One that finds none is stuck.
 bool Scheduler::GrantFirst(Line* line, Time now, Actions* actions) {
-  const auto takes_any = [now](const LeaseQueue& queue) { return !queue.WaitsForItsNode(now); };
+  const auto takes_any = [now](const DemandQueue& queue) { return !queue.WaitsForItsNode(now); };
   const auto first = std::find_if(line->queues.begin(), line->queues.end(), takes_any);
   if (first == line->queues.end()) return false;
-  LeaseQueue* queue = &*first;
+  DemandQueue* queue = &*first;
   const std::uint32_t home = queue->client == kHead ? queue->locality : queue->client.node;
   const auto node = line->shape->Pick({queue->DataNode(), home, reclaimer_.reserved_node()});
   if (!node) {
@@ -203,20 +203,20 @@ bool Scheduler::GrantFirst(Line* line, Time now, Actions* actions) {
     return false;
   }
   Grant(queue, *node, now, actions);
-  for (LeaseQueue* passed : stuck_) {
+  for (DemandQueue* passed : stuck_) {
     if (passed->candidates->IsFeasible(*node)) reclaimer_.OnOvertaken(passed, now);
   }
   return true;
 }
 
 void Scheduler::GrantReserved(Time now, Actions* actions) {
-  LeaseQueue* queue = reclaimer_.reserved_for();
+  DemandQueue* queue = reclaimer_.reserved_for();
   if (queue == nullptr) return;
   const std::uint32_t node = *reclaimer_.reserved_node();
   if (queue->candidates->IsReady(node)) Grant(queue, node, now, actions);
 }
 
-void Scheduler::Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions) {
+void Scheduler::Grant(DemandQueue* queue, std::uint32_t node, Time now, Actions* actions) {
   Lease* lease = leases_.AddLease(queue, node);
   policy_.Share(lease->shape);
   lease->ask_after = now + Reclaimer::kSlice;
@@ -245,7 +245,7 @@ Scheduler::Actions Scheduler::OnLeaseEnded(const LeaseEnded& ended, Time now) {
   Actions actions;
   Lease* lease = leases_.FindLease(ended.lease);
   if (lease == nullptr) return actions;
-  LeaseQueue* queue = lease->queue;
+  DemandQueue* queue = lease->queue;
   if (!ended.granted && queue->granted > 0) --queue->granted;
   End(lease);
   if (queue->client == kHead && ended.error.empty()) actions.push_back(PlacementLost{queue->key});
@@ -344,7 +344,7 @@ void Scheduler::ServeWaiting(Time now, Actions* actions) {
   }
 }
 
-void Scheduler::Reclaim(LeaseQueue* queue, Time now, Actions* actions) {
+void Scheduler::Reclaim(DemandQueue* queue, Time now, Actions* actions) {
   for (const Lease* lease : reclaimer_.Ask(queue, now)) {
     ++counts_.reclaims;
     actions->push_back(Send{lease->queue->client, LeaseReclaim{lease->id}});

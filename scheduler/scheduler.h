@@ -110,14 +110,14 @@ class Scheduler {
   static constexpr Time kMaxTickGap = std::chrono::milliseconds(100);
 
   // Demands.
-  static std::uint32_t GrantsUnderWay(LeaseQueue* queue, const LeaseDemand& demand);
-  void SetWanted(LeaseQueue* queue, std::uint32_t wanted, Time now);
-  void JoinLine(LeaseQueue* queue, Time now);
-  void LeaveLine(LeaseQueue* queue);
-  void StopWaiting(LeaseQueue* queue);
-  void SetClass(LeaseQueue* queue, const LeaseDemand& demand);
-  void ForgetIfIdle(LeaseQueue* queue);
-  void Fail(LeaseQueue* queue, const std::string& error, Actions* actions);
+  static std::uint32_t GrantsUnderWay(DemandQueue* queue, const LeaseDemand& demand);
+  void SetWanted(DemandQueue* queue, std::uint32_t wanted, Time now);
+  void JoinLine(DemandQueue* queue, Time now);
+  void LeaveLine(DemandQueue* queue);
+  void StopWaiting(DemandQueue* queue);
+  void SetClass(DemandQueue* queue, const LeaseDemand& demand);
+  void ForgetIfIdle(DemandQueue* queue);
+  void Fail(DemandQueue* queue, const std::string& error, Actions* actions);
   void FailImpossible(Actions* actions);
   void DropClient(ProcessId client, const std::string& cause, Actions* actions);
   void LoseLeasesOn(std::uint32_t node, Actions* actions);
@@ -126,7 +126,7 @@ class Scheduler {
   void GrantAll(Time now, Actions* actions);
   void GrantReserved(Time now, Actions* actions);
   bool GrantFirst(Line* line, Time now, Actions* actions);
-  void Grant(LeaseQueue* queue, std::uint32_t node, Time now, Actions* actions);
+  void Grant(DemandQueue* queue, std::uint32_t node, Time now, Actions* actions);
   void End(Lease* lease);
   void Forget(Lease* lease);
   void SetHeld(Lease* lease, const ResourceSet& held);
@@ -150,7 +150,7 @@ class Scheduler {
   GroupInfo Describe(const Group& group) const;
 
   // Fairness and warnings.
-  void Reclaim(LeaseQueue* queue, Time now, Actions* actions);
+  void Reclaim(DemandQueue* queue, Time now, Actions* actions);
   void ServeWaiting(Time now, Actions* actions);
   void WarnOfInfeasible(Time now, Actions* actions);
   void WarnOfGroup(const Group& group, Actions* actions) const;
@@ -172,7 +172,7 @@ class Scheduler {
   Reclaimer reclaimer_;
   GroupTable groups_;
   WaitingLines lines_;
-  std::vector<LeaseQueue*> stuck_;  // of one GrantAll: those without a node so far, and without a lease
+  std::vector<DemandQueue*> stuck_;  // of one GrantAll: those without a node so far, and without a lease
   Time next_tick_{};
   Time tick_gap_{};
   Statistics counts_;  // the three running counts

@@ -2,7 +2,7 @@
 
 namespace ray_engine {
 
-void WaitingLines::Join(LeaseQueue* queue) {
+void WaitingLines::Join(DemandQueue* queue) {
   std::unique_ptr<Line>& line = lines_[queue->candidates];
   queue->turn = ++last_turn_;
   if (line == nullptr) {
@@ -14,7 +14,7 @@ void WaitingLines::Join(LeaseQueue* queue) {
   queue->line = line.get();
 }
 
-void WaitingLines::Leave(LeaseQueue* queue) {
+void WaitingLines::Leave(DemandQueue* queue) {
   Line* line = queue->line;
   const std::uint64_t before = line->queues.front().turn;
   line->queues.erase(Line::Queues::s_iterator_to(*queue));
@@ -22,7 +22,7 @@ void WaitingLines::Leave(LeaseQueue* queue) {
   Reorder(line, before);
 }
 
-void WaitingLines::ToEnd(LeaseQueue* queue) {
+void WaitingLines::ToEnd(DemandQueue* queue) {
   Line* line = queue->line;
   const std::uint64_t before = line->queues.front().turn;
   line->queues.splice(line->queues.end(), line->queues, Line::Queues::s_iterator_to(*queue));

@@ -19,8 +19,8 @@ namespace ray_engine {
 
 struct Line {
   using Queues =
-      boost::intrusive::list<LeaseQueue,
-                             boost::intrusive::member_hook<LeaseQueue, LeaseQueue::Hook, &LeaseQueue::in_line>,
+      boost::intrusive::list<DemandQueue,
+                             boost::intrusive::member_hook<DemandQueue, DemandQueue::Hook, &DemandQueue::in_line>,
                              boost::intrusive::constant_time_size<false>>;
   Candidates* shape = nullptr;
   Queues queues;  // by turn; never empty
@@ -35,10 +35,10 @@ class WaitingLines {
   const ByTurn& by_turn() const { return by_turn_; }
 
   // To the line of its shape.
-  void Join(LeaseQueue* queue);
-  void Leave(LeaseQueue* queue);
+  void Join(DemandQueue* queue);
+  void Leave(DemandQueue* queue);
   // It has been served.
-  void ToEnd(LeaseQueue* queue);
+  void ToEnd(DemandQueue* queue);
 
  private:
   // The line's first queue may be another than that of turn `before`.

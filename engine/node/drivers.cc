@@ -19,8 +19,8 @@ UniqueFd OpenPid(std::uint32_t pid) {
 
 }  // namespace
 
-Drivers::Drivers(EventLoop* loop, Router* router, Processes* processes)
-    : loop_(loop), router_(router), processes_(processes) {
+Drivers::Drivers(EventLoop* loop, Router* router, Processes* processes, const Welcomes* welcomes)
+    : loop_(loop), router_(router), processes_(processes), welcomes_(welcomes) {
   processes_->OnReady([this](Process* process) {
     if (process->kind == Process::kDriver) WatchPid(*process);
   });
@@ -42,7 +42,7 @@ void Drivers::Add(ControlSocket socket) {
   const std::uint32_t serial = process->serial;
   auto channel = std::make_unique<ControlChannel>(
       loop_, std::move(socket), [](ControlPacket&) {}, [this, serial] { Gone(serial, "has left the session"); });
-  channel->Send(processes_->WelcomeFor(*process), processes_->WelcomeFds());
+  channel->Send(welcomes_->For(*process), welcomes_->Fds());
   drivers_[serial].channel = std::move(channel);
 }
 

@@ -15,12 +15,13 @@
 #include "engine/base/unique_fd.h"
 #include "engine/node/control_channel.h"
 #include "engine/node/processes.h"
+#include "engine/node/welcomes.h"
 
 namespace ray_engine {
 
 class Drivers {
  public:
-  Drivers(EventLoop* loop, Router* router, Processes* processes);
+  Drivers(EventLoop* loop, Router* router, Processes* processes, const Welcomes* welcomes);
   ~Drivers();
 
   void Add(ControlSocket socket);
@@ -39,6 +40,7 @@ class Drivers {
   EventLoop* loop_;
   Router* router_;
   Processes* processes_;
+  const Welcomes* welcomes_;
   std::map<std::uint32_t, Driver> drivers_;
 };
 

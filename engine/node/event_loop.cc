@@ -49,7 +49,7 @@ void EventLoop::WatchWritable(int fd, bool wanted) {
   epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event);
 }
 
-void EventLoop::After(Clock::duration delay, std::function<void()> task) {
+void EventLoop::After(Time delay, std::function<void()> task) {
   timers_.emplace(Clock::now() + delay, std::move(task));
 }
 

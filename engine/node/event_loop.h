@@ -19,12 +19,13 @@
 #include <memory>
 #include <vector>
 
+#include "engine/node/loop.h"
+
 namespace ray_engine {
 
-class EventLoop {
+class EventLoop : public Loop {
  public:
   using Clock = std::chrono::steady_clock;
-  using Handler = std::function<void(std::uint32_t events)>;
 
   class Source {
    public:
@@ -37,19 +38,18 @@ class EventLoop {
   };
 
   EventLoop() = default;
-  ~EventLoop();
+  ~EventLoop() override;
   absl::Status Open();
 
   // The source and handler must stay alive while the loop runs. Handlers may watch and unwatch, also themselves.
   void AddSource(Source* source) { sources_.push_back(source); }
-  void Watch(int fd, Handler handler);
-  // A descriptor of a source: it ends the loop's sleep, the source's Poll() does the work.
-  void WatchWake(int fd) { Watch(fd, nullptr); }
-  void Unwatch(int fd);
+  void Watch(int fd, Handler handler) override;
+  void Unwatch(int fd) override;
   // Also call the handler when the descriptor can be written. REQUIRES: it is watched.
   void WatchWritable(int fd, bool wanted);
 
-  void After(Clock::duration delay, std::function<void()> task);
+  Time Now() const override { return Clock::now().time_since_epoch(); }
+  void After(Time delay, std::function<void()> task) override;
 
   // Returns once Stop() was called.
   void Run();

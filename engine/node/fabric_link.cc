@@ -95,7 +95,7 @@ bool FabricLink::Poll() {
   if (!introduced_) return false;
   const bool worked = fabric_->Progress();
   if (!store_->MovesChunks()) return worked;
-  const EventLoop::Clock::time_point now = EventLoop::Clock::now();
+  const Loop::Time now = loop_->Now();
   if (worked) moved_at_ = now;
   return now - moved_at_ < kBetweenBytes;
 }

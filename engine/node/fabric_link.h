@@ -32,7 +32,7 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
   using Factory = std::function<absl::StatusOr<std::unique_ptr<Fabric>>(FabricHandler*)>;
   using OnLost = std::function<void(std::uint32_t node, const std::string& reason)>;
 
-  FabricLink(EventLoop* loop, Factory factory) : loop_(loop), factory_(std::move(factory)) {}
+  FabricLink(Loop* loop, Factory factory) : loop_(loop), factory_(std::move(factory)) {}
   ~FabricLink() override { Close(); }
 
   // Makes the fabric if there is none yet.
@@ -65,11 +65,11 @@ class FabricLink : public FabricHandler, public EventLoop::Source {
  private:
   void Connected(std::uint32_t node);
 
-  EventLoop* loop_;
+  Loop* loop_;
   Factory factory_;
   std::unique_ptr<Fabric> fabric_;
   bool introduced_ = false;
-  EventLoop::Clock::time_point moved_at_;  // when something last came or left while chunks were on their way
+  Loop::Time moved_at_{};  // when something last came or left while chunks were on their way
   Router* router_ = nullptr;
   StoreService* store_ = nullptr;
   OnLost on_lost_;

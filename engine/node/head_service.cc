@@ -26,15 +26,13 @@ std::int64_t WallMs() {
 
 }  // namespace
 
-HeadService::HeadService(EventLoop* loop, Router* router) : loop_(loop), router_(router) {
+HeadService::HeadService(Loop* loop, Router* router) : loop_(loop), router_(router) {
   RegisterLeases();
   RegisterActors();
   RegisterGroups();
   RegisterTables();
   RegisterOutput();
 }
-
-HeadService::Time HeadService::Now() { return EventLoop::Clock::now().time_since_epoch(); }
 
 void HeadService::RegisterLeases() {
   router_->On<LeaseDemand>(

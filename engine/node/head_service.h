@@ -16,10 +16,10 @@
 #include <utility>
 #include <vector>
 
-#include "engine/node/event_loop.h"
 #include "engine/node/gather.h"
 #include "engine/node/job_cache.h"
 #include "engine/node/kv_table.h"
+#include "engine/node/loop.h"
 #include "engine/node/router.h"
 #include "scheduler/actor_directory.h"
 #include "scheduler/scheduler.h"
@@ -29,7 +29,7 @@ namespace ray_engine {
 class HeadService {
  public:
   // Registers its messages at the router. The pointers must outlive this.
-  HeadService(EventLoop* loop, Router* router);
+  HeadService(Loop* loop, Router* router);
 
   void OnNodeJoined(const NodeInfo& node);
   void OnNodeLost(std::uint32_t node, const std::string& reason);
@@ -72,9 +72,9 @@ class HeadService {
   void Do(const ActorDirectory::EndLease& end);
   void ScheduleTick();
   void Tick();
-  static Time Now();
+  Time Now() const { return loop_->Now(); }
 
-  EventLoop* loop_;
+  Loop* loop_;
   Router* router_;
   Scheduler scheduler_;
   ActorDirectory actors_;

@@ -15,7 +15,7 @@ std::uint32_t TicksOf(const Heartbeats::Pace& pace) {
 
 }  // namespace
 
-Heartbeats::Heartbeats(EventLoop* loop, Router* router, Pace pace, OnSilent on_silent)
+Heartbeats::Heartbeats(Loop* loop, Router* router, Pace pace, OnSilent on_silent)
     : loop_(loop), router_(router), pace_(pace), on_silent_(std::move(on_silent)), detector_(TicksOf(pace)) {
   router_->On<Heartbeat>([this](ProcessId from, const Heartbeat& beat) { HandleHeartbeat(from, beat); });
   loop_->After(pace_.interval, [this] { Tick(); });

@@ -13,8 +13,8 @@
 #include <functional>
 #include <string>
 
-#include "engine/node/event_loop.h"
 #include "engine/node/failure_detector.h"
+#include "engine/node/loop.h"
 #include "engine/node/router.h"
 
 namespace ray_engine {
@@ -27,7 +27,7 @@ class Heartbeats {
   using OnSilent = std::function<void(std::uint32_t node, const std::string& reason)>;
 
   // Registers its message at the router, and begins to tick. The pointers must outlive this.
-  Heartbeats(EventLoop* loop, Router* router, Pace pace, OnSilent on_silent);
+  Heartbeats(Loop* loop, Router* router, Pace pace, OnSilent on_silent);
 
   void Watch(std::uint32_t node) { detector_.Watch(node); }
   void Forget(std::uint32_t node) { detector_.Forget(node); }
@@ -36,7 +36,7 @@ class Heartbeats {
   void HandleHeartbeat(ProcessId from, const Heartbeat& beat);
   void Tick();
 
-  EventLoop* loop_;
+  Loop* loop_;
   Router* router_;
   Pace pace_;
   OnSilent on_silent_;

@@ -30,6 +30,15 @@ class LinkAllocator {
   virtual void Forget(std::uint32_t serial) = 0;
 };
 
+// All links of a node's processes, those to the engine included.
+class NodeLinks : public LinkAllocator {
+ public:
+  // A link for a new process; its offset, 0 if there is no room.
+  virtual std::uint64_t Open(ProcessId process) = 0;
+  // The process is dead: hands on what it still said, and forgets its link to the engine.
+  virtual void Close(std::uint32_t serial) = 0;
+};
+
 class LinkBroker {
  public:
   struct Grant {

@@ -1,4 +1,4 @@
-// NodeEngine: one node of a session, put together.
+// NodeEngine: the program around a Node: its segments, sockets, forkservers and drivers, its start and its end.
 //
 // Life: Start() makes the segments and addresses and reports them (EngineUp); the answer (Introduce) tells which node
 // this is; then the services are built and guests are let in. It ends when the head says Shutdown (the head itself:
@@ -20,20 +20,16 @@
 #include "engine/node/drivers.h"
 #include "engine/node/event_loop.h"
 #include "engine/node/fabric_link.h"
+#include "engine/node/forkservers.h"
 #include "engine/node/gate.h"
-#include "engine/node/head_service.h"
-#include "engine/node/heartbeats.h"
-#include "engine/node/job_cache.h"
-#include "engine/node/membership.h"
+#include "engine/node/node.h"
 #include "engine/node/node_config.h"
 #include "engine/node/node_state.h"
 #include "engine/node/output_service.h"
 #include "engine/node/process_links.h"
-#include "engine/node/processes.h"
 #include "engine/node/router.h"
 #include "engine/node/session_state.h"
-#include "engine/node/store_service.h"
-#include "engine/node/worker_service.h"
+#include "engine/node/welcomes.h"
 #include "objectstore/segment.h"
 
 namespace ray_engine {
@@ -67,18 +63,11 @@ class NodeEngine : public FrameWays {
   void ReportUp();
 
   void OnIntroduced(const Introduce& introduce);
-  void BeHead(const Introduce& introduce);
-  void BeMember(const Introduce& introduce);
+  Node::Host HostOfNode();
   void LetGuestsIn();
   void AdmitDriver();
   Welcome AddForkserver(ControlSocket socket, double num_cpus);
   absl::StatusOr<Introduce> AdmitNode(const Hello& hello);
-  void HandleWelcome(const NodeWelcome& welcome);
-  void HandlePeers(const NodePeers& peers);
-  void OnNodeLost(std::uint32_t node, const std::string& reason);
-  void OnNodeGone(std::uint32_t node, const std::string& text);
-  void Forget(std::uint32_t node, const std::string& reason);
-  void BeginHeartbeats(Heartbeats::Pace pace);
 
   // The orderly end: tells everyone, waits for them kPatience at most.
   void End(const std::string& reason, int code);
@@ -97,7 +86,6 @@ class NodeEngine : public FrameWays {
   std::optional<Gate> gate_;
   std::unique_ptr<ControlChannel> control_, head_;  // head_: of a node that has joined by socket
   std::unique_ptr<Services> services_;
-  std::optional<Heartbeats> heartbeats_;
   bool ending_ = false;
   int exit_code_ = 0;
   std::string end_reason_;

@@ -9,6 +9,7 @@
 
 #include "engine/node/fabric_link.h"
 #include "engine/node/gather.h"
+#include "engine/node/node_config.h"
 #include "engine/node/processes.h"
 #include "engine/node/router.h"
 #include "engine/node/store_service.h"

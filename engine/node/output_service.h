@@ -12,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/node/node_config.h"
 #include "engine/node/processes.h"
 #include "engine/node/router.h"
+#include "engine/wire/control.h"
 
 namespace ray_engine {
 

@@ -25,7 +25,7 @@
 
 namespace ray_engine {
 
-class ProcessLinks : public EventLoop::Source, public LinkAllocator {
+class ProcessLinks : public EventLoop::Source, public NodeLinks {
  public:
   using OnFrame = std::function<void(const FrameHeader& header, std::string_view payload)>;
 
@@ -39,11 +39,11 @@ class ProcessLinks : public EventLoop::Source, public LinkAllocator {
   // Frames in the name of another process, and damaged rings.
   std::uint64_t dropped() const { return dropped_; }
 
-  // A slot and a link for a new process; the offset of the link (the process is side 1), 0 if there is no room.
-  std::uint64_t Open(ProcessId process);
+  // The process is side 1, and gets a slot.
+  std::uint64_t Open(ProcessId process) override;
   std::uint64_t EngineLinkOf(std::uint32_t serial) const { return places_.at(serial).engine_link; }
-  // The process is dead: hands on what it still said, and forgets the link. Its memory goes with Forget().
-  void Close(std::uint32_t serial);
+  // The memory of the link goes with Forget().
+  void Close(std::uint32_t serial) override;
 
   // False if there is no link to the process.
   bool Send(std::uint32_t serial, const FrameHeader& header, std::string_view payload);

@@ -6,12 +6,9 @@
 #include <set>
 #include <utility>
 
-#include "engine/base/version.h"
-
 namespace ray_engine {
 
-Processes::Processes(Router* router, ProcessLinks* links, const NodeConfig* config, StoreSegment store)
-    : router_(router), links_(links), config_(config), store_(store) {
+Processes::Processes(Router* router, NodeLinks* links) : router_(router), links_(links) {
   router_->On<Ready>([this](ProcessId from, const Ready& ready) { HandleReady(from, ready); });
   router_->On<Watch>([this](ProcessId from, const Watch& watch) { HandleWatch(from, watch); });
   router_->On<LinkRequest>([this](ProcessId from, const LinkRequest& request) { HandleLinkRequest(from, request); });
@@ -32,25 +29,6 @@ Process* Processes::Admit(Process::Kind kind) {
   table_.Remove(process->serial, "the node has no room for more processes");
   return nullptr;
 }
-
-Welcome Processes::WelcomeFor(const Process& process) const {
-  Welcome welcome;
-  welcome.build = BuildId();
-  welcome.session = config_->session;
-  welcome.process = IdOf(process.serial);
-  welcome.worker = process.worker;
-  welcome.node = config_->info.id;
-  welcome.engine_link = links_->EngineLinkOf(process.serial);
-  welcome.link_segment_bytes = links_->segment().bytes();
-  welcome.store_segment_bytes = store_.bytes;
-  welcome.node_address = config_->info.address;
-  welcome.hostname = config_->info.hostname;
-  welcome.socket_name = config_->socket;
-  welcome.node_index = router_->self().node;
-  return welcome;
-}
-
-std::vector<int> Processes::WelcomeFds() const { return {links_->segment().fd(), store_.fd, links_->eventfd()}; }
 
 void Processes::HandleReady(ProcessId from, const Ready& ready) {
   Process* process = table_.Find(from.serial);

@@ -1,6 +1,6 @@
 // Processes: the birth, the acquaintances and the death of the processes of this node.
 //
-// Admits workers and drivers (number, link, Welcome), brokers links between them, and tells of the dead: those that had
+// Admits workers and drivers (number, link), brokers links between them, and tells of the dead: those that had
 // a link with them, those that watch them, here and on other nodes, and always the head. Whoever else in the engine has
 // to know listens with OnEnded.
 //
@@ -16,30 +16,19 @@
 #include <vector>
 
 #include "engine/node/link_broker.h"
-#include "engine/node/node_config.h"
-#include "engine/node/process_links.h"
 #include "engine/node/process_table.h"
 #include "engine/node/router.h"
 #include "engine/node/watch_table.h"
-#include "engine/wire/control.h"
 
 namespace ray_engine {
 
 class Processes {
  public:
-  struct StoreSegment {
-    int fd = -1;
-    std::uint64_t bytes = 0;
-  };
-
   // Registers its messages at the router. All pointers must outlive this.
-  Processes(Router* router, ProcessLinks* links, const NodeConfig* config, StoreSegment store);
+  Processes(Router* router, NodeLinks* links);
 
   // A new process with its link, or nullptr if there is no room for more.
   Process* Admit(Process::Kind kind);
-  Welcome WelcomeFor(const Process& process) const;
-  // What travels beside a Welcome.
-  std::vector<int> WelcomeFds() const;
 
   // The process has died or left. No effect if that is known already.
   void End(std::uint32_t serial, const std::string& cause);
@@ -75,9 +64,7 @@ class Processes {
   LinkBroker& broker();
 
   Router* router_;
-  ProcessLinks* links_;
-  const NodeConfig* config_;
-  StoreSegment store_;
+  NodeLinks* links_;
   ProcessTable table_;
   std::optional<LinkBroker> broker_;
   WatchTable watches_;

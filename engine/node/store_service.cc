@@ -15,16 +15,11 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(500);
 
-std::uint64_t NowMilliseconds() {
-  const auto now = EventLoop::Clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
-
 std::string Size(std::uint64_t bytes) { return BytesText(static_cast<double>(bytes)); }
 
 }  // namespace
 
-StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segment, std::unique_ptr<SpillDisk> disk)
+StoreService::StoreService(Loop* loop, Router* router, const Segment* segment, std::unique_ptr<SpillDisk> disk)
     : loop_(loop),
       router_(router),
       segment_(segment),
@@ -64,6 +59,10 @@ StoreService::StoreService(EventLoop* loop, Router* router, const Segment* segme
     Perform(pulls_.OnPullFailed(from.node, failed.object, failed.error, failed.full));
     MemoryFreed();
   });
+}
+
+std::uint64_t StoreService::NowMilliseconds() const {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(loop_->Now()).count());
 }
 
 bool StoreService::TryRequest(const MemoryLine::Request& request) {

@@ -24,8 +24,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine/node/event_loop.h"
 #include "engine/node/gather.h"
+#include "engine/node/loop.h"
 #include "engine/node/router.h"
 #include "engine/transport/fabric.h"
 #include "objectstore/memory_line.h"
@@ -42,7 +42,7 @@ class StoreService : private MemoryLine::Giver {
  public:
   // Registers its messages at the router, whose self() must be known. The pointers must outlive this. Without a disk
   // nothing is spilled.
-  StoreService(EventLoop* loop, Router* router, const Segment* segment, std::unique_ptr<SpillDisk> disk);
+  StoreService(Loop* loop, Router* router, const Segment* segment, std::unique_ptr<SpillDisk> disk);
 
   void SetFabric(Fabric* fabric) { fabric_ = fabric; }
   // How messages to people name a process.
@@ -61,6 +61,9 @@ class StoreService : private MemoryLine::Giver {
   StoreInfo Describe() const;
   // Are chunks on their way from or to other nodes?
   bool MovesChunks() const { return pulls_.bytes_in_flight() > 0 || server_.transfers() > 0; }
+  const Store& store() const { return store_; }
+  const PullManager& pulls() const { return pulls_; }
+  const PullServer& server() const { return server_; }
   // The objects that lie on disk alone.
   std::vector<SpilledInfo> Spilled() const;
 
@@ -110,10 +113,11 @@ class StoreService : private MemoryLine::Giver {
   void Pinned(ProcessId client, std::uint64_t token, const Store::Location& location);
   void NotPinned(ProcessId client, std::uint64_t token, const ObjectId& object, const std::string& error, bool full);
   void SendChunk(const ServeActions::Chunk& chunk);
+  std::uint64_t NowMilliseconds() const;
   void ScheduleTick();
   void Tick();
 
-  EventLoop* loop_;
+  Loop* loop_;
   Router* router_;
   const Segment* segment_;
   Fabric* fabric_ = nullptr;

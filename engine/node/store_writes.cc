@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -13,11 +14,6 @@ namespace {
 
 constexpr auto kSealsAreLate = std::chrono::milliseconds(2);
 constexpr std::uint64_t kReclaimMs = 500;  // what has not come back then is in the hands of somebody who is stopped
-
-std::uint64_t NowMilliseconds() {
-  const auto now = EventLoop::Clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
 
 }  // namespace
 
@@ -160,6 +156,7 @@ void StoreService::ServeSettled() {
   for (const auto& [object, early] : early_) {
     if (early.wait == Early::kForWriter && !store_.BeingWritten(object)) settled.push_back(object);
   }
+  std::sort(settled.begin(), settled.end());  // repeatable
   for (const ObjectId& object : settled) ServeEarly(object);
 }
 

@@ -135,7 +135,7 @@ WorkerPool::Actions WorkerPool::OnWorkerReady(std::uint32_t serial, Time now) {
     MakeIdle(serial, &worker, now, &actions);
     ForkWhereNeeded(&actions);
     ForkAhead(key, &group, &actions);
-  } else if (worker.state == State::kLeaving && worker.retired) {
+  } else if (worker.state == State::kLeaving && (worker.retired || ended_jobs_.contains(worker.key.job))) {
     EndLease(&worker, &actions);
     worker.state = State::kStaying;
     worker.idle_since = now;
@@ -265,18 +265,24 @@ std::uint32_t WorkerPool::KeepIdle() const {
 
 WorkerPool::Actions WorkerPool::OnTick(Time now) {
   Actions actions;
-  std::vector<std::pair<Time, std::uint32_t>> idle;
+  std::vector<std::pair<Time, std::uint32_t>> idle, late;
   for (auto& [serial, worker] : workers_) {
+    const auto due = DueAt(worker);
     if (worker.state == State::kIdle) {
       idle.emplace_back(worker.idle_since, serial);
-    } else if (const auto due = DueAt(worker); due && now >= *due) {
-      worker.state == State::kStaying ? actions.push_back(AskToEnd{serial})
-                                      : actions.push_back(Kill{serial, "it did not end when it was asked to"});
-      worker.state = State::kLeaving;
-      worker.idle_since = now;
+    } else if (due && now >= *due) {
+      late.emplace_back(worker.idle_since, serial);
     }
   }
-  std::sort(idle.begin(), idle.end());
+  std::sort(idle.begin(), idle.end());  // both: repeatable
+  std::sort(late.begin(), late.end());
+  for (const auto& [since, serial] : late) {
+    Worker& worker = workers_[serial];
+    worker.state == State::kStaying ? actions.push_back(AskToEnd{serial})
+                                    : actions.push_back(Kill{serial, "it did not end when it was asked to"});
+    worker.state = State::kLeaving;
+    worker.idle_since = now;
+  }
   for (const auto& [since, serial] : idle) {
     if (idle_ <= KeepIdle() || now - since < limits_.idle_timeout) break;
     AskIdleToEnd(serial, &workers_[serial], &actions);

@@ -306,5 +306,14 @@ TEST_F(WorkerPoolTest, EndOfTheJobLetsItsIdleWorkersGoNowAndLater) {
   EXPECT_EQ(pool_.Stats().leaving, 2u);
 }
 
+TEST_F(WorkerPoolTest, WorkerOfAnEndedJobThatStaysIsAskedAgainOnlyAfterAWhile) {
+  Leased(1);
+  pool_.OnLeaseReturn(LeaseId{1}, false, milliseconds(0));
+  pool_.OnJobEnded(Job(1));
+  EXPECT_TRUE(pool_.OnWorkerReady(1, milliseconds(10)).empty());
+  EXPECT_TRUE(pool_.OnTick(milliseconds(900)).empty());
+  EXPECT_EQ(The<WorkerPool::AskToEnd>(pool_.OnTick(milliseconds(1010))).serial, 1u);
+}
+
 }  // namespace
 }  // namespace ray_engine
