@@ -17,6 +17,8 @@ namespace {
 using testing::HasSubstr;
 
 TEST_F(EngineTest, OutputIsFlushedWhenTheForkserverHasAnswered) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
   driver_->Send(kHead, FlushOutput{7});
   const Flush asked = engine_.NextForForkserver<Flush>();
   driver_->Send(kHead, ClusterRequest{8});
@@ -27,7 +29,14 @@ TEST_F(EngineTest, OutputIsFlushedWhenTheForkserverHasAnswered) {
   EXPECT_EQ(driver_->Receive<OutputFlushed>().token, 7u);
 }
 
+TEST_F(EngineTest, AForkserverWithoutWorkersIsNotAskedForTheirOutput) {
+  driver_->Send(kHead, FlushOutput{7});
+  EXPECT_EQ(driver_->Receive<OutputFlushed>().token, 7u);
+}
+
 TEST_F(EngineTest, FlushingOutputDoesNotWaitForAForkserverThatHasEnded) {
+  LeaseGrant grant;
+  const auto worker = LeaseWorker(&grant);
   driver_->Send(kHead, FlushOutput{7});
   engine_.NextForForkserver<Flush>();
   engine_.CloseForkserver();
