@@ -308,7 +308,7 @@ bool ActorDirectory::RestartIfAllowed(Actor* actor, Actions* actions) {
   ++actor->incarnation;
   actor->state = ActorState::kRestarting;
   Publish(*actor, actions);
-  AskForPlace(actor, actions);
+  if (!actor->awaits_args) AskForPlace(actor, actions);  // else once they are there
   return true;
 }
 
