@@ -33,7 +33,8 @@ struct NodeEngine::Services {
              engine->HostOfNode(), engine->config_.info),
         output(&engine->router_, &node.processes(), &engine->config_),
         drivers(&engine->loop_, &engine->router_, &node.processes(), &welcomes),
-        state(&engine->router_, &node.processes(), &node.objects(), &engine->config_) {
+        state(&engine->router_, &node.processes(), &node.objects(), &engine->fabric_, engine->links_.get(),
+              &engine->config_) {
     forkservers.Connect(&node.workers(), &node.processes());
     forkservers.OnOutput([this](const Output& text) { output.OnOutput(text); });
     engine->router_.On<FlushNode>([this, router = &engine->router_](ProcessId, const FlushNode& flush) {

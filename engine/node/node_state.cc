@@ -25,8 +25,8 @@ std::uint64_t PageTableBytes(const std::string& process) {
 }  // namespace
 
 NodeState::NodeState(Router* router, Processes* processes, const StoreService* store, const FabricLink* fabric,
-                     const NodeConfig* config)
-    : router_(router), processes_(processes), store_(store), fabric_(fabric), config_(config) {
+                     const ProcessLinks* links, const NodeConfig* config)
+    : router_(router), processes_(processes), store_(store), fabric_(fabric), links_(links), config_(config) {
   router_->On<StateCollect>([this](ProcessId, const StateCollect& collect) { HandleCollect(collect); });
   router_->On<StateReport>(
       [this](ProcessId from, const StateReport& report) { reports_.OnAnswer(report.round, from, report.rows); });
@@ -52,7 +52,7 @@ StoreInfo NodeState::DescribeStore() const {
   StoreInfo info = store_->Describe();
   info.node = config_->info.id;
   info.network = fabric_->Stats();
-  info.links = processes_->Links();
+  info.links = links_->segment().Stats().links;  // pairs of rings
   info.page_tables = PageTableBytes("self");
   for (const auto& [serial, process] : processes_->table().living()) {
     if (process.pid == 0) continue;

@@ -10,6 +10,7 @@
 #include "engine/node/fabric_link.h"
 #include "engine/node/gather.h"
 #include "engine/node/node_config.h"
+#include "engine/node/process_links.h"
 #include "engine/node/processes.h"
 #include "engine/node/router.h"
 #include "engine/node/store_service.h"
@@ -20,7 +21,7 @@ class NodeState {
  public:
   // Registers its messages at the router. The pointers must outlive this.
   NodeState(Router* router, Processes* processes, const StoreService* store, const FabricLink* fabric,
-            const NodeConfig* config);
+            const ProcessLinks* links, const NodeConfig* config);
 
  private:
   void HandleCollect(const StateCollect& collect);
@@ -33,6 +34,7 @@ class NodeState {
   Processes* processes_;
   const StoreService* store_;
   const FabricLink* fabric_;
+  const ProcessLinks* links_;
   const NodeConfig* config_;
   Gather<StateRows> reports_;
 };

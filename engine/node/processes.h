@@ -47,8 +47,6 @@ class Processes {
   void EndNode(std::uint32_t node, const std::string& reason);
 
   ProcessTable& table() { return table_; }
-  // Pairs of rings between processes of this node, and of them with the engine.
-  std::uint64_t Links() const { return links_->segment().Stats().links; }
   // For people: "worker 0/3 (pid 4711)".
   std::string NameOf(ProcessId process);
   ProcessId IdOf(std::uint32_t serial) const { return {router_->self().node, serial}; }
