@@ -23,14 +23,15 @@ void AddProcessesOf(std::uint32_t node, const Map& map, absl::btree_set<ProcessI
 }
 
 std::string NameIsTaken(const ActorSpec& spec, bool by_living) {
-  return by_living ? fmt::format(
-                         "The name {} (namespace={}) is already taken by a living actor. Please use a different name, or get "
-                         "that actor with ray.get_actor('{}', namespace='{}').",
-                         spec.name, spec.name_space, spec.name, spec.name_space)
-                   : fmt::format(
-                         "The name {} (namespace={}) is already taken by an actor that is dead, but whose handles are "
-                         "held. Please use a different name, drop these handles, or give the name up with ray.kill(handle).",
-                         spec.name, spec.name_space);
+  return by_living
+             ? fmt::format(
+                   "The name {} (namespace={}) is already taken by a living actor. Please use a different name, or get "
+                   "that actor with ray.get_actor('{}', namespace='{}').",
+                   spec.name, spec.name_space, spec.name, spec.name_space)
+             : fmt::format(
+                   "The name {} (namespace={}) is already taken by an actor that is dead, but whose handles are "
+                   "held. Please use a different name, drop these handles, or give the name up with ray.kill(handle).",
+                   spec.name, spec.name_space);
 }
 
 }  // namespace

@@ -71,8 +71,8 @@ struct TaskRecord {
   DoneHeader::Outcome outcome = DoneHeader::kOk;  // as its worker has reported
   ProcessId process;                              // to which it was pushed last
   std::string payload;                            // TaskHeader, name, args, keywords
-  ReturnedObjects returns;            // held
-  std::vector<ObjectEntry*> holds;    // everything the arguments mention, held
+  ReturnedObjects returns;                        // held
+  std::vector<ObjectEntry*> holds;                // everything the arguments mention, held
   LeasedWorker* worker = nullptr;
   ActorLine* actor = nullptr;  // of a method, or of what creates it
 

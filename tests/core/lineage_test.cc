@@ -39,8 +39,7 @@ class LineageTest : public CoreFixture {
   TaskRecord* BuildDynamic(std::uint64_t number) {
     options_.yields = Yields::kDynamic;
     TaskRecord* record = Build(number, &options_);
-    record->Extra().stream =
-        std::make_shared<Stream>(&ownership_, &sender_, record->id, 0, Stream::kCollects);
+    record->Extra().stream = std::make_shared<Stream>(&ownership_, &sender_, record->id, 0, Stream::kCollects);
     tasks_.BeginAttempt(record, kWorker);
     return record;
   }
