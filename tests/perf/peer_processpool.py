@@ -6,24 +6,7 @@ import multiprocessing
 import sys
 
 from lines import Lines
-
-
-def small_value():
-    return b"ok"
-
-
-class Actor:
-    def small_value(self):
-        return b"ok"
-
-
-def make_actor():
-    global actor
-    actor = Actor()
-
-
-def call():
-    return actor.small_value()
+from pool_lines import call, make_actor, small_value
 
 
 def get(futures):
