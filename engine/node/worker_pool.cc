@@ -11,17 +11,7 @@ WorkerPool::Actions WorkerPool::OnForkserverUp(std::uint32_t forkserver, double 
   return actions;
 }
 
-WorkerPool::Actions WorkerPool::OnForkserverGone(std::uint32_t forkserver) {
-  forkservers_.erase(forkserver);
-  Actions actions;
-  if (!forkservers_.empty()) return actions;
-  for (auto& [key, group] : groups_) {
-    for (const StartLease& lease : group.waiting)
-      actions.push_back(End{lease.lease, "the node has lost its forkserver", false});
-    group.waiting.clear();
-  }
-  return actions;
-}
+void WorkerPool::OnForkserverGone(std::uint32_t forkserver) { forkservers_.erase(forkserver); }
 
 WorkerPool::Actions WorkerPool::Prestart(const WorkerKey& key) {
   Actions actions;
@@ -169,7 +159,9 @@ WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::st
   EndLease(&it->second, &actions);
   const Worker worker = it->second;
   workers_.erase(it);
-  if (const auto server = forkservers_.find(worker.forkserver); server != forkservers_.end()) --server->second.workers;
+  const auto server = forkservers_.find(worker.forkserver);
+  const bool has_forkserver = server != forkservers_.end();
+  if (has_forkserver) --server->second.workers;
   Group& group = groups_[worker.key];
   if (worker.state == State::kIdle) {
     group.idle.erase(std::find(group.idle.begin(), group.idle.end(), serial));
@@ -177,7 +169,7 @@ WorkerPool::Actions WorkerPool::OnWorkerGone(std::uint32_t serial, const std::st
   } else if (worker.state == State::kStarting) {
     --group.starting;
     --starting_;
-    StartFailed(worker.key, cause, killed, &actions);
+    if (has_forkserver) StartFailed(worker.key, cause, killed, &actions);
   }
   ForkWhereNeeded(&actions);
   return actions;

@@ -83,8 +83,9 @@ class WorkerPool {
       : limits_(limits), new_serial_(std::move(new_serial)) {}
 
   Actions OnForkserverUp(std::uint32_t forkserver, double num_cpus);
-  // Its workers are gone or going: OnWorkerGone follows for each.
-  Actions OnForkserverGone(std::uint32_t forkserver);
+  // Its workers are gone or going: OnWorkerGone follows for each. Leases wait for another forkserver, or for the end of
+  // the node: its supervisor ends it, and the head then gives them elsewhere.
+  void OnForkserverGone(std::uint32_t forkserver);
 
   // Forks a worker now if the key has none, so that the first lease finds one; then, one after the other, more, until
   // the node has a worker for each CPU. Not on a node without CPUs.

@@ -98,7 +98,7 @@ void WorkerService::OnExited(std::uint32_t serial, int status) {
 }
 
 void WorkerService::OnForkserverGone(std::uint32_t forkserver) {
-  Perform(pool_.OnForkserverGone(forkserver));
+  pool_.OnForkserverGone(forkserver);
   std::vector<std::uint32_t> lost;
   for (const auto& [serial, process] : processes_->table().living()) {
     if (process.kind == Process::kWorker && process.forkserver == forkserver) lost.push_back(serial);

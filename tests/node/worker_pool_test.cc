@@ -223,11 +223,16 @@ TEST_F(WorkerPoolTest, LeaseWaitsForTheFirstForkserver) {
   The<WorkerPool::Fork>(pool.OnForkserverUp(1, 1));
 }
 
-TEST_F(WorkerPoolTest, WithoutForkserversLeasesEndWithTheReason) {
-  pool_.OnStartLease(Lease(1));
-  const auto end = The<WorkerPool::End>(pool_.OnForkserverGone(1));
-  EXPECT_EQ(end.lease, LeaseId{1});
-  EXPECT_THAT(end.error, testing::HasSubstr("forkserver"));
+TEST_F(WorkerPoolTest, LeasesOutwaitTheLossOfAForkserver) {
+  std::vector<std::uint32_t> starting;
+  for (std::uint64_t id = 1; id <= 3; ++id) {
+    starting.push_back(The<WorkerPool::Fork>(pool_.OnStartLease(Lease(id))).serial);
+  }
+  pool_.OnForkserverGone(1);
+  for (const std::uint32_t serial : starting)
+    EXPECT_TRUE(pool_.OnWorkerGone(serial, "its forkserver has ended").empty());
+  EXPECT_TRUE(pool_.OnStartLease(Lease(4)).empty());
+  EXPECT_EQ(Only<WorkerPool::Fork>(pool_.OnForkserverUp(2, 1)).size(), 3u);
 }
 
 TEST_F(WorkerPoolTest, DeathOfALeasedWorkerEndsItsLease) {
