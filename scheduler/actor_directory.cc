@@ -174,7 +174,7 @@ ActorDirectory::Actions ActorDirectory::OnProcessGone(ProcessId process, const s
   Actions actions;
   WatcherLost(process);
   CreatorLost(process, cause, &actions);
-  WorkerLost(process, cause, &actions);
+  WorkerLost(process, fmt::format("The actor is dead because its worker process has died: {}.", cause), &actions);
   return actions;
 }
 
@@ -187,7 +187,8 @@ ActorDirectory::Actions ActorDirectory::OnNodeLost(std::uint32_t node, const std
   Actions actions;
   for (const ProcessId process : processes) WatcherLost(process);
   for (const ProcessId process : processes) CreatorLost(process, cause, &actions);
-  for (const ProcessId process : processes) WorkerLost(process, cause, &actions);
+  const std::string text = fmt::format("The actor died because its node has died: {}.", cause);
+  for (const ProcessId process : processes) WorkerLost(process, text, &actions);
   return actions;
 }
 
@@ -197,7 +198,7 @@ void ActorDirectory::WorkerLost(ProcessId worker, const std::string& cause, Acti
   Actor* actor = Find(it->second);
   LeaveWorker(actor);
   if (RestartIfAllowed(actor, actions)) return;
-  Die(actor, fmt::format("The actor is dead because its worker process has died: {}.", cause), Ending::kKill, actions);
+  Die(actor, cause, Ending::kKill, actions);
 }
 
 void ActorDirectory::CreatorLost(ProcessId creator, const std::string& cause, Actions* actions) {

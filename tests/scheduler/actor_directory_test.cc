@@ -405,6 +405,14 @@ TEST_F(ActorDirectoryTest, RestartsAsOftenAsAllowedThenDies) {
                "The actor is dead because its worker process has died: killed by signal 11.");
 }
 
+TEST_F(ActorDirectoryTest, TheLossOfItsNodeIsTheCauseOfAnActorsDeath) {
+  CreateAlive(MakeActor(1, driver_), 1, {1, 7});
+  Watch(driver_, 1);
+  ExpectUpdate(driver_, ActorState::kAlive, 0);
+  Do(directory_.OnNodeLost(1, "no sign of life"));
+  ExpectUpdate(driver_, ActorState::kDead, 0, "The actor died because its node has died: no sign of life.");
+}
+
 TEST_F(ActorDirectoryTest, RestartsForeverIfMaxRestartsIsMinusOne) {
   ActorSpec spec = MakeActor(1, driver_);
   spec.max_restarts = -1;
