@@ -2,7 +2,7 @@
 
 Column `limit`, measured in turns of the same run: for puts the same bytes copied between warm arrays, in as many
 processes; for spilling and restoring one thread that sums up and writes, or reads, the same bytes with a plain file
-(tests/perf/bare_file.cc). `ratio` is what ray-engine reaches of it, with `bar` as aim.
+(tests/perf/bare_file.cc). `ratio` is what ray-engine reaches of it, with `bar` as aim. Peer: ray, for the puts.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 
+import peers
 import programs
 import report
 
@@ -33,7 +34,7 @@ def arguments():
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where the files lie; a disk, not memory")
     own, rest = parser.parse_known_args()
     sys.argv[1:] = rest
-    return own, report.parse(__doc__ + "\nOwn options: --gib N, --folder DIR.", [])
+    return own, report.parse(__doc__ + "\nOwn options: --gib N, --folder DIR.", ["ray", "limit"])
 
 
 def bare_file(own, label):
@@ -41,12 +42,20 @@ def bare_file(own, label):
     return {f"spill_{label}": figures["write"], f"restore_{label}": figures["read"]}
 
 
-def one_round(own, group):
-    """{metric: (ours, limit)} of metrics that are measured together."""
-    ours = programs.result([sys.executable, WORKLOAD, ",".join(group), own.folder, own.gib], limit=600)
+def store(own, group, peer="ray_engine"):
+    command = [peers.python_of(peer), WORKLOAD, peer, ",".join(group), own.folder, own.gib]
+    return programs.result(command, peer, limit=600)
+
+
+def one_round(own, group, against):
+    """{metric: {column: figure}} of metrics that are measured together."""
+    ours, theirs = store(own, group), {}
     label = group[0].partition("_")[2]
     limits = bare_file(own, label) if label in SIZES else {m: ours[f"{m}/limit"] for m in group}
-    return {metric: (ours[metric], limits[metric]) for metric in group}
+    if "ray" in against and label not in SIZES:
+        theirs = store(own, group, "ray")
+    columns = {"ray_engine": ours, "limit": limits, "ray": theirs}
+    return {m: {name: figures[m] for name, figures in columns.items() if m in figures} for m in group}
 
 
 def main():
@@ -56,11 +65,12 @@ def main():
     for group in GROUPS:
         if not only & set(group):
             continue
-        rounds = [one_round(own, group) for _ in range(args.rounds)]
+        rounds = [one_round(own, group, args.against) for _ in range(args.rounds)]
         for metric in (m for m in group if m in only):
-            ours, limits = ([figures[metric][i] / 1e6 for figures in rounds] for i in (0, 1))
-            row = report.row(metric, "MB/s", "higher", {"ray_engine": ours, "limit": limits}, bar=BARS[metric])
-            row["ratio"] = statistics.median(a / b for a, b in zip(ours, limits, strict=True))
+            columns = {name: [each[metric][name] / 1e6 for each in rounds] for name in rounds[0][metric]}
+            row = report.row(metric, "MB/s", "higher", columns, bar=BARS[metric])
+            both = zip(columns["ray_engine"], columns["limit"], strict=True)
+            row["ratio"] = statistics.median(ours / limit for ours, limit in both)
             rows.append(row)
     report.finish(rows, args)
 

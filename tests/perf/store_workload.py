@@ -1,22 +1,24 @@
 """One round of the store's benchmarks; prints RESULT {"metric": bytes per second, "metric/limit": what bounds it}.
 
-    python store_workload.py METRIC,... FOLDER GIB
+    python store_workload.py MODULE METRIC,... FOLDER GIB
+
+MODULE is what is imported as ray: ray_engine, or ray (a real one, in its own environment), which has puts only.
 
 Spilling: GIB GiB go through a store of 1 GiB that is full already; FOLDER is where the file lies. Limits of puts: the
 same bytes copied between arrays that this process has used before, in as many processes at a time.
 """
 
 import concurrent.futures
+import importlib
 import json
 import sys
 import time
 
 import numpy as np
-import ray_engine as ray
-from ray_engine import _core
 
+ray = importlib.import_module(sys.argv[1])
 STORE = 1 << 30
-only, folder, GIB = sys.argv[1].split(","), sys.argv[2], float(sys.argv[3])
+only, folder, GIB = sys.argv[2].split(","), sys.argv[3], float(sys.argv[4])
 TOTAL = int(GIB * (1 << 30))
 REPEATS, SPILL_ROUNDS = 5, 3  # the best counts: memory that the kernel has not used for long is slow at first
 AT_A_TIME = 32 << 20  # bytes that are read by one get
@@ -56,7 +58,7 @@ def restore(size, refs):
 
 
 def wait_until_empty():
-    while _core.store_rows()[0]["on_disk"] > 0:
+    while ray._core.store_rows()[0]["on_disk"] > 0:
         time.sleep(0.01)
 
 
@@ -72,7 +74,7 @@ def spilling(label, size):
         rates["restore"].append(TOTAL / seconds(restore, size, refs))
         del refs
         wait_until_empty()
-    (row,) = _core.store_rows()
+    (row,) = ray._core.store_rows()
     least = SPILL_ROUNDS * (TOTAL - STORE / 2)
     assert row["spilled"] >= least and row["restored"] >= least, row
     results.update({f"{what}_{label}": max(figures) for what, figures in rates.items()})
