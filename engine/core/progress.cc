@@ -112,7 +112,7 @@ WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionR
     if (idle_since == 0) idle_since = now;
     if (now >= deadline_ns) return WaitResult::kTimeout;
     wait->Look(now);
-    if (now - idle_since < kSpinNs) {
+    if (now - idle_since < kSpinNs && !crowding_.IsCrowded(now)) {
       if (now - idle_since > kMoveApartAfterNs) MoveApart();
       Spin(lock);
       continue;
@@ -128,11 +128,11 @@ WaitResult Runtime::Progress(std::unique_lock<std::mutex>& lock, absl::FunctionR
 }
 
 // About a microsecond of looking at the rings without the lock. Only the thread that makes progress changes the set of
-// links, so it may look at them alone.
+// links, and knows whether its CPU is wanted, so it may look at both alone.
 void Runtime::Spin(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   for (int i = 0; i < 16 && !peers_->Readable(); ++i) _mm_pause();
-  if (!peers_->Readable()) sched_yield();
+  if (!peers_->Readable()) crowding_.Yield();
   lock.lock();
 }
 

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "engine/base/clock.h"
+#include "engine/base/crowding.h"
 #include "engine/core/actor_submitter.h"
 #include "engine/core/executor.h"
 #include "engine/core/ownership.h"
@@ -399,6 +400,7 @@ class Runtime : private Ownership::Listener {
   std::uint64_t random_base_ = 0;
   std::uint32_t actor_count_ = 0;
   std::int64_t cpu_moved_at_ = 0;
+  Crowding crowding_;  // of who makes progress
   int blocked_waits_ = 0;
   LeaseId blocked_lease_{};  // while blocked_waits_ > 0
 

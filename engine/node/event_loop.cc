@@ -1,6 +1,5 @@
 #include "engine/node/event_loop.h"
 
-#include <sched.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -101,11 +100,11 @@ bool EventLoop::PollDescriptors(int timeout_ms) {
 
 void EventLoop::WaitForWork(Clock::time_point idle_since) {
   const Clock::time_point now = Clock::now();
-  if (now - idle_since > kSpin) {
+  if (now - idle_since > kSpin || crowding_.IsCrowded(NowNs())) {
     Sleep();
     return;
   }
-  sched_yield();
+  crowding_.Yield();
   while (Clock::now() - now < kYieldEvery) {
   }
 }

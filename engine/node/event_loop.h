@@ -19,6 +19,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/base/crowding.h"
 #include "engine/node/loop.h"
 
 namespace ray_engine {
@@ -69,6 +70,7 @@ class EventLoop : public Loop {
   absl::flat_hash_map<int, std::shared_ptr<Handler>> handlers_;  // to an empty one: only wakes
   std::multimap<Clock::time_point, std::function<void()>> timers_;
   Clock::time_point last_descriptor_poll_;
+  Crowding crowding_;
 };
 
 }  // namespace ray_engine
