@@ -132,7 +132,7 @@ void SimWorld::NewProcess(ProcessId id, const JobId& job) {
 
 void SimWorld::NewWorker(ProcessId worker, const JobId& job) {
   NewProcess(worker, job);
-  if (ended_jobs_.count(job) != 0) MarkDead(worker);
+  if (ended_jobs_.count(job) != 0 || fenced_.count(worker.node) != 0) MarkDead(worker);
 }
 
 void SimWorld::NewDriver(std::uint32_t node) {
@@ -200,6 +200,11 @@ void SimWorld::NoteJobEnded(const JobId& job) {
 }
 
 void SimWorld::NoteFenced(std::uint32_t node) {
+  fenced_.insert(node);
+  NoteDoubted(node);
+}
+
+void SimWorld::NoteDoubted(std::uint32_t node) {
   for (const auto& [id, process] : processes_) {
     if (id.node == node) MarkDead(id);
   }
@@ -231,8 +236,8 @@ void SimWorld::EndSomeNode() {
     default: {
       const std::uint32_t accuser = static_cast<std::uint32_t>(random_.Below(nodes_.size()));
       if (accuser == node || FindNode(accuser) == nullptr) return;
-      NoteFenced(node);
-      if (accuser != 0) NoteFenced(accuser);  // of two that cannot reach each other the head hears one first
+      NoteDoubted(node);
+      if (accuser != 0) NoteDoubted(accuser);  // of two that cannot reach each other the head hears one first
       nodes_[accuser]->OnPeerLost(node, "it cannot be reached");
       nodes_[accuser]->Poll();
     }

@@ -110,7 +110,7 @@ class SimWorld {
   void End(ProcessId process, int status);
   // A node ends with everything on it.
   void EndNode(std::uint32_t node, const std::string& reason);
-  // The head has given the node up.
+  // The head has given the node up: what is there, or is still born there, has no say any more.
   void NoteFenced(std::uint32_t node);
   // An engine passes this on.
   void NoteOrder(const Frame& frame);
@@ -149,6 +149,7 @@ class SimWorld {
   void Tick();
   void RunTimers();
   void NoteJobEnded(const JobId& job);
+  void NoteDoubted(std::uint32_t node);
   void Crash();
   void EndSomeNode();
   void Meddle();
@@ -174,6 +175,7 @@ class SimWorld {
   std::vector<std::unique_ptr<SimProcess>> ended_;  // their entries go with the world
   std::set<ProcessId> drivers_;
   std::set<JobId> ended_jobs_;
+  std::set<std::uint32_t> fenced_;  // nodes
   std::map<ObjectId, Truth> truths_;
   std::map<TaskId, std::vector<ObjectId>> mentioned_;
   std::map<ObjectId, std::pair<ActorId, std::vector<ObjectId>>> actor_by_handle_;
