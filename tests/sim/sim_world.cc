@@ -68,6 +68,7 @@ void SimWorld::NoteLife(const StartActor& start, ProcessId worker) {
   if (spec.max_restarts >= 0 && start.incarnation > static_cast<std::uint32_t>(spec.max_restarts)) {
     Problem("actor " + spec.actor.Hex() + " is started more often than it may be");
   }
+  if (IsDoomed(worker)) return;  // it lives where it is given up, and may do so again elsewhere
   const auto before = lives_.find(spec.actor);
   if (before != lives_.end() && Lives(before->second) && !IsDoomed(before->second)) {
     Problem("actor " + spec.actor.Hex() + " lives twice");
