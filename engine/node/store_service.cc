@@ -179,10 +179,10 @@ void StoreService::WarnOnce() {
 }
 
 void StoreService::Perform(const PullActions& actions) {
+  for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& request : actions.requests) {
     router_->Send(ProcessId{request.node, 0}, PullRequest{request.object, request.from, request.direct});
   }
-  for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& pinned : actions.pinned) Pinned(pinned.client, pinned.token, pinned.location);
   for (const auto& failed : actions.failed) {
     const std::string error = failed.full ? failed.error + HoldersText() : failed.error;
@@ -237,7 +237,10 @@ void StoreService::SendChunk(const ServeActions::Chunk& chunk) {
 
 char* StoreService::OnBulk(std::uint32_t node, const BulkChunk& chunk) {
   const std::optional<std::uint64_t> offset = pulls_.OnChunk(node, chunk);
-  return offset ? segment_->data() + *offset : nullptr;
+  if (offset) return segment_->data() + *offset;
+  Perform(pulls_.OnRefused(node, chunk));
+  MemoryFreed();
+  return nullptr;
 }
 
 void StoreService::OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {
