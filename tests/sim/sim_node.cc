@@ -166,7 +166,7 @@ bool SimNode::ToProcess(std::uint32_t serial, const FrameHeader& header, std::st
 }
 
 bool SimNode::ToNode(std::uint32_t node, const FrameHeader& header, std::string_view payload) {
-  if (header.from == kHead) world_->NoteOrder({header.from, header.to, header.type, {}});
+  if (header.from == kHead) world_->NoteOrder({header.from, header.to, header.type, std::string(payload)});
   return fabric_.Send(node, header, payload);
 }
 

@@ -68,12 +68,14 @@ void SimWorld::NoteLife(const StartActor& start, ProcessId worker) {
   if (spec.max_restarts >= 0 && start.incarnation > static_cast<std::uint32_t>(spec.max_restarts)) {
     Problem("actor " + spec.actor.Hex() + " is started more often than it may be");
   }
-  if (IsDoomed(worker)) return;  // it lives where it is given up, and may do so again elsewhere
+  const auto goes_on = [this](const Life& life) {
+    return Lives(life.worker) && !IsDoomed(life.worker) && killed_.count(life.lease) == 0;
+  };
+  const Life life{worker, start.lease};
+  if (!goes_on(life)) return;  // the next one may have begun already
   const auto before = lives_.find(spec.actor);
-  if (before != lives_.end() && Lives(before->second) && !IsDoomed(before->second)) {
-    Problem("actor " + spec.actor.Hex() + " lives twice");
-  }
-  lives_[spec.actor] = worker;
+  if (before != lives_.end() && goes_on(before->second)) Problem("actor " + spec.actor.Hex() + " lives twice");
+  lives_[spec.actor] = life;
 }
 
 bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
@@ -212,6 +214,8 @@ void SimWorld::NoteDoubted(std::uint32_t node) {
 }
 
 void SimWorld::NoteOrder(const Frame& frame) {
+  KillWorker kill;
+  if (frame.type == MessageType::kKillWorker && Decode(frame.payload, &kill)) killed_.insert(kill.lease);
   Shutdown shutdown;
   if (frame.type == MessageType::kActorKill) MarkDead(frame.to);
   if (frame.type == MessageType::kShutdown && Decode(frame.payload, &shutdown) && shutdown.reason != "idle") {
@@ -416,10 +420,9 @@ void SimWorld::CheckEnd() {
     const std::size_t kept = process->ownership().Stats().entries;
     if (kept == excused[id] || IsDoomed(id)) continue;
     std::string others;
-    for (const auto& [object, truth] : truths_) {
-      const ObjectEntry* entry = process->ownership().Find(object);
-      if (entry != nullptr && orphans.count(entry) == 0) others += Describe(*entry);
-    }
+    process->ownership().ForEach([&](const ObjectEntry* entry) {
+      if (orphans.count(entry) == 0) others += Describe(*entry);
+    });
     Problem(ToString(id) + " keeps " + std::to_string(kept) + " objects, " + std::to_string(excused[id]) +
             " of them for a reason, not so:\n" + others);
   }

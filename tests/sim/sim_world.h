@@ -137,6 +137,12 @@ class SimWorld {
   std::uint64_t proven_hints() const { return proven_hints_; }
 
  private:
+  // Of an actor.
+  struct Life {
+    ProcessId worker;
+    LeaseId lease{};
+  };
+
   void NewProcess(ProcessId id, const JobId& job);
   void NewDriver(std::uint32_t node);
   bool Step();
@@ -179,7 +185,8 @@ class SimWorld {
   std::map<ObjectId, Truth> truths_;
   std::map<TaskId, std::vector<ObjectId>> mentioned_;
   std::map<ObjectId, std::pair<ActorId, std::vector<ObjectId>>> actor_by_handle_;
-  std::map<ActorId, ProcessId> lives_;                                  // where each actor lives, or has lived last
+  std::map<ActorId, Life> lives_;                                       // the last one of each
+  std::set<LeaseId> killed_;                                            // whose workers are to be killed
   std::map<TaskId, int> failures_;                                      // in a row
   std::map<std::pair<ObjectId, ProcessId>, std::int64_t> undelivered_;  // grants inside results
   std::uint64_t last_order_ = 0;
