@@ -49,6 +49,11 @@ void PullManager::Want(const ObjectId& object, ProcessId owner, const Waiter& wa
   Admit(actions);
 }
 
+bool PullManager::IsArriving(const ObjectId& object) const {
+  const auto found = pulls_.find(object);
+  return found != pulls_.end() && found->second.state != State::kQueued;
+}
+
 bool PullManager::IsFetching(const ObjectId& object, std::uint32_t node) const {
   const auto found = pulls_.find(object);
   return found != pulls_.end() && found->second.state == State::kActive && found->second.source == node;

@@ -114,6 +114,8 @@ class PullManager {
   // Call once a second or so. `helped`: memory may come by itself, so what waits for it is not starved.
   PullActions OnTick(std::uint64_t now_ms, bool helped = false);
 
+  // Its memory here is that of a pull.
+  bool IsArriving(const ObjectId& object) const;
   // The object is being fetched from that node.
   bool IsFetching(const ObjectId& object, std::uint32_t node) const;
 
