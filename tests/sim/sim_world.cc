@@ -523,7 +523,12 @@ void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<Proce
     }
     const auto actor = actor_by_handle_.find(entry->id);
     if (actor == actor_by_handle_.end() || entry->owner != process) continue;
-    for (const ObjectId& arg : actor->second.second) keep(Find(process, arg));
+    for (const ObjectId& arg : actor->second.second) {
+      keep(Find(process, arg));
+      for (const auto& made : truths_.at(arg).contained) {  // its constructor may have a value that was lost since
+        for (const ObjectId& part : made) keep(Find(process, part));
+      }
+    }
   }
 }
 
