@@ -523,18 +523,18 @@ void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<Proce
     }
     const auto actor = actor_by_handle_.find(entry->id);
     if (actor == actor_by_handle_.end() || entry->owner != process) continue;
-    for (const ObjectId& arg : actor->second.second) {
-      keep(Find(process, arg));
-      for (const auto& made : truths_.at(arg).contained) {  // its constructor may have a value that was lost since
-        for (const ObjectId& part : made) keep(Find(process, part));
-      }
-    }
+    for (const ObjectId& arg : actor->second.second) keep(Find(process, arg));
   }
 }
 
 const ObjectEntry* SimWorld::Find(ProcessId process, const ObjectId& object) const {
   const auto it = processes_.find(process);
-  return it == processes_.end() ? nullptr : it->second->ownership().Find(object);
+  if (it == processes_.end()) return nullptr;
+  const ObjectEntry* found = nullptr;  // Ownership::Find() knows only those that somebody else has heard of
+  it->second->ownership().ForEach([&](const ObjectEntry* entry) {
+    if (entry->id == object) found = entry;
+  });
+  return found;
 }
 
 std::string SimWorld::NameOfRun() const {
