@@ -110,8 +110,10 @@ void StoreService::HandlePullRequest(std::uint32_t node, const PullRequest& requ
   }
   const std::string lost = spilling_.WhyLost(object);
   if (!lost.empty() && !store_.Contains(object)) return NotPinned(ProcessId{node, 0}, 0, object, lost, false);
-  if (pulls_.IsFetching(object, node)) {  // each was told that the other one has it
-    return NotPinned(ProcessId{node, 0}, 0, object, "it is being fetched from the node that asks for it", false);
+  // A node that was not sent by the holder was told that the object is here. It was: of nodes that were told so of each
+  // other, each would wait for the next one.
+  if (pulls_.IsFetching(object, node) || (!request.direct && pulls_.IsArriving(object))) {
+    return NotPinned(ProcessId{node, 0}, 0, object, "it is being fetched from another node", false);
   }
   Perform(server_.OnPullRequest(node, object, request.from, request.direct));
 }
