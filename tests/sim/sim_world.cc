@@ -151,7 +151,10 @@ void SimWorld::End(ProcessId process, int status) {
   if (it == processes_.end()) return;
   it->second->Flush();
   if (drivers_.count(process) != 0) NoteJobEnded(it->second->job());
-  if (status != 0) network_.LoseTails(process);
+  if (status != 0) {
+    network_.LoseTails(process);
+    casualties_ = true;
+  }
   ended_.push_back(std::move(it->second));
   processes_.erase(it);
   MarkDead(process);
@@ -208,6 +211,7 @@ void SimWorld::NoteFenced(std::uint32_t node) {
 }
 
 void SimWorld::NoteDoubted(std::uint32_t node) {
+  casualties_ = true;
   for (const auto& [id, process] : processes_) {
     if (id.node == node) MarkDead(id);
   }
@@ -435,7 +439,7 @@ void SimWorld::CheckEnd() {
 
 // The engine has nothing left to do. Where processes have died, grants that were lost with them may keep an actor.
 void SimWorld::CheckNode(SimNode* node) {
-  const std::size_t kept = dead_.any() ? nodes_[0]->node().head()->actors().Stats().alive : 0;
+  const std::size_t kept = casualties_ ? nodes_[0]->node().head()->actors().Stats().alive : 0;
   const auto expect_none = [&](const char* what, std::size_t count) {
     if (count > 0) Problem("node " + std::to_string(node->index()) + " has " + std::to_string(count) + " " + what);
   };
@@ -467,7 +471,7 @@ void SimWorld::CheckNode(SimNode* node) {
 }
 
 void SimWorld::CheckStores() {
-  if (dead_.any() || options_.cancels) return;
+  if (casualties_ || options_.cancels) return;
   for (const auto& node : nodes_) {
     for (const auto& [object, truth] : truths_) {
       if (!node->node().objects().store().Knows(object)) continue;
@@ -482,7 +486,7 @@ void SimWorld::CheckStores() {
 void SimWorld::CheckTruths() {
   for (const auto& [object, truth] : truths_) {
     const bool once = truth.times_ready == 1 ||
-                      (truth.times_ready > 1 && (dead_.any() || losses_ != 0));  // a freed one may come back as lost
+                      (truth.times_ready > 1 && (casualties_ || losses_ != 0));  // a freed one may come back as lost
     const bool never = truth.is_item && truth.times_ready == 0;
     if (!Lives(truth.owner) || IsDoomed(truth.owner) || once || never) continue;
     Problem("object " + object.Hex() + " became ready " + std::to_string(truth.times_ready) + " times");
@@ -501,7 +505,7 @@ void SimWorld::FindOrphans(std::set<const ObjectEntry*>* orphans, std::map<Proce
   };
   for (const auto& [object, truth] : truths_) {
     const ObjectEntry* entry = Find(truth.owner, object);
-    if (dead_.none() || entry == nullptr || entry->rare == nullptr) continue;
+    if (!casualties_ || entry == nullptr || entry->rare == nullptr) continue;
     for (const auto& [borrower, count] : entry->rare->borrowers) {
       const auto lost = undelivered_.find({object, borrower});
       if (!Lives(borrower) || Find(borrower, object) != nullptr || lost == undelivered_.end()) continue;

@@ -196,6 +196,7 @@ class SimWorld {
   std::uint64_t trace_ = 0;
   std::uint64_t proven_hints_ = 0;
   Mask dead_;
+  bool casualties_ = false;  // somebody has not ended in order
   std::uint64_t losses_ = 0;
   bool ending_ = false;
   std::string problem_;
