@@ -407,11 +407,13 @@ void SimProcess::AskFor(Program* program, std::vector<ObjectEntry*> entries) {
 bool SimProcess::TakePins(Program* program) {
   const std::unique_ptr<PinRequest> request = std::move(program->request);
   pins_.Take(request.get());
+  for (std::size_t i = 0; request->lost && i < request->entries.size(); ++i) {
+    if (request->pins[i] == nullptr) world_->NoteLoss(request->entries[i]->id);
+  }
   for (auto& pin : request->pins) {
     if (pin != nullptr) program->pins.push_back(std::move(pin));
   }
   if (!request->error.empty() && request->problem != StoreProblem::kLost) world_->Problem("no pin: " + request->error);
-  if (request->lost) world_->NoteLoss();
   return request->lost;
 }
 

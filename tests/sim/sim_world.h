@@ -76,7 +76,6 @@ class SimWorld {
   // Frames delivered and program steps taken; equal for equal seeds.
   std::uint64_t events() const { return events_; }
   std::uint64_t trace() const { return trace_; }
-  std::uint64_t losses() const { return losses_; }
 
   const SimOptions& options() const { return options_; }
   Random& random() { return random_; }
@@ -103,7 +102,7 @@ class SimWorld {
   void MarkDead(ProcessId process) { dead_ |= BitOf(process); }
   bool IsDoomed(ProcessId process) const { return (dead_ & BitOf(process)).any(); }
   // A value was not found where it should have been.
-  void NoteLoss() { ++losses_; }
+  void NoteLoss(const ObjectId& object) { lost_.insert(object); }
   bool HasRoom() const { return numbers_.size() < kMaxProcesses; }
   void NewWorker(ProcessId worker, const JobId& job);
   // A process ends, with this wait status.
@@ -196,8 +195,8 @@ class SimWorld {
   std::uint64_t trace_ = 0;
   std::uint64_t proven_hints_ = 0;
   Mask dead_;
-  bool casualties_ = false;  // somebody has not ended in order
-  std::uint64_t losses_ = 0;
+  bool casualties_ = false;  // somebody has ended from whom others wanted something
+  std::set<ObjectId> lost_;  // at some node
   bool ending_ = false;
   std::string problem_;
 };
