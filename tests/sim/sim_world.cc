@@ -68,14 +68,15 @@ void SimWorld::NoteLife(const StartActor& start, ProcessId worker) {
   if (spec.max_restarts >= 0 && start.incarnation > static_cast<std::uint32_t>(spec.max_restarts)) {
     Problem("actor " + spec.actor.Hex() + " is started more often than it may be");
   }
-  const auto goes_on = [this](const Life& life) {
-    return Lives(life.worker) && !IsDoomed(life.worker) && killed_.count(life.lease) == 0;
-  };
-  const Life life{worker, start.lease};
-  if (!goes_on(life)) return;  // the next one may have begun already
+  const Life life{worker, start.lease, spec.creator};
+  if (!GoesOn(life)) return;  // the next one may have begun already
   const auto before = lives_.find(spec.actor);
-  if (before != lives_.end() && goes_on(before->second)) Problem("actor " + spec.actor.Hex() + " lives twice");
+  if (before != lives_.end() && GoesOn(before->second)) Problem("actor " + spec.actor.Hex() + " lives twice");
   lives_[spec.actor] = life;
+}
+
+bool SimWorld::GoesOn(const Life& life) const {
+  return Lives(life.worker) && !IsDoomed(life.worker) && killed_.count(life.lease) == 0;
 }
 
 bool SimWorld::Reaches(const ObjectId& part, const ObjectId& object) const {
@@ -430,6 +431,9 @@ void SimWorld::CheckEnd() {
   }
   for (const auto& node : nodes_) {
     if (FindNode(node->index()) != nullptr) CheckNode(node.get());
+  }
+  for (const auto& [actor, life] : lives_) {
+    if (GoesOn(life) && !Lives(life.creator)) Problem("actor " + actor.Hex() + " outlives its owner");
   }
   CheckStores();
   CheckTruths();

@@ -140,7 +140,10 @@ class SimWorld {
   struct Life {
     ProcessId worker;
     LeaseId lease{};
+    ProcessId creator;
   };
+  // Not told to end.
+  bool GoesOn(const Life& life) const;
 
   void NewProcess(ProcessId id, const JobId& job);
   void NewDriver(std::uint32_t node);
