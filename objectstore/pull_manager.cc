@@ -49,9 +49,18 @@ void PullManager::Want(const ObjectId& object, ProcessId owner, const Waiter& wa
   Admit(actions);
 }
 
+bool PullManager::IsArriving(const ObjectId& object) const {
+  const auto found = pulls_.find(object);
+  return found != pulls_.end() && found->second.state != State::kQueued;
+}
+
 bool PullManager::IsFetching(const ObjectId& object, std::uint32_t node) const {
   const auto found = pulls_.find(object);
   return found != pulls_.end() && found->second.state == State::kActive && found->second.source == node;
+}
+
+PullManager::Pulls::iterator PullManager::FindFrom(std::uint32_t node, const ObjectId& object) {
+  return IsFetching(object, node) ? pulls_.find(object) : pulls_.end();
 }
 
 // Starts pulls in order of arrival until the limit or the end of the memory.
@@ -128,18 +137,18 @@ void PullManager::Ask(Pulls::iterator found, std::uint32_t node, bool direct, Pu
 
 PullActions PullManager::OnElsewhere(std::uint32_t node, const ObjectId& object, std::uint32_t next) {
   PullActions actions;
-  const auto found = pulls_.find(object);
-  if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
+  const auto found = FindFrom(node, object);
+  if (found == pulls_.end()) return actions;
   const bool reachable = next != self_.node && !lost_.contains(next);
   Ask(found, reachable ? next : found->second.holder, true, &actions);
   return actions;
 }
 
 std::optional<std::uint64_t> PullManager::OnChunk(std::uint32_t node, const BulkChunk& chunk) {
-  const auto found = pulls_.find(chunk.object);
+  const auto found = FindFrom(node, chunk.object);
   if (found == pulls_.end()) return std::nullopt;
   Pull& pull = found->second;
-  if (pull.state != State::kActive || pull.source != node || chunk.total != pull.total) return std::nullopt;
+  if (chunk.total != pull.total) return std::nullopt;
   const std::uint64_t index = chunk.offset / kPullChunk;
   if (chunk.offset % kPullChunk != 0 || index >= pull.chunks.size()) return std::nullopt;
   if (chunk.size != std::min(kPullChunk, pull.total - chunk.offset)) return std::nullopt;
@@ -147,6 +156,18 @@ std::optional<std::uint64_t> PullManager::OnChunk(std::uint32_t node, const Bulk
   pull.chunks[index] = ChunkState::kArriving;
   ++pull.arriving;
   return pull.offset + chunk.offset;
+}
+
+PullActions PullManager::OnRefused(std::uint32_t node, const BulkChunk& chunk) {
+  PullActions actions;
+  const auto found = FindFrom(node, chunk.object);
+  if (found == pulls_.end() || chunk.total == found->second.total) return actions;
+  Leave(found, &actions);
+  found->second.size = chunk.total;
+  found->second.state = State::kDraining;
+  EndIfDrained(found, &actions);
+  Admit(&actions);
+  return actions;
 }
 
 PullActions PullManager::OnChunkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {
@@ -270,8 +291,8 @@ void PullManager::EndIfDrained(Pulls::iterator found, PullActions* actions) {
 
 PullActions PullManager::OnPullFailed(std::uint32_t node, const ObjectId& object, const std::string& error, bool full) {
   PullActions actions;
-  const auto found = pulls_.find(object);
-  if (found == pulls_.end() || found->second.state != State::kActive || found->second.source != node) return actions;
+  const auto found = FindFrom(node, object);
+  if (found == pulls_.end()) return actions;
   SourceFailed(found, error, &actions, full);
   Admit(&actions);
   return actions;

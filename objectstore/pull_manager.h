@@ -94,6 +94,9 @@ class PullManager {
 
   // Fabric OnBulk: offset in the segment for the chunk, or nothing to refuse it (unknown, malformed or already here).
   std::optional<std::uint64_t> OnChunk(std::uint32_t node, const BulkChunk& chunk);
+  // Call when OnChunk has refused this one. If it is of another size than was said, the object has been made again
+  // since, and the pull starts over.
+  PullActions OnRefused(std::uint32_t node, const BulkChunk& chunk);
   // Fabric OnBulkDone.
   // REQUIRES: OnChunk accepted this chunk, and this is the only call for it.
   PullActions OnChunkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status);
@@ -111,6 +114,8 @@ class PullManager {
   // Call once a second or so. `helped`: memory may come by itself, so what waits for it is not starved.
   PullActions OnTick(std::uint64_t now_ms, bool helped = false);
 
+  // Its memory here is that of a pull.
+  bool IsArriving(const ObjectId& object) const;
   // The object is being fetched from that node.
   bool IsFetching(const ObjectId& object, std::uint32_t node) const;
 
@@ -149,6 +154,7 @@ class PullManager {
 
   void Want(const ObjectId& object, ProcessId owner, const Waiter& waiter, std::uint64_t size, std::uint64_t arrival,
             bool may_spill, PullActions* actions);
+  Pulls::iterator FindFrom(std::uint32_t node, const ObjectId& object);  // active, and sent by that node
   void Admit(PullActions* actions);
   std::deque<ObjectId>::const_iterator NextInQueue() const;
   // kDone: the pull is under way or has ended. kBusy: someone here writes the object. kFull: no room, `error` says so.

@@ -11,7 +11,8 @@ namespace ray_engine {
 
 void Ownership::On(const CopyAdded& message) {
   ObjectEntry* entry = Find(message.object);
-  if (entry == nullptr || entry->freed) {
+  const bool faded = entry != nullptr && entry->rare != nullptr && entry->rare->faded;
+  if (entry == nullptr || entry->freed || faded) {
     sender_->Send(ProcessId{message.node, 0}, StoreFree{{message.object}});
   } else {
     AddCopy(entry, message.node);

@@ -411,6 +411,9 @@ void TaskSubmitter::Cancel(TaskRecord* record, bool force, bool recursive) {
 
 void TaskSubmitter::Tick(Nanoseconds now) {
   RetryDue(now);
+  for (const auto& queue : queues_) {  // a function may have turned out to be short where it runs from another queue
+    if (!queue->ready.empty()) Pump(queue.get());
+  }
   FlushDemands();
   for (const auto& queue : queues_) {
     for (std::size_t i = queue->workers.size(); i-- > 0;) {

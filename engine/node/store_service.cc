@@ -110,8 +110,10 @@ void StoreService::HandlePullRequest(std::uint32_t node, const PullRequest& requ
   }
   const std::string lost = spilling_.WhyLost(object);
   if (!lost.empty() && !store_.Contains(object)) return NotPinned(ProcessId{node, 0}, 0, object, lost, false);
-  if (pulls_.IsFetching(object, node)) {  // each was told that the other one has it
-    return NotPinned(ProcessId{node, 0}, 0, object, "it is being fetched from the node that asks for it", false);
+  // A node that was not sent by the holder was told that the object is here. It was: of nodes that were told so of each
+  // other, each would wait for the next one.
+  if (pulls_.IsFetching(object, node) || (!request.direct && pulls_.IsArriving(object))) {
+    return NotPinned(ProcessId{node, 0}, 0, object, "it is being fetched from another node", false);
   }
   Perform(server_.OnPullRequest(node, object, request.from, request.direct));
 }
@@ -179,10 +181,10 @@ void StoreService::WarnOnce() {
 }
 
 void StoreService::Perform(const PullActions& actions) {
+  for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& request : actions.requests) {
     router_->Send(ProcessId{request.node, 0}, PullRequest{request.object, request.from, request.direct});
   }
-  for (const auto& cancel : actions.cancels) router_->Send(ProcessId{cancel.node, 0}, PullCancel{cancel.object});
   for (const auto& pinned : actions.pinned) Pinned(pinned.client, pinned.token, pinned.location);
   for (const auto& failed : actions.failed) {
     const std::string error = failed.full ? failed.error + HoldersText() : failed.error;
@@ -237,7 +239,10 @@ void StoreService::SendChunk(const ServeActions::Chunk& chunk) {
 
 char* StoreService::OnBulk(std::uint32_t node, const BulkChunk& chunk) {
   const std::optional<std::uint64_t> offset = pulls_.OnChunk(node, chunk);
-  return offset ? segment_->data() + *offset : nullptr;
+  if (offset) return segment_->data() + *offset;
+  Perform(pulls_.OnRefused(node, chunk));
+  MemoryFreed();
+  return nullptr;
 }
 
 void StoreService::OnBulkDone(std::uint32_t node, const BulkChunk& chunk, const absl::Status& status) {

@@ -150,14 +150,24 @@ void StoreService::ServeEarly(const ObjectId& object) {
   if (early.freed) FreeObject(object);
 }
 
-// Whoever waits for an object that was being written and is not any more, or that will not be sealed.
+// Whoever waits for an object that was being written and is not any more, or that will not be sealed. Nodes do not wait
+// for what this node pulls itself: it may come from one of them, which would wait for this one.
 void StoreService::ServeSettled() {
-  std::vector<ObjectId> settled;
+  std::vector<ObjectId> settled, arriving;
   for (const auto& [object, early] : early_) {
-    if (early.wait == Early::kForWriter && !store_.BeingWritten(object)) settled.push_back(object);
+    if (early.wait != Early::kForWriter) continue;
+    if (!store_.BeingWritten(object)) settled.push_back(object);
+    if (!early.pulls.empty() && pulls_.IsArriving(object)) arriving.push_back(object);
   }
-  std::sort(settled.begin(), settled.end());  // repeatable
+  std::sort(settled.begin(), settled.end());  // both: repeatable
+  std::sort(arriving.begin(), arriving.end());
   for (const ObjectId& object : settled) ServeEarly(object);
+  for (const ObjectId& object : arriving) {
+    const auto early = early_.find(object);
+    if (early == early_.end()) continue;
+    const auto requests = std::exchange(early->second.pulls, {});
+    for (const auto& [node, request] : requests) HandlePullRequest(node, request);
+  }
 }
 
 }  // namespace ray_engine

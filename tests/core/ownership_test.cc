@@ -199,6 +199,18 @@ TEST_F(OwnershipTest, AStoredObjectIsFreedWhereverACopyLies) {
   EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{6, 0}).objects, std::vector<ObjectId>{Object(1)});
 }
 
+TEST_F(OwnershipTest, ACopyOfAnObjectThatIsKeptInMindAloneIsFreed) {
+  ObjectEntry* entry = ownership_.NewOwned(Object(1));
+  ownership_.Export(entry);
+  ownership_.SetLocalValue(entry, StoredAt(3), {});
+  ownership_.HoldLineage(entry);
+  ownership_.Drop(entry);
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{3, 0}).objects, std::vector<ObjectId>{Object(1)});
+  ownership_.On(CopyAdded{Object(1), 5});  // was under way
+  EXPECT_EQ(sender_.Take<StoreFree>(ProcessId{5, 0}).objects, std::vector<ObjectId>{Object(1)});
+  ownership_.DropLineage(entry);
+}
+
 TEST_F(OwnershipTest, WhatAnObjectContainsGoesWithIt) {
   ObjectEntry* inner = Put(1, "inner");
   ObjectEntry* outer = Put(2, "outer", {inner});

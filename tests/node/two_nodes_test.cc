@@ -145,6 +145,33 @@ TEST_F(TwoNodesTest, WhatASourceHasSpilledIsPulledFromThereAllTheSame) {
   }
 }
 
+TEST_F(TwoNodesTest, NodesThatWereEachToldThatTheOtherOneHasAnObjectDoNotWaitForEachOther) {
+  LeaseGrant grant;
+  const auto worker = LeaseThere(&grant);
+  const ObjectId object = ObjectId::Random();
+  const std::uint64_t size = 128 << 10;
+  const auto pin = [&](TestProcess* process, std::uint32_t node) {
+    process->Send(process->id().Engine(), StorePin{2, object, driver_->id(), node, size});
+  };
+  std::vector<std::pair<TestProcess*, std::uint64_t>> readers;
+  for (TestProcess* reader : {driver_.get(), worker.get()}) {
+    reader->Send(reader->id().Engine(), StoreReserve{1, size, StoreUse::kArray});
+    ASSERT_EQ(reader->Receive<StoreReserved>().error, "");
+    pin(reader, reader->id().node);
+    readers.emplace_back(reader, reader->Receive<StoreReclaim>().round);  // it might seal the object
+  }
+  for (const auto& [reader, round] : readers) {
+    TestProcess* other = reader == worker.get() ? driver_.get() : worker.get();
+    pin(reader, other->id().node);
+    reader->Send(other->id(), BorrowAck{1});
+    other->Receive<BorrowAck>();  // so its engine has been asked for the object
+  }
+  for (const auto& [reader, round] : readers) reader->Send(reader->id().Engine(), StoreReclaimed{round});
+  for (const auto& [reader, round] : readers) {
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(reader->Receive<StorePinned>().problem, StoreProblem::kLost);
+  }
+}
+
 TEST_F(TwoNodesTest, WatchWorksAcrossNodes) {
   LeaseGrant grant;
   const auto worker = LeaseThere(&grant);

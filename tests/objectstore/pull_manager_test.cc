@@ -245,6 +245,25 @@ TEST_F(PullManagerTest, WhoWasToldOfAnotherHolderWaitsUntilTheOldPullHasDrained)
   EXPECT_EQ(actions.requests[0].node, 8u);
 }
 
+TEST_F(PullManagerTest, ObjectThatWasMadeAgainWithAnotherSizeIsPulledWithThat) {
+  Want('a', 2 * kPullChunk);
+  ASSERT_TRUE(Begin('a', 0, 2 * kPullChunk));
+  const BulkChunk larger = Chunk('a', 0, 3 * kPullChunk), strange{Object('a'), 1, kPullChunk, 2 * kPullChunk};
+  EXPECT_TRUE(pulls_.OnRefused(7, strange).empty());
+  EXPECT_TRUE(pulls_.OnRefused(8, larger).empty());  // it was not asked
+  ASSERT_FALSE(pulls_.OnChunk(7, larger));
+  const PullActions left = pulls_.OnRefused(7, larger);
+  EXPECT_EQ(left.cancels.size(), 1u);
+  EXPECT_TRUE(left.requests.empty());  // something is written to its memory still
+  EXPECT_TRUE(pulls_.OnRefused(7, larger).empty());
+  const PullActions again = End('a', 0, 2 * kPullChunk, absl::UnavailableError("cut"));
+  EXPECT_EQ(again.aborted.size(), 1u);
+  ASSERT_EQ(again.requests.size(), 1u);
+  const PullActions all = Arrive('a', 3 * kPullChunk);
+  ASSERT_EQ(all.pinned.size(), 1u);
+  EXPECT_EQ(all.pinned[0].location.size, 3 * kPullChunk);
+}
+
 TEST_F(PullManagerTest, ItIsKnownFromWhomAnObjectIsFetched) {
   EXPECT_FALSE(pulls_.IsFetching(Object('a'), 7));
   Want('a', kPullChunk);

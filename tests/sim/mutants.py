@@ -2,7 +2,7 @@
 
     mutants.py [NAMES...] [--seeds N]
 
-For each it builds core_test and runs the simulation until a seed finds the bug. Exit code 1: a bug that N seeds do not
+For each it builds sim_test and runs the simulation until a seed finds the bug. Exit code 1: a bug that N seeds do not
 find. It takes some minutes, so it is run by hand.
 """
 
@@ -42,7 +42,7 @@ def configure():
 
 def build():
     done = subprocess.run(
-        ["cmake", "--build", BUILD, "--target", "core_test", "--", "--quiet"], capture_output=True, text=True
+        ["cmake", "--build", BUILD, "--target", "sim_test", "--", "--quiet"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -54,7 +54,7 @@ def patch(name, *options):
 
 def simulations():
     listed = subprocess.run(
-        [BUILD / "bin/core_test", "--gtest_list_tests", "--gtest_filter=SimulationTest.*"],
+        [BUILD / "bin/sim_test", "--gtest_list_tests", "--gtest_filter=SimulationTest.*"],
         capture_output=True,
         text=True,
     )
@@ -64,7 +64,7 @@ def simulations():
 
 def finding(simulation, seeds):
     """How this program finds the bug; None if it does not."""
-    words = [BUILD / "bin/core_test", "--gtest_brief=1", f"--gtest_filter=SimulationTest.{simulation}"]
+    words = [BUILD / "bin/sim_test", "--gtest_brief=1", f"--gtest_filter=SimulationTest.{simulation}"]
     environment = {**os.environ, "RAY_ENGINE_SIM_SEEDS": str(seeds)}
     try:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", env=environment, timeout=LIMIT_S)

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "tests/core/sim_process.h"
+#include "tests/sim/sim_process.h"
 
 namespace ray_engine::sim {
 namespace {
@@ -11,7 +11,13 @@ namespace {
 constexpr std::size_t kMaxRefs = 8;
 constexpr std::size_t kMaxState = 4;
 constexpr std::size_t kMaxActors = 4;
-constexpr std::uint64_t kStoredSize = 200'000;
+constexpr std::uint64_t kSmall = 200'000;
+constexpr std::uint64_t kLarge = 9 << 20;  // of more than two chunks, so that it may come by a chain of nodes
+
+// The same each time the object is made.
+std::uint64_t SizeOf(const ObjectId& object) {
+  return static_cast<unsigned char>(object.Binary()[0]) % 8 == 0 ? kLarge : kSmall;
+}
 
 std::string BytesOf(const ObjectId& object) { return "v" + object.Hex(); }
 
@@ -61,6 +67,7 @@ void SimProcess::Do(Program* program) {
   if (dice < 79) return Swap(program);
   if (dice < 82) return CancelSome(program);
   if (dice < 85) return CreateActor(program);
+  if (dice < 87 && world_->options().kills) return KillActor(program);
   CallActor(program);
 }
 
@@ -74,7 +81,7 @@ void SimProcess::Put(Program* program) {
   WireValue value = MakeValue(object, id_, program, &contained);
   ObjectEntry* entry = ownership_.NewOwned(object);
   ownership_.SetLocalValue(entry, std::move(value), std::move(contained));
-  Keep(program, entry, 0);
+  Keep(program, entry, Mask());
 }
 
 // A value that names its object and contains some of the program's references, held in `contained`.
@@ -92,36 +99,44 @@ WireValue SimProcess::MakeValue(const ObjectId& object, ProcessId owner, Program
     truth.contained_needs |= ref->needs;
   }
   truth.contained.insert(ids);
-  if (world_->random().Chance(25)) {
+  const auto fits = [&object](const Room& room) { return room.size == SizeOf(object); };
+  const auto place = std::find_if(rooms_.begin(), rooms_.end(), fits);
+  if (place != rooms_.end() && world_->random().Chance(30)) {
+    const Room room = *place;
+    rooms_.erase(place);
+    sender_.SendToEngine(StoreSeal{object, owner, room.offset, room.size, false});
     value.kind = WireValue::kStored;
     value.bytes.clear();
     value.node = id_.node;
-    value.size = kStoredSize;
-    world_->head().Store(id_.node, object, owner);
+    value.size = room.size;
+    if (!world_->IsEnding()) ReserveRoom(room.size);
   }
   return value;
 }
 
-void SimProcess::Get(Program* program) {
-  const SimRef* ref = Pick(program->refs);
-  if (ref == nullptr || !MayWaitFor(*program, *ref->entry)) return;
-  program->waits_for = ref->entry;
-  program->wait_needs = ref->needs;
-  ownership_.Hold(ref->entry);
-  if (!ref->entry->ready) TryHint(ref->entry);
-  ownership_.RequestValue(ref->entry);
+// Room for an object is reserved ahead, as nothing of a program waits for it.
+void SimProcess::ReserveRooms() {
+  for (const std::uint64_t size : {kSmall, kSmall, kLarge}) ReserveRoom(size);
 }
 
-// As Runtime::PinObjects(): what its owner has said to lie in a store does, or has to be asked for.
-void SimProcess::TryHint(ObjectEntry* entry) {
-  const std::optional<StorePlace> place = Ownership::StorePlaceOf(*entry);
-  if (!place) return;
-  if (world_->head().Stored(place->node, entry->id)) {
-    ownership_.ConfirmHint(entry);
-    world_->CountProvenHint();
-  } else {
-    Ownership::DropHint(entry);
-  }
+void SimProcess::ReserveRoom(std::uint64_t size) {
+  asked_rooms_[++last_token_] = size;
+  sender_.SendToEngine(StoreReserve{last_token_, size, StoreUse::kArray});
+}
+
+void SimProcess::TakeRoom(const StoreReserved& reserved) {
+  const std::uint64_t size = asked_rooms_.at(reserved.token);
+  asked_rooms_.erase(reserved.token);
+  if (reserved.problem != StoreProblem::kNone) return;
+  rooms_.push_back({reserved.offset, size});
+  if (world_->IsEnding()) ForgetState();
+}
+
+void SimProcess::Get(Program* program) {
+  if (world_->random().Chance(50)) program->pins.clear();
+  const SimRef* ref = Pick(program->refs);
+  if (ref == nullptr || !MayWaitFor(*program, *ref->entry)) return;
+  WaitFor(program, ref->entry, ref->needs);
 }
 
 // Some references at top level and some inside values. Returns on whose life they depend.
@@ -146,7 +161,7 @@ void SimProcess::NoteReturns(Program* program, const std::vector<ObjectEntry*>& 
     truth.order = world_->NextOrder();
     truth.owner = id_;
     truth.needs = needs;
-    Keep(program, entry, 0);
+    Keep(program, entry, Mask());
   }
 }
 
@@ -173,6 +188,7 @@ void SimProcess::CreateActor(Program* program) {
   ActorSpec spec;
   spec.actor = NumberedId<ActorId>(world_->NextNumber());
   spec.creator = id_;
+  spec.placement = placement_;
   spec.max_restarts = static_cast<std::int32_t>(world_->random().Below(2));
   spec.max_concurrency = world_->random().Chance(30) ? 3 : 1;
   const ObjectId handle_id = NumberedId<ObjectId>(world_->NextNumber());
@@ -187,7 +203,15 @@ void SimProcess::CreateActor(Program* program) {
   TaskRecord* record = builder.Build(NumberedId<TaskId>(world_->NextNumber()), &constructor_);
   world_->AddActor(handle_id, spec.actor, record->holds);
   actors_.Create(record, std::move(spec), 0, handle);
-  Keep(program, handle, 0);
+  Keep(program, handle, Mask());
+}
+
+void SimProcess::KillActor(Program* program) {
+  const SimRef* ref = Pick(program->refs);
+  if (ref == nullptr || !world_->TruthOf(ref->entry->id).is_handle) return;
+  const ActorId actor = world_->ActorOf(ref->entry->id);
+  sender_.SendToHead(ActorKill{actor, world_->random().Chance(50), "", false});
+  actors_.OnKillSent(actor);
 }
 
 void SimProcess::CallActor(Program* program) {
@@ -260,7 +284,7 @@ void SimProcess::Read(Program* program) {
     truth.needs |= task.needs;  // it may be the error of the task
     truth.owner = id_;
     truth.is_item = true;
-    return Keep(program, stream->Take(), 0);
+    return Keep(program, stream->Take(), Mask());
   }
   stream->Close();
   program->streams.erase(program->streams.begin() + static_cast<std::ptrdiff_t>(at));
@@ -297,7 +321,7 @@ void SimProcess::Swap(Program* program) {
 // ---- checks --------------------------------------------------------------------------------------------------------
 
 void SimProcess::CheckValue(const ObjectEntry& entry, Mask needs) {
-  if (world_->head().IsDead(actor_)) return;  // whoever kept something for it has let go
+  if (world_->IsDoomed(id_)) return;  // whoever kept something for it has let go
   const Truth& truth = world_->TruthOf(entry.id);
   const auto problem = [&](const std::string& what) {
     world_->Problem(ToString(id_) + " read object " + entry.id.Hex() + " of " + ToString(entry.owner) + ": " + what);
@@ -311,24 +335,21 @@ void SimProcess::CheckValue(const ObjectEntry& entry, Mask needs) {
   for (const ObjectEntry* child : entry.contained) contained.push_back(child->id);
   if (truth.contained.count(contained) == 0) problem("it contains other references than it was made with");
   if (entry.kind == WireValue::kInline && entry.bytes != BytesOf(entry.id)) problem("a wrong value");
-  const bool at_risk = ((needs | world_->BitOf(entry.owner)) & world_->dead()) != 0;
-  if (entry.kind == WireValue::kStored && !at_risk && !world_->options().losses &&
-      !world_->head().Stored(entry.node, entry.id)) {
-    problem("it was freed while somebody holds it");
-  }
 }
 
 bool SimProcess::Excused(const ObjectEntry& entry, const Truth& truth, Mask needs) const {
   const SimOptions& options = world_->options();
-  const bool somebody_died = ((needs | truth.needs | world_->BitOf(truth.owner)) & world_->dead()) != 0;
+  const bool somebody_died = ((needs | truth.needs | world_->BitOf(truth.owner)) & world_->dead()).any();
   if (entry.kind == WireValue::kInline) return options.failures;
   const std::string kind = KindOf(entry);
   if (kind == "TaskCancelledError") return options.cancels;
-  if (kind == "WorkerCrashedError" || kind == "ActorUnavailableError") return options.crashes;
-  if (kind == "StreamingGeneratorReplayInconsistentError") return options.losses || options.crashes;
-  if (kind == "ActorDiedError") return options.crashes || options.losses || somebody_died;
+  const bool crashes = options.crashes || options.node_ends, losses = options.losses || options.node_ends;
+  if (kind == "WorkerCrashedError") return crashes;
+  if (kind == "ActorUnavailableError") return crashes || options.kills;
+  if (kind == "StreamingGeneratorReplayInconsistentError") return losses || crashes || options.kills;
+  if (kind == "ActorDiedError") return crashes || losses || options.kills || somebody_died;
   // What is made again may find that its arguments are gone.
-  if (options.losses && (kind == "ObjectReconstructionFailedError" || kind == "ObjectLostError")) return true;
+  if (losses && (kind == "ObjectReconstructionFailedError" || kind == "ObjectLostError")) return true;
   return (kind == "OwnerDiedError" || kind == "ObjectLostError") && somebody_died;
 }
 

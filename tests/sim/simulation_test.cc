@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "gtest/gtest.h"
-#include "tests/core/sim_world.h"
+#include "tests/sim/sim_world.h"
 
 namespace ray_engine::sim {
 namespace {
@@ -31,7 +31,8 @@ void RunSeeds(Set set) {
     SimOptions options;
     options.seed = seed;
     options.prints = FromEnvironment("RAY_ENGINE_SIM_PRINT", 0) != 0;
-    options.cpus = 1 + seed % 3;
+    options.nodes = 1 + seed % 3;
+    options.cpus = 1 + seed / 3 % 2;
     options.drivers = 1 + seed % 2;
     set(&options);
     ASSERT_EQ(SimWorld(options).Run(), "");
@@ -76,10 +77,25 @@ TEST(SimulationTest, StreamsWhoseItemsVanish) {
   RunSeeds([](SimOptions* options) { options->actors = options->streams = options->losses = true; });
 }
 
+TEST(SimulationTest, ActorsThatAreKilled) {
+  RunSeeds(
+      [](SimOptions* options) { options->actors = options->keep_state = options->kills = options->crashes = true; });
+}
+
+// Crashed, cut off for a while or for too long, or given up while they live.
+TEST(SimulationTest, NodesThatAreLost) {
+  RunSeeds([](SimOptions* options) {
+    options->actors = options->keep_state = options->node_ends = true;
+    options->nodes = 3;
+  });
+}
+
 TEST(SimulationTest, EverythingAtOnce) {
   RunSeeds([](SimOptions* options) {
     options->actors = options->keep_state = options->failures = options->cancels = true;
     options->meddling = options->crashes = options->losses = options->streams = true;
+    options->kills = options->node_ends = true;
+    options->nodes = 3;
   });
 }
 
