@@ -27,7 +27,7 @@ class Crowding {
   bool IsCrowded(std::int64_t now_ns) const { return now_ns < until_ns_; }
 
  private:
-  static constexpr std::int64_t kLongNs = 1'000'000, kStaysForNs = 50'000'000;
+  static constexpr std::int64_t kLongNs = 2'000'000, kStaysForNs = 10'000'000;
   std::int64_t until_ns_ = 0;
 };
 
