@@ -89,6 +89,15 @@ class Execution : public std::enable_shared_from_this<Execution> {
     return nb::steal(result);
   }
 
+  // A call that was cancelled while it was on its way to the loop, which knew nothing of it then, does not begin.
+  nb::object Begin() const {
+    if (runtime_.WasCancelled(task_)) {
+      PyErr_SetNone(nb::module_::import_("asyncio").attr("CancelledError").ptr());
+      throw nb::python_error();
+    }
+    return Call();
+  }
+
   // Sends one item. False: the reader is too far behind.
   bool Yield(const nb::object& item) {
     EncodedValue encoded(item, Name(), true);
@@ -541,7 +550,7 @@ void BindExecution(nb::module_& module) {
       .def("run",
            [](nb::handle self) {
              Py_XDECREF(PyContextVar_Set(current_call, self.ptr()));
-             return nb::cast<AsyncCall&>(self).execution->Call();
+             return nb::cast<AsyncCall&>(self).execution->Begin();
            })
       .def(
           "done",

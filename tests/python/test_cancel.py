@@ -237,6 +237,7 @@ def test_a_coroutine_that_has_not_begun_never_runs(cluster, gate, tmp_path):
     gate.wait_for_arrival()
     queued = actor.run.remote(tmp_path)
     ray.cancel(queued)
+    ray.get(actor.__ray_call__.options(concurrency_group="_ray_system").remote(id), timeout=60)  # behind it in line
     gate.open()
     with pytest.raises(CANCELLED):
         ray.get(queued, timeout=60)
