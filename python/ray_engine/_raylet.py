@@ -16,8 +16,9 @@ from ray_engine import (
     UniqueID,
     WorkerID,
 )
+from ray_engine._private import labels
 
-RAY_NODE_ID_KEY = "ray.io/node-id"
+RAY_NODE_ID_KEY = labels.NODE
 
 __all__ = [
     "RAY_NODE_ID_KEY",

@@ -2,6 +2,7 @@
 
 import re
 
+NODE = "ray.io/node-id"  # of every node: its id in hex
 _MAX_FALLBACKS = 62  # that the scheduler looks at
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
 _name = re.compile(_NAME)

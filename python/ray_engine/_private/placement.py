@@ -7,12 +7,10 @@ submits without a strategy of its own runs in that group too.
 import warnings
 
 from ray_engine import _core
-from ray_engine._private import unavailable
+from ray_engine._private import labels, unavailable
 from ray_engine._private.group_resources import group_of_task, of_group
 from ray_engine._private.ids import NodeID, PlacementGroupID
 from ray_engine._private.session import session
-
-_NODE_LABEL = "ray.io/node-id"
 
 
 def place(what: str, options: dict, *amounts: dict):
@@ -38,8 +36,8 @@ def place(what: str, options: dict, *amounts: dict):
         request["soft_selector"] = _expressions(strategy.soft)
     elif strategy not in (None, "DEFAULT"):
         raise unavailable.option("scheduling_strategy", strategy)
-    elif "fallbacks" not in request and _is_node(selector.get(_NODE_LABEL)):
-        request["strategy"] = "node", selector[_NODE_LABEL], False  # fails at once if it is not there
+    elif "fallbacks" not in request and _is_node(selector.get(labels.NODE)):
+        request["strategy"] = "node", selector[labels.NODE], False  # fails at once if it is not there
     return request, *amounts
 
 
@@ -54,7 +52,7 @@ def _on_node(strategy) -> dict:
     if strategy._fail_on_unavailable:
         raise unavailable.option("_fail_on_unavailable", True)
     if strategy._spill_on_unavailable:
-        return {"soft_selector": {_NODE_LABEL: strategy.node_id}}
+        return {"soft_selector": {labels.NODE: strategy.node_id}}
     return {"strategy": ("node", strategy.node_id, bool(strategy.soft))}
 
 

@@ -16,7 +16,6 @@ from ray_engine._private.session import session
 
 VALID_PLACEMENT_GROUP_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 _STATES = ("PENDING", "CREATED", "REMOVED", "RESCHEDULING")
-_NODE_LABEL = "ray.io/node-id"
 
 
 class PlacementGroup:
@@ -173,20 +172,20 @@ def _strategy(strategy, topology_strategy) -> tuple[str, str]:
         return _valid_strategy(strategy or "PACK"), ""
     if strategy is not None:
         raise ValueError(
-            f"strategy and topology_strategy cannot be given together: topology_strategy={{{_NODE_LABEL!r}: strategy}} "
+            f"strategy and topology_strategy cannot be given together: topology_strategy={{{labels.NODE!r}: strategy}} "
             "says both."
         )
     if not isinstance(topology_strategy, dict):
         raise ValueError(f"topology_strategy must be a dictionary, got {topology_strategy!r}.")
-    domains = [label for label in topology_strategy if label != _NODE_LABEL]
+    domains = [label for label in topology_strategy if label != labels.NODE]
     for label, value in topology_strategy.items():
         if not isinstance(label, str) or not label:
             raise ValueError(f"The keys of topology_strategy are names of labels, got {label!r}.")
-        if _valid_strategy(value) != "STRICT_PACK" and label != _NODE_LABEL:
+        if _valid_strategy(value) != "STRICT_PACK" and label != labels.NODE:
             raise ValueError(f"STRICT_PACK is the only strategy for the label {label!r}, got {value}.")
     if len(domains) > 1:
-        raise ValueError(f"topology_strategy takes one label beside {_NODE_LABEL!r}, got {domains}.")
-    return topology_strategy.get(_NODE_LABEL, "PACK"), domains[0] if domains else ""
+        raise ValueError(f"topology_strategy takes one label beside {labels.NODE!r}, got {domains}.")
+    return topology_strategy.get(labels.NODE, "PACK"), domains[0] if domains else ""
 
 
 def _valid_strategy(strategy) -> str:
